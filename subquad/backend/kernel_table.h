@@ -1,0 +1,69 @@
+// Which implementation runs what. Per argument type one ordered list, fastest first, literal reference
+// last; the first that accepts the arguments wins. The same list is the test oracle: every entry is
+// compared with the last one.
+#pragma once
+
+#include <any>
+#include <string>
+#include <string_view>
+#include <typeindex>
+#include <unordered_map>
+#include <vector>
+
+#include "subquad/base/error.h"
+#include "subquad/base/thread_pool.h"
+
+namespace subquad {
+
+// Args is an aggregate of views and options with `static constexpr std::string_view kOp`.
+template <class Args>
+struct Impl {
+  std::string_view name;                       // "reference", "highway", "onednn"
+  bool (*accepts)(const Args&);                // sizes and options only, never values; null = all
+  void (*run)(const Args&, ThreadPool&);       // never throws for valid arguments
+};
+
+class KernelTable {
+ public:
+  // Appends behind the entries already there.
+  template <class Args>
+  void add(Impl<Args> impl) {
+    auto& slot = lists_[std::type_index(typeid(Args))];
+    if (!slot.has_value()) slot = std::vector<Impl<Args>>{};
+    std::any_cast<std::vector<Impl<Args>>&>(slot).push_back(impl);
+  }
+
+  template <class Args>
+  const std::vector<Impl<Args>>& all() const {
+    const auto it = lists_.find(std::type_index(typeid(Args)));
+    require(it != lists_.end(), ErrorCode::unsupported, "no implementation of ", Args::kOp,
+            " is registered");
+    return *std::any_cast<std::vector<Impl<Args>>>(&it->second);
+  }
+
+  template <class Args>
+  const Impl<Args>& select(const Args& args) const {
+    std::string names;
+    for (const Impl<Args>& impl : all<Args>()) {
+      if (reference_only_ && impl.name != "reference") continue;
+      if (!impl.accepts || impl.accepts(args)) return impl;
+      names += " " + std::string(impl.name);
+    }
+    fail(ErrorCode::unsupported, "no implementation of ", Args::kOp,
+         " accepts these arguments; tried:", names);
+  }
+
+  template <class Args>
+  void run(const Args& args, ThreadPool& threads) const {
+    select(args).run(args, threads);
+  }
+
+  // For tests and `verify`: skip everything but the literal references.
+  void use_reference_only(bool on) { reference_only_ = on; }
+
+ private:
+  std::unordered_map<std::type_index, std::any> lists_;
+  bool reference_only_ = false;
+};
+
+}  // namespace subquad

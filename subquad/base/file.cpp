@@ -1,0 +1,148 @@
+#include "subquad/base/file.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "subquad/base/error.h"
+
+namespace subquad {
+namespace {
+
+[[noreturn]] void fail_io(const std::string& doing, const std::string& path) {
+  const int reason = errno;
+  const bool full = reason == ENOSPC || reason == EDQUOT;
+  fail(full ? ErrorCode::out_of_space : ErrorCode::io, "cannot ", doing, " ", path, ": ",
+       std::strerror(reason),
+       full ? ". Nothing was lost: free some space and run the same command again" : "");
+}
+
+class Descriptor {
+ public:
+  Descriptor(const std::string& path, int flags, const char* doing)
+      : fd_(::open(path.c_str(), flags | O_CLOEXEC, 0644)) {
+    if (fd_ < 0) fail_io(doing, path);
+  }
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+void write_all(int fd, std::string_view content, const std::string& path) {
+  while (!content.empty()) {
+    const ssize_t n = ::write(fd, content.data(), content.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_io("write", path);
+    content.remove_prefix(static_cast<std::size_t>(n));
+  }
+}
+
+std::string folder_of(const std::string& path) {
+  const auto slash = path.find_last_of('/');
+  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
+}  // namespace
+
+std::string read_file(const std::string& path) {
+  const Descriptor file(path, O_RDONLY, "read");
+  std::string content;
+  char buffer[1 << 16];
+  for (;;) {
+    const ssize_t n = ::read(file.get(), buffer, sizeof buffer);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_io("read", path);
+    if (n == 0) return content;
+    content.append(buffer, static_cast<std::size_t>(n));
+  }
+}
+
+void write_file_atomically(const std::string& path, std::string_view content) {
+  const std::string temporary = path + ".tmp-" + std::to_string(::getpid());
+  try {
+    const Descriptor file(temporary, O_WRONLY | O_CREAT | O_TRUNC, "write");
+    write_all(file.get(), content, temporary);
+    if (::fsync(file.get()) != 0) fail_io("sync", temporary);
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+  if (::rename(temporary.c_str(), path.c_str()) != 0) {
+    const int reason = errno;
+    ::unlink(temporary.c_str());
+    errno = reason;
+    fail_io("rename to", path);
+  }
+  sync_folder(folder_of(path));
+}
+
+void append_to_file(const std::string& path, std::string_view content) {
+  const Descriptor file(path, O_WRONLY | O_CREAT | O_APPEND, "append to");
+  struct stat before {};
+  if (::fstat(file.get(), &before) != 0) fail_io("inspect", path);
+  try {
+    write_all(file.get(), content, path);
+    if (::fsync(file.get()) != 0) fail_io("sync", path);
+  } catch (...) {  // never leave half a line behind
+    if (::ftruncate(file.get(), before.st_size) != 0) errno = 0;
+    throw;
+  }
+}
+
+void sync_folder(const std::string& path) {
+  const Descriptor folder(path, O_RDONLY | O_DIRECTORY, "open folder");
+  if (::fsync(folder.get()) != 0 && errno != EINVAL) fail_io("sync folder", path);
+}
+
+MappedFile::MappedFile(const std::string& path) {
+  const Descriptor file(path, O_RDONLY, "read");
+  struct stat info {};
+  if (::fstat(file.get(), &info) != 0) fail_io("inspect", path);
+  require(S_ISREG(info.st_mode), ErrorCode::io, path, " is not a regular file");
+  size_ = static_cast<std::size_t>(info.st_size);
+  if (size_ == 0) return;
+  void* p = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  if (p == MAP_FAILED) fail_io("map", path);
+  data_ = static_cast<const std::byte*>(p);
+}
+
+MappedFile::~MappedFile() {
+  if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+FileLock::FileLock(const std::string& path, const std::string& busy_message) {
+  fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (fd_ < 0) fail_io("lock", path);
+  if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
+    ::close(fd_);
+    fd_ = -1;
+    fail(ErrorCode::io, busy_message);
+  }
+}
+
+FileLock::~FileLock() {
+  if (fd_ >= 0) ::close(fd_);
+}
+
+}  // namespace subquad

@@ -1,0 +1,54 @@
+// Files: reading, memory mapping, and writing so that a crash leaves the old content or the new one.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace subquad {
+
+// Whole content. Errors name the path and the system's reason.
+std::string read_file(const std::string& path);
+
+// Writes to a temporary file beside `path`, syncs it, renames it over `path`, syncs the folder.
+// A full disk throws Error(out_of_space) and leaves the old file as it was.
+void write_file_atomically(const std::string& path, std::string_view content);
+
+// Appends and syncs; used for logs and ledgers, one whole line at a time.
+void append_to_file(const std::string& path, std::string_view content);
+
+// Syncs a folder, so that renames inside it are durable.
+void sync_folder(const std::string& path);
+
+// Read-only mapping of a file; empty files give an empty span.
+class MappedFile {
+ public:
+  MappedFile() = default;
+  explicit MappedFile(const std::string& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+
+ private:
+  const std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+// Exclusive advisory lock on a file (created if missing); held until destruction, also released when
+// the process dies.
+class FileLock {
+ public:
+  // Throws Error(io) with `busy_message` if another process holds it.
+  FileLock(const std::string& path, const std::string& busy_message);
+  ~FileLock();
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+
+ private:
+  int fd_ = -1;
+};
+
+}  // namespace subquad

@@ -1,0 +1,73 @@
+// A small fixed pool: workers spin for a few microseconds, then sleep, so that an idle pool costs
+// nothing and a busy neighbour process is not starved. Tasks are claimed one by one; results must
+// depend on the task index only (law L10), never on which worker ran it.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+namespace subquad {
+
+// Growable 64-byte aligned scratch of one worker; contents do not survive the next call.
+class Scratch {
+ public:
+  template <class T>
+  T* get(std::int64_t count) {
+    return static_cast<T*>(bytes(count * static_cast<std::int64_t>(sizeof(T))));
+  }
+
+ private:
+  void* bytes(std::int64_t count);
+  struct Free {
+    void operator()(void* p) const noexcept;
+  };
+  std::unique_ptr<void, Free> data_;
+  std::int64_t capacity_ = 0;
+};
+
+class ThreadPool {
+ public:
+  explicit ThreadPool(int threads = 1);  // threads >= 1, the caller's thread included
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int threads() const noexcept { return static_cast<int>(workers_.size()) + 1; }
+
+  // Runs fn(task, scratch) for task = 0 .. tasks-1 and waits. Not re-entrant. The first exception
+  // of a task is rethrown here.
+  template <class Fn>
+  void run(std::int64_t tasks, Fn&& fn) {
+    using F = std::remove_reference_t<Fn>;
+    run_erased(tasks, [](void* f, std::int64_t task, Scratch& s) { (*static_cast<F*>(f))(task, s); },
+               const_cast<void*>(static_cast<const void*>(&fn)));
+  }
+
+ private:
+  using Body = void (*)(void*, std::int64_t, Scratch&);
+  void run_erased(std::int64_t tasks, Body body, void* fn);
+  void work(std::size_t worker);
+  void drain(Scratch& scratch);
+
+  std::vector<Scratch> scratch_;  // [0] is the caller's
+  std::vector<std::jthread> workers_;
+  std::mutex mutex_;
+  std::condition_variable wake_, done_;
+  std::atomic<std::uint64_t> generation_{0};
+  std::atomic<std::int64_t> next_{0};
+  std::atomic<int> busy_{0};
+  std::int64_t tasks_ = 0;
+  Body body_ = nullptr;
+  void* fn_ = nullptr;
+  std::exception_ptr error_;
+  bool stop_ = false;
+};
+
+}  // namespace subquad

@@ -1,0 +1,40 @@
+// attention_core: causal softmax attention with a streaming softmax, memory linear in T.
+//   s_ij = scale q_i·k_j     o_i = sum_j softmax_j(s_ij) v_j     lse_i = log sum_j exp s_ij
+// Query i of a row stands at key index past + i, past = Tk - Tq (the cached prefix). It sees keys
+// j <= past + i of its own document (span) only, and with a window w only j > past + i - w.
+// A first span without reset includes the cached keys; a span with reset does not.
+// Shapes:  q, o (B,Tq,Hq,D)   k, v (B,Tk,Hkv,D), Hq a multiple of Hkv, head h reads h/(Hq/Hkv)
+//          lse (B,Tq,Hq). Spans index the Tq new positions.
+// Source:  Dao 2023 (arXiv 2307.08691) for the tiling
+#pragma once
+
+#include "subquad/autograd/tape.h"
+
+namespace subquad {
+
+template <class T>
+struct AttentionForward {
+  static constexpr std::string_view kOp = "attention_core";
+  View<const T, 4> q, k, v;
+  const Spans* spans = nullptr;
+  double scale = 1;
+  std::int64_t window = 0;  // 0 = unlimited; w counts the query's own position
+  View<T, 4> o;
+  View<T, 3> lse;
+};
+
+template <class T>
+struct AttentionBackward {
+  static constexpr std::string_view kOp = "attention_core_backward";
+  AttentionForward<T> f;    // inputs, o and lse as the forward left them
+  View<const T, 4> d_o;
+  View<T, 4> dq, dk, dv;    // written; dk, dv summed over the query heads of a group
+};
+
+Var attention_core(Context& cx, const Var& q, const Var& k, const Var& v, const Spans& spans,
+                   double scale, std::int64_t window);
+
+void add_attention_core_reference(KernelTable& table);
+void add_attention_core_cpu(KernelTable& table);
+
+}  // namespace subquad

@@ -1,0 +1,65 @@
+// Model: embedding, pre-norm blocks of mixer + MLP, final norm, head. Immutable; holds no weights.
+//   h = E[ids];  per block: h += mixer(norm(h));  h += mlp(norm(h));  logits = W norm(h)
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "subquad/io/json.h"
+#include "subquad/mixer/all_mixers.h"
+
+namespace subquad {
+
+struct ModelConfig {
+  std::int64_t vocabulary = 256;
+  std::int64_t classes = 256;
+  std::int64_t d_model = 64;
+  std::int64_t heads = 4;
+  std::int64_t mlp_hidden = 128;      // of SwiGLU: 3 d_model mlp_hidden weights; 0 = no MLP
+  std::vector<std::string> layers;    // mixer kind of each block, in order
+  Json mixer_options;                 // {"mlstm": {...}}: options by kind
+  double norm_eps = 1e-6;
+
+  Json to_json() const;
+  static ModelConfig from_json(const Json& json);  // unknown keys are errors
+};
+
+// The state of every block, in order.
+using ModelState = std::vector<State>;
+
+class Model {
+ public:
+  Model(const ModelConfig& config, ParameterPlan& plan);
+
+  const ModelConfig& config() const { return config_; }
+  // ids (B,T) i32 -> final normalised features (B,T,D). state: null = fresh and not kept.
+  Var features(Context& cx, const Tensor& ids, const Segments& segments, ModelState* state) const;
+  // The same up to the logits (B,T,classes).
+  Var logits(Context& cx, const Tensor& ids, const Segments& segments, ModelState* state) const;
+  // Mean cross-entropy over scored targets (B,T), natural log.
+  Var loss(Context& cx, const Tensor& ids, const Tensor& targets, const Segments& segments) const;
+
+  ParamId head_weight() const { return head_; }
+  ModelState new_state(std::int64_t batch, DType dtype) const;
+  StateSpec block_state_spec(std::size_t block) const { return blocks_[block].mixer->state_spec(); }
+  std::int64_t state_bytes(std::int64_t positions) const;  // one sequence, f32
+  // Multiply-adds of one sequence of `tokens` positions, forward; training is three times that.
+  Cost cost(std::int64_t tokens) const;
+
+ private:
+  struct Block {
+    std::unique_ptr<Mixer> mixer;
+    ParamId mixer_norm, mlp_norm, mlp_in, mlp_out;
+    std::string name;
+  };
+  ModelConfig config_;
+  ParamId embedding_, final_norm_, head_;
+  std::vector<Block> blocks_;
+};
+
+// "xlstm[1:1]", 4 -> {mlstm, slstm, mlstm, slstm}; "gated_deltanet:attention[3:1]", 4 -> three and one;
+// a plain mixer kind repeats; "a,b,c" is an explicit list. Source of the ratio notation: Beck et al. 2024.
+std::vector<std::string> arm_layers(const std::string& arm, std::int64_t blocks);
+
+}  // namespace subquad

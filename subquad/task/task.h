@@ -1,0 +1,85 @@
+// The extension point for data and score. A task never sees a model; a batch is a pure function of
+// (options, split, length, step), so nothing of it goes into a checkpoint and every arm sees the same data.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "subquad/io/json.h"
+#include "subquad/tensor/tensor.h"
+
+namespace subquad {
+
+enum class Split : std::uint8_t { train, validation, test };
+
+struct Batch {
+  Tensor inputs;   // (B,T) i32
+  Tensor targets;  // (B,T) i32, aligned with inputs (no shift left to do); -1 = not scored
+};
+
+struct Metric {
+  std::string name;   // "tail_accuracy", "bits_per_byte", "stop_ratio"
+  double value = 0;
+  std::string unit;   // "", "bits/byte"
+  bool higher_is_better = true;
+};
+
+// One evaluated batch: natural-log loss and arg-max at every position (row-major B*T).
+struct Scored {
+  Batch batch;
+  std::vector<float> loss;
+  std::vector<std::int32_t> predicted;
+};
+
+struct TaskSpec {
+  std::string name;
+  std::int64_t vocabulary = 0;        // input ids 0 .. vocabulary-1
+  std::int64_t classes = 0;           // target ids 0 .. classes-1
+  std::int64_t train_length = 0;      // longest training sequence
+  std::int64_t batch_size = 32;       // default number of sequences per step
+  std::vector<std::int64_t> lengths;  // evaluation lengths, the first is in-distribution
+  double chance = 0;                  // expected accuracy of guessing
+  std::string primary;                // name of the metric that verdicts use
+  std::int64_t primary_length = 0;    // and the length it is read at
+  std::int64_t default_tokens = 0;    // training tokens of the default study
+  double learning_rate = 2e-3;        // of the one shared recipe
+};
+
+struct TaskOptions {
+  std::uint64_t seed = 0;       // of the training stream; evaluation data depend on the task only
+  std::int64_t total_steps = 0; // curricula need it
+  std::int64_t batch_size = 0;  // 0 = the task's own
+  std::string data;             // folder or file, for tasks that read one
+  Json extra;                   // task-specific keys of the plan (object or null)
+};
+
+class Task {
+ public:
+  virtual ~Task() = default;
+  virtual TaskSpec spec() const = 0;
+  // Training batch of a step (rows may be shorter than train_length under a curriculum).
+  virtual Batch train_batch(std::int64_t step) const = 0;
+  // Evaluation batches of one of spec().lengths; the same for every seed.
+  virtual std::int64_t eval_batches(Split split, std::int64_t length) const = 0;
+  virtual Batch eval_batch(Split split, std::int64_t length, std::int64_t index) const = 0;
+  // All metrics of one length from all its batches.
+  virtual std::vector<Metric> score(std::int64_t length, std::span<const Scored> batches) const = 0;
+  // Digest of every split that was read or generated, for the ledger: {"train": "sha256:...", ...}.
+  virtual Json provenance() const = 0;
+  // A few lines that explain one sample: `subquad tasks show`.
+  virtual std::string describe_sample(std::int64_t index) const = 0;
+};
+
+struct TaskEntry {
+  std::string name;
+  std::string summary;  // one line
+  std::unique_ptr<Task> (*make)(const TaskOptions&);
+};
+
+const std::vector<TaskEntry>& all_tasks();                                    // all_tasks.cpp
+std::unique_ptr<Task> make_task(const std::string& name, const TaskOptions&);  // unknown name: nearest is named
+
+}  // namespace subquad

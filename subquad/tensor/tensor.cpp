@@ -1,0 +1,115 @@
+#include "subquad/tensor/tensor.h"
+
+#include <cstdlib>
+#include <cstring>
+
+namespace subquad {
+
+struct StoragePool::Shelf {
+  std::mutex mutex;
+  std::multimap<std::int64_t, std::byte*> free;
+  std::int64_t live = 0;
+  std::int64_t peak = 0;
+  ~Shelf() {
+    for (auto& [size, p] : free) std::free(p);
+  }
+};
+
+StoragePool::StoragePool() : shelf_(std::make_shared<Shelf>()) {}
+
+std::shared_ptr<std::byte> StoragePool::allocate(std::int64_t bytes) {
+  // Whole cache lines; large buffers in coarse steps, so that nearly equal sizes share a shelf.
+  const std::int64_t step = bytes < (1 << 16) ? 64 : bytes < (1 << 22) ? 4096 : (1 << 18);
+  const std::int64_t size = (std::max<std::int64_t>(bytes, 1) + step - 1) / step * step;
+  std::byte* p = nullptr;
+  {
+    const std::lock_guard lock(shelf_->mutex);
+    if (auto it = shelf_->free.find(size); it != shelf_->free.end()) {
+      p = it->second;
+      shelf_->free.erase(it);
+    }
+  }
+  if (p == nullptr) {
+    p = static_cast<std::byte*>(std::aligned_alloc(64, static_cast<std::size_t>(size)));
+    require(p != nullptr, ErrorCode::out_of_memory, "no memory for a tensor of ", size, " bytes");
+  }
+  {
+    const std::lock_guard lock(shelf_->mutex);
+    shelf_->live += size;
+    shelf_->peak = std::max(shelf_->peak, shelf_->live);
+  }
+  return {p, [shelf = shelf_, size](std::byte* q) {
+            const std::lock_guard lock(shelf->mutex);
+            shelf->live -= size;
+            shelf->free.emplace(size, q);
+          }};
+}
+
+std::int64_t StoragePool::live_bytes() const {
+  const std::lock_guard lock(shelf_->mutex);
+  return shelf_->live;
+}
+
+std::int64_t StoragePool::peak_bytes() const {
+  const std::lock_guard lock(shelf_->mutex);
+  return shelf_->peak;
+}
+
+void StoragePool::reset_peak() {
+  const std::lock_guard lock(shelf_->mutex);
+  shelf_->peak = shelf_->live;
+}
+
+Tensor::Tensor(Shape shape, DType dtype, StoragePool* pool)
+    : numel_(shape.numel()), shape_(shape), dtype_(dtype) {
+  const std::int64_t bytes = std::max<std::int64_t>(numel_ * size_of(dtype), 1);
+  if (pool) {
+    storage_ = pool->allocate(bytes);
+    return;
+  }
+  auto* p = static_cast<std::byte*>(
+      std::aligned_alloc(64, static_cast<std::size_t>((bytes + 63) / 64 * 64)));
+  require(p != nullptr, ErrorCode::out_of_memory, "no memory for a tensor of shape ", shape.text());
+  storage_ = {p, [](std::byte* q) { std::free(q); }};
+}
+
+Tensor Tensor::zeros(Shape shape, DType dtype, StoragePool* pool) {
+  Tensor t(shape, dtype, pool);
+  std::memset(t.raw(), 0, static_cast<std::size_t>(t.bytes()));
+  return t;
+}
+
+Tensor Tensor::reshaped(Shape shape) const {
+  require(shape.numel() == numel_, ErrorCode::shape_mismatch, "cannot reshape ", shape_.text(),
+          " to ", shape.text());
+  Tensor t = *this;
+  t.shape_ = shape;
+  return t;
+}
+
+Tensor Tensor::slice(std::int64_t first_element, Shape shape) const {
+  const std::int64_t n = shape.numel();
+  require(first_element >= 0 && n <= numel_ - first_element, ErrorCode::shape_mismatch,
+          "slice at ", first_element, " of shape ", shape.text(), " does not fit in ", shape_.text());
+  Tensor t = *this;
+  t.offset_ += first_element;
+  t.numel_ = n;
+  t.shape_ = shape;
+  return t;
+}
+
+Tensor Tensor::rows(std::int64_t first, std::int64_t count) const {
+  Shape s = shape_;
+  require(s.rank >= 1 && s[0] > 0, ErrorCode::shape_mismatch, "rows of a tensor of shape ", s.text());
+  const std::int64_t stride = numel_ / s[0];
+  s.dims[0] = count;
+  return slice(first * stride, s);
+}
+
+Tensor Tensor::clone(StoragePool* pool) const {
+  Tensor t(shape_, dtype_, pool);
+  std::memcpy(t.raw(), raw(), static_cast<std::size_t>(bytes()));
+  return t;
+}
+
+}  // namespace subquad
