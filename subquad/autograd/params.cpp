@@ -65,7 +65,8 @@ ParameterStore::ParameterStore(const ParameterPlan& plan, DType dtype, std::uint
       const std::int64_t n = p.shape.numel(), last = p.shape.rank ? p.shape[-1] : 1;
       for (std::int64_t i = 0; i < n; ++i) {
         // Through float, so that the f32 and the f64 store describe the same model exactly.
-        flat[p.offset + i] = static_cast<T>(static_cast<float>(initial_value(p.init, rng, i, last)));
+        flat[p.offset + i] =
+            static_cast<T>(static_cast<float>(initial_value(p.init, rng, i, last)));
       }
     }
   });
@@ -84,7 +85,8 @@ void ParameterStore::zero_grads() {
 
 void ParameterStore::copy_values_from(const ParameterStore& other) {
   require(other.values_.numel() == values_.numel(), ErrorCode::shape_mismatch,
-          "stores of different plans: ", other.values_.numel(), " and ", values_.numel(), " elements");
+          "stores of different plans: ", other.values_.numel(), " and ", values_.numel(),
+          " elements");
   with_scalar(dtype(), [&]<class T>() {
     with_scalar(other.dtype(), [&]<class U>() {
       const auto from = other.values_.host<U>();

@@ -40,7 +40,7 @@ struct Init {
 };
 
 struct ParamInfo {
-  std::string name;   // "blocks.0.mixer.in_proj.weight"
+  std::string name;  // "blocks.0.mixer.in_proj.weight"
   Shape shape;
   Init init;
   bool decay = true;  // weight decay applies: matrices yes; gains, biases, decays, recurrent R no
@@ -56,7 +56,7 @@ class ParameterPlan {
   ParamId declare(const std::string& name, Shape shape, Init init, bool decay);
   const std::vector<ParamInfo>& all() const { return params_; }
   const ParamInfo& info(ParamId id) const { return params_[static_cast<std::size_t>(id.index)]; }
-  std::int64_t parameter_count() const;       // without alignment padding
+  std::int64_t parameter_count() const;  // without alignment padding
   std::int64_t flat_size() const { return flat_size_; }
 
  private:
@@ -67,7 +67,8 @@ class ParameterPlan {
 
 class ParameterStore {
  public:
-  // Values are drawn in double from `seed` and rounded, so an f32 and an f64 store agree to rounding.
+  // Values are drawn in double from `seed` and rounded, so an f32 and an f64 store agree to
+  // rounding.
   ParameterStore(const ParameterPlan& plan, DType dtype, std::uint64_t seed);
 
   const ParameterPlan& plan() const { return *plan_; }

@@ -49,7 +49,8 @@ void Tape::add_grad(Context& cx, const Var& x, Tensor grad) {
     slot = grad.reshaped(x.value.shape());
     return;
   }
-  if (!slot.unique()) slot = slot.clone(&cx.storage);  // shared with another slot: do not disturb it
+  if (!slot.unique())
+    slot = slot.clone(&cx.storage);  // shared with another slot: do not disturb it
   with_scalar(slot.dtype(), [&]<class T>() {
     T* a = slot.data<T>();
     const T* b = grad.data<T>();
@@ -117,16 +118,17 @@ Var recompute(Context& cx, const Var& x, std::function<Var(Context&, const Var&)
   Context quiet = cx;
   quiet.tape = nullptr;
   const Var y = block(quiet, {x.value});
-  return cx.record("recompute", y.value, [x, block = std::move(block)](Context& cx, const Tensor& dy) {
-    Tape inner;
-    Context again = cx;
-    again.tape = &inner;
-    const Var leaf = inner.leaf(x.value);
-    const Var y = block(again, leaf);
-    inner.add_grad(again, y, dy);
-    inner.backward(again);
-    cx.add_grad(x, inner.grad(leaf));
-  });
+  return cx.record("recompute", y.value,
+                   [x, block = std::move(block)](Context& cx, const Tensor& dy) {
+                     Tape inner;
+                     Context again = cx;
+                     again.tape = &inner;
+                     const Var leaf = inner.leaf(x.value);
+                     const Var y = block(again, leaf);
+                     inner.add_grad(again, y, dy);
+                     inner.backward(again);
+                     cx.add_grad(x, inner.grad(leaf));
+                   });
 }
 
 }  // namespace subquad

@@ -1,6 +1,6 @@
-// Reverse-mode differentiation in one page: a Var is a value with the number of its gradient slot; an
-// op computes its outputs, then records a closure that turns output gradients into input gradients;
-// backward() runs the closures in reverse order and frees everything as it goes.
+// Reverse-mode differentiation in one page: a Var is a value with the number of its gradient slot;
+// an op computes its outputs, then records a closure that turns output gradients into input
+// gradients; backward() runs the closures in reverse order and frees everything as it goes.
 #pragma once
 
 #include <functional>
@@ -30,7 +30,8 @@ class Tape {
   // Receives the gradient of every output of the op; an empty Tensor means zero.
   using Backward = std::function<void(Context&, std::span<const Tensor>)>;
 
-  // A differentiable input from outside (gradient checks, states, embeddings of a recomputed block).
+  // A differentiable input from outside (gradient checks, states, embeddings of a recomputed
+  // block).
   Var leaf(Tensor value);
   std::vector<Var> record(std::string_view op, std::vector<Tensor> outputs, Backward backward);
 
@@ -53,8 +54,8 @@ class Tape {
     Backward backward;
   };
   std::vector<Entry> entries_;
-  std::vector<Tensor> grads_;   // by node
-  std::vector<bool> leaf_;      // leaves keep their gradient after backward
+  std::vector<Tensor> grads_;  // by node
+  std::vector<bool> leaf_;     // leaves keep their gradient after backward
 };
 
 // Passed first, everywhere; nothing is global.
@@ -63,7 +64,7 @@ struct Context {
   ParameterStore& params;
   ThreadPool& threads;
   StoragePool& storage;
-  Tape* tape = nullptr;       // null = do not record
+  Tape* tape = nullptr;  // null = do not record
   bool training = false;
   bool check_finite = false;  // every op output and gradient is scanned; the first bad one is named
   std::string scope{};        // "blocks.1.mixer": where in the model we are, for error messages
@@ -74,9 +75,11 @@ struct Context {
 
   // Finishes an op with one output: checks it if asked, records it if there is a tape. The closure
   // gets the output's gradient and is not called when there is none.
-  Var record(std::string_view op, Tensor output, std::function<void(Context&, const Tensor&)> backward);
+  Var record(std::string_view op, Tensor output,
+             std::function<void(Context&, const Tensor&)> backward);
   // The same for several outputs. At least one of the gradients passed to the closure is present.
-  std::vector<Var> record(std::string_view op, std::vector<Tensor> outputs, Tape::Backward backward);
+  std::vector<Var> record(std::string_view op, std::vector<Tensor> outputs,
+                          Tape::Backward backward);
   // Shorthand for tape->add_grad.
   void add_grad(const Var& x, Tensor grad) { tape->add_grad(*this, x, std::move(grad)); }
 
@@ -101,8 +104,8 @@ class Scope {
   std::string previous_;
 };
 
-// Runs block(cx, x) without recording its inside and runs it again in the backward pass: activations
-// of the block are traded for one more forward. (The word checkpoint means files here.)
+// Runs block(cx, x) without recording its inside and runs it again in the backward pass:
+// activations of the block are traded for one more forward. (The word checkpoint means files here.)
 Var recompute(Context& cx, const Var& x, std::function<Var(Context&, const Var&)> block);
 
 }  // namespace subquad

@@ -1,6 +1,6 @@
-// Which implementation runs what. Per argument type one ordered list, fastest first, literal reference
-// last; the first that accepts the arguments wins. The same list is the test oracle: every entry is
-// compared with the last one.
+// Which implementation runs what. Per argument type one ordered list, fastest first, literal
+// reference last; the first that accepts the arguments wins. The same list is the test oracle:
+// every entry is compared with the last one.
 #pragma once
 
 #include <any>
@@ -18,9 +18,9 @@ namespace subquad {
 // Args is an aggregate of views and options with `static constexpr std::string_view kOp`.
 template <class Args>
 struct Impl {
-  std::string_view name;                       // "reference", "highway", "onednn"
-  bool (*accepts)(const Args&);                // sizes and options only, never values; null = all
-  void (*run)(const Args&, ThreadPool&);       // never throws for valid arguments
+  std::string_view name;                  // "reference", "highway", "onednn"
+  bool (*accepts)(const Args&);           // sizes and options only, never values; null = all
+  void (*run)(const Args&, ThreadPool&);  // never throws for valid arguments
 };
 
 class KernelTable {

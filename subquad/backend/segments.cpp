@@ -7,10 +7,12 @@
 namespace subquad {
 
 Spans::Spans(const Segments& segments, std::int64_t batch, std::int64_t length) : length_(length) {
-  require(batch >= 0 && length >= 0, ErrorCode::shape_mismatch, "batch ", batch, " x length ", length);
+  require(batch >= 0 && length >= 0, ErrorCode::shape_mismatch, "batch ", batch, " x length ",
+          length);
   const auto& valid = segments.valid_lengths;
   require(valid.empty() || static_cast<std::int64_t>(valid.size()) == batch,
-          ErrorCode::shape_mismatch, "valid_lengths has ", valid.size(), " entries for ", batch, " rows");
+          ErrorCode::shape_mismatch, "valid_lengths has ", valid.size(), " entries for ", batch,
+          " rows");
   std::int64_t previous = -1;
   for (std::int64_t start : segments.document_starts) {
     require(start > previous && start < batch * length, ErrorCode::invalid_argument,

@@ -13,7 +13,8 @@ struct Segments {
   // is reset to zero just before that position. The start of a row is a reset only if it is listed
   // (otherwise it continues the incoming state, or the zero state if there is none).
   std::span<const std::int64_t> document_starts;
-  // Number of real positions of each row; the rest is padding, which changes nothing. Empty = all T.
+  // Number of real positions of each row; the rest is padding, which changes nothing. Empty = all
+  // T.
   std::span<const std::int64_t> valid_lengths;
   // Position of column 0 within its sequence (rotary angles) when no state carries a position.
   std::int64_t first_position = 0;

@@ -1,4 +1,5 @@
-// Files: reading, memory mapping, and writing so that a crash leaves the old content or the new one.
+// Files: reading, memory mapping, and writing so that a crash leaves the old content or the new
+// one.
 #pragma once
 
 #include <cstddef>
@@ -37,8 +38,8 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
-// Exclusive advisory lock on a file (created if missing); held until destruction, also released when
-// the process dies.
+// Exclusive advisory lock on a file (created if missing); held until destruction, also released
+// when the process dies.
 class FileLock {
  public:
   // Throws Error(io) with `busy_message` if another process holds it.

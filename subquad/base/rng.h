@@ -1,6 +1,7 @@
 // Counter-based random numbers: Philox4x32-10 keyed by (seed, stream, step, element).
 // A number is a pure function of its four coordinates: nothing to save, nothing to replay, the same
-// for every thread count. Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
+// for every thread count. Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2,
+// 3".
 #pragma once
 
 #include <array>

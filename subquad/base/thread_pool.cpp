@@ -34,14 +34,17 @@ void* Scratch::bytes(std::int64_t count) {
     data_.reset();
     capacity_ = 0;
     data_.reset(std::aligned_alloc(64, static_cast<std::size_t>(size)));
-    require(data_ != nullptr, ErrorCode::out_of_memory, "no memory for ", size, " bytes of scratch");
+    require(data_ != nullptr, ErrorCode::out_of_memory, "no memory for ", size,
+            " bytes of scratch");
     capacity_ = size;
   }
   return data_.get();
 }
 
-ThreadPool::ThreadPool(int threads) : scratch_(static_cast<std::size_t>(threads < 1 ? 1 : threads)) {
-  require(threads >= 1, ErrorCode::invalid_argument, "thread count ", threads, ", wanted at least 1");
+ThreadPool::ThreadPool(int threads)
+    : scratch_(static_cast<std::size_t>(threads < 1 ? 1 : threads)) {
+  require(threads >= 1, ErrorCode::invalid_argument, "thread count ", threads,
+          ", wanted at least 1");
   for (int i = 1; i < threads; ++i) {
     workers_.emplace_back([this, i] { work(static_cast<std::size_t>(i)); });
   }

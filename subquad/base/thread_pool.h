@@ -46,8 +46,9 @@ class ThreadPool {
   template <class Fn>
   void run(std::int64_t tasks, Fn&& fn) {
     using F = std::remove_reference_t<Fn>;
-    run_erased(tasks, [](void* f, std::int64_t task, Scratch& s) { (*static_cast<F*>(f))(task, s); },
-               const_cast<void*>(static_cast<const void*>(&fn)));
+    run_erased(
+        tasks, [](void* f, std::int64_t task, Scratch& s) { (*static_cast<F*>(f))(task, s); },
+        const_cast<void*>(static_cast<const void*>(&fn)));
   }
 
  private:

@@ -50,7 +50,8 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   static constexpr std::size_t kMaxDepth = 512;
 
   bool open(Json container) {
-    require(stack_.size() < kMaxDepth, ErrorCode::format, source_, ": nested deeper than ", kMaxDepth);
+    require(stack_.size() < kMaxDepth, ErrorCode::format, source_, ": nested deeper than ",
+            kMaxDepth);
     stack_.push_back(std::move(container));
     keys_.emplace_back();
     return true;
@@ -158,7 +159,8 @@ void append(std::string& out, const Json& v, int indent, int depth) {
   }
 }
 
-// Replaces the literals NaN, Infinity and -Infinity outside strings by null and the largest doubles.
+// Replaces the literals NaN, Infinity and -Infinity outside strings by null and the largest
+// doubles.
 std::string replace_literals(std::string_view text) {
   std::string out;
   out.reserve(text.size());
@@ -167,8 +169,10 @@ std::string replace_literals(std::string_view text) {
     const char c = text[i];
     if (in_string) {
       out += c;
-      if (c == '\\' && i + 1 < text.size()) out += text[++i];
-      else if (c == '"') in_string = false;
+      if (c == '\\' && i + 1 < text.size())
+        out += text[++i];
+      else if (c == '"')
+        in_string = false;
       continue;
     }
     const std::string_view rest = text.substr(i);
@@ -209,7 +213,8 @@ std::int64_t Json::as_int() const {
   if (is_int()) return std::get<std::int64_t>(value_);
   require(is_number(), ErrorCode::format, "got ", type_name(), ", wanted an integer");
   const double v = std::get<double>(value_);
-  require(std::floor(v) == v && std::abs(v) < 9e15, ErrorCode::format, "got ", v, ", wanted an integer");
+  require(std::floor(v) == v && std::abs(v) < 9e15, ErrorCode::format, "got ", v,
+          ", wanted an integer");
   return static_cast<std::int64_t>(v);
 }
 

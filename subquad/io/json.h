@@ -18,17 +18,17 @@ class Json {
   using Array = std::vector<Json>;
   using Object = std::vector<std::pair<std::string, Json>>;
 
-  Json() = default;  // null
-  Json(bool v) : value_(v) {}                       // NOLINT(google-explicit-constructor)
-  Json(int v) : value_(std::int64_t{v}) {}          // NOLINT
-  Json(std::int64_t v) : value_(v) {}               // NOLINT
+  Json() = default;                         // null
+  Json(bool v) : value_(v) {}               // NOLINT(google-explicit-constructor)
+  Json(int v) : value_(std::int64_t{v}) {}  // NOLINT
+  Json(std::int64_t v) : value_(v) {}       // NOLINT
   Json(std::uint64_t v) : value_(static_cast<std::int64_t>(v)) {}  // NOLINT
-  Json(double v) : value_(v) {}                     // NOLINT
-  Json(const char* v) : value_(std::string(v)) {}   // NOLINT
-  Json(std::string v) : value_(std::move(v)) {}     // NOLINT
-  Json(std::string_view v) : value_(std::string(v)) {}  // NOLINT
-  Json(Array v) : value_(std::move(v)) {}           // NOLINT
-  Json(Object v) : value_(std::move(v)) {}          // NOLINT
+  Json(double v) : value_(v) {}                                    // NOLINT
+  Json(const char* v) : value_(std::string(v)) {}                  // NOLINT
+  Json(std::string v) : value_(std::move(v)) {}                    // NOLINT
+  Json(std::string_view v) : value_(std::string(v)) {}             // NOLINT
+  Json(Array v) : value_(std::move(v)) {}                          // NOLINT
+  Json(Object v) : value_(std::move(v)) {}                         // NOLINT
   static Json object() { return Json(Object{}); }
   static Json array() { return Json(Array{}); }
 
@@ -43,8 +43,8 @@ class Json {
 
   // Typed access; a wrong type throws Error(format) that says what was there.
   bool as_bool() const;
-  std::int64_t as_int() const;    // also a double that is a whole number
-  double as_double() const;       // also an integer
+  std::int64_t as_int() const;  // also a double that is a whole number
+  double as_double() const;     // also an integer
   const std::string& as_string() const;
   const Array& as_array() const;
   const Object& as_object() const;
@@ -56,7 +56,9 @@ class Json {
   Json& operator[](std::string_view key);  // inserts null if absent; turns null into an object
   // With a default for an absent key.
   std::int64_t get(std::string_view key, std::int64_t fallback) const;
-  std::int64_t get(std::string_view key, int fallback) const { return get(key, std::int64_t{fallback}); }
+  std::int64_t get(std::string_view key, int fallback) const {
+    return get(key, std::int64_t{fallback});
+  }
   double get(std::string_view key, double fallback) const;
   bool get(std::string_view key, bool fallback) const;
   std::string get(std::string_view key, const char* fallback) const;

@@ -13,17 +13,20 @@ namespace subquad {
 struct MixerSetup {
   std::int64_t d_model = 64;
   std::int64_t heads = 4;
-  Json options;  // keys of the mixer's own config; an unknown key is an error that names the nearest
+  Json
+      options;  // keys of the mixer's own config; an unknown key is an error that names the nearest
 };
 
 struct MixerEntry {
-  std::string kind;     // "mlstm", "gated_deltanet"; also variants: "gated_deltanet[-1,1]", "mamba2[-1,1]"
+  std::string
+      kind;  // "mlstm", "gated_deltanet"; also variants: "gated_deltanet[-1,1]", "mamba2[-1,1]"
   std::string summary;  // one line
   // Declares the mixer's parameters under the plan's current prefix.
   std::unique_ptr<Mixer> (*make)(const MixerSetup&, ParameterPlan&);
 };
 
 const std::vector<MixerEntry>& all_mixers();
-std::unique_ptr<Mixer> make_mixer(const std::string& kind, const MixerSetup& setup, ParameterPlan& plan);
+std::unique_ptr<Mixer> make_mixer(const std::string& kind, const MixerSetup& setup,
+                                  ParameterPlan& plan);
 
 }  // namespace subquad

@@ -15,7 +15,11 @@ struct Engine {
   StoragePool storage;
 
   Context context(ParameterStore& params, Tape* tape = nullptr) {
-    return {.kernels = kernels, .params = params, .threads = threads, .storage = storage, .tape = tape,
+    return {.kernels = kernels,
+            .params = params,
+            .threads = threads,
+            .storage = storage,
+            .tape = tape,
             .training = tape != nullptr};
   }
 };

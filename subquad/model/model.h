@@ -16,9 +16,9 @@ struct ModelConfig {
   std::int64_t classes = 256;
   std::int64_t d_model = 64;
   std::int64_t heads = 4;
-  std::int64_t mlp_hidden = 128;      // of SwiGLU: 3 d_model mlp_hidden weights; 0 = no MLP
-  std::vector<std::string> layers;    // mixer kind of each block, in order
-  Json mixer_options;                 // {"mlstm": {...}}: options by kind
+  std::int64_t mlp_hidden = 128;    // of SwiGLU: 3 d_model mlp_hidden weights; 0 = no MLP
+  std::vector<std::string> layers;  // mixer kind of each block, in order
+  Json mixer_options;               // {"mlstm": {...}}: options by kind
   double norm_eps = 1e-6;
 
   Json to_json() const;
@@ -58,8 +58,9 @@ class Model {
   std::vector<Block> blocks_;
 };
 
-// "xlstm[1:1]", 4 -> {mlstm, slstm, mlstm, slstm}; "gated_deltanet:attention[3:1]", 4 -> three and one;
-// a plain mixer kind repeats; "a,b,c" is an explicit list. Source of the ratio notation: Beck et al. 2024.
+// "xlstm[1:1]", 4 -> {mlstm, slstm, mlstm, slstm}; "gated_deltanet:attention[3:1]", 4 -> three and
+// one; a plain mixer kind repeats; "a,b,c" is an explicit list. Source of the ratio notation: Beck
+// et al. 2024.
 std::vector<std::string> arm_layers(const std::string& arm, std::int64_t blocks);
 
 }  // namespace subquad

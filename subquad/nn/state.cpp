@@ -63,12 +63,13 @@ State State::select(std::span<const std::int64_t> rows) const {
 }
 
 void State::reset(std::int64_t row) {
-  require(row >= 0 && row < batch_, ErrorCode::invalid_argument, "state row ", row, ", wanted 0 to ",
-          batch_ - 1);
+  require(row >= 0 && row < batch_, ErrorCode::invalid_argument, "state row ", row,
+          ", wanted 0 to ", batch_ - 1);
   for (auto& [name, var] : fields_) {
     const auto stride = static_cast<std::size_t>(var.value.bytes() / batch_);
     Tensor t = var.value.clone();
-    std::memset(static_cast<std::byte*>(t.raw()) + static_cast<std::size_t>(row) * stride, 0, stride);
+    std::memset(static_cast<std::byte*>(t.raw()) + static_cast<std::size_t>(row) * stride, 0,
+                stride);
     var = Var{t};
   }
 }

@@ -13,8 +13,8 @@ namespace subquad {
 
 struct StateField {
   std::string name;
-  Shape per_sequence;             // without the batch dimension; for a growing field without time
-  bool grows_with_time = false;   // stored as (B, positions, per_sequence...)
+  Shape per_sequence;            // without the batch dimension; for a growing field without time
+  bool grows_with_time = false;  // stored as (B, positions, per_sequence...)
 };
 using StateSpec = std::vector<StateField>;
 
@@ -40,9 +40,10 @@ class State {
   void advance(std::int64_t tokens) { positions_ += tokens; }
   void set_positions(std::int64_t positions) { positions_ = positions; }
 
-  State select(std::span<const std::int64_t> rows) const;  // fork, drop, re-order sequences (copies)
-  void reset(std::int64_t row);                            // zero one sequence's recurrent fields
-  void detach();                                           // forget tape nodes, keep values
+  State select(
+      std::span<const std::int64_t> rows) const;  // fork, drop, re-order sequences (copies)
+  void reset(std::int64_t row);                   // zero one sequence's recurrent fields
+  void detach();                                  // forget tape nodes, keep values
 
  private:
   std::map<std::string, Var> fields_;

@@ -1,5 +1,6 @@
 // The extension point for data and score. A task never sees a model; a batch is a pure function of
-// (options, split, length, step), so nothing of it goes into a checkpoint and every arm sees the same data.
+// (options, split, length, step), so nothing of it goes into a checkpoint and every arm sees the
+// same data.
 #pragma once
 
 #include <cstdint>
@@ -21,9 +22,9 @@ struct Batch {
 };
 
 struct Metric {
-  std::string name;   // "tail_accuracy", "bits_per_byte", "stop_ratio"
+  std::string name;  // "tail_accuracy", "bits_per_byte", "stop_ratio"
   double value = 0;
-  std::string unit;   // "", "bits/byte"
+  std::string unit;  // "", "bits/byte"
   bool higher_is_better = true;
 };
 
@@ -49,11 +50,11 @@ struct TaskSpec {
 };
 
 struct TaskOptions {
-  std::uint64_t seed = 0;       // of the training stream; evaluation data depend on the task only
-  std::int64_t total_steps = 0; // curricula need it
-  std::int64_t batch_size = 0;  // 0 = the task's own
-  std::string data;             // folder or file, for tasks that read one
-  Json extra;                   // task-specific keys of the plan (object or null)
+  std::uint64_t seed = 0;        // of the training stream; evaluation data depend on the task only
+  std::int64_t total_steps = 0;  // curricula need it
+  std::int64_t batch_size = 0;   // 0 = the task's own
+  std::string data;              // folder or file, for tasks that read one
+  Json extra;                    // task-specific keys of the plan (object or null)
 };
 
 class Task {
@@ -79,7 +80,8 @@ struct TaskEntry {
   std::unique_ptr<Task> (*make)(const TaskOptions&);
 };
 
-const std::vector<TaskEntry>& all_tasks();                                    // all_tasks.cpp
-std::unique_ptr<Task> make_task(const std::string& name, const TaskOptions&);  // unknown name: nearest is named
+const std::vector<TaskEntry>& all_tasks();  // all_tasks.cpp
+std::unique_ptr<Task> make_task(const std::string& name,
+                                const TaskOptions&);  // unknown name: nearest is named
 
 }  // namespace subquad

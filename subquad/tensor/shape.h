@@ -28,13 +28,21 @@ std::string_view name_of(DType t);
 template <class T>
 constexpr DType dtype_of();
 template <>
-constexpr DType dtype_of<double>() { return DType::f64; }
+constexpr DType dtype_of<double>() {
+  return DType::f64;
+}
 template <>
-constexpr DType dtype_of<float>() { return DType::f32; }
+constexpr DType dtype_of<float>() {
+  return DType::f32;
+}
 template <>
-constexpr DType dtype_of<std::int32_t>() { return DType::i32; }
+constexpr DType dtype_of<std::int32_t>() {
+  return DType::i32;
+}
 template <>
-constexpr DType dtype_of<std::uint8_t>() { return DType::u8; }
+constexpr DType dtype_of<std::uint8_t>() {
+  return DType::u8;
+}
 
 // Calls fn.operator()<T>() with T = float or double: the scalar types that models compute in.
 template <class Fn>
@@ -53,7 +61,9 @@ struct Shape {
 
   Shape() = default;
   Shape(std::initializer_list<std::int64_t> sizes);
-  std::int64_t operator[](int i) const { return dims[static_cast<std::size_t>(i < 0 ? rank + i : i)]; }
+  std::int64_t operator[](int i) const {
+    return dims[static_cast<std::size_t>(i < 0 ? rank + i : i)];
+  }
   std::int64_t numel() const;  // throws if the product exceeds 2^62
   std::int64_t rows() const;   // product of all but the last dimension
   Shape with_last(std::int64_t size) const;

@@ -89,8 +89,8 @@ Tensor Tensor::reshaped(Shape shape) const {
 
 Tensor Tensor::slice(std::int64_t first_element, Shape shape) const {
   const std::int64_t n = shape.numel();
-  require(first_element >= 0 && n <= numel_ - first_element, ErrorCode::shape_mismatch,
-          "slice at ", first_element, " of shape ", shape.text(), " does not fit in ", shape_.text());
+  require(first_element >= 0 && n <= numel_ - first_element, ErrorCode::shape_mismatch, "slice at ",
+          first_element, " of shape ", shape.text(), " does not fit in ", shape_.text());
   Tensor t = *this;
   t.offset_ += first_element;
   t.numel_ = n;
@@ -100,7 +100,8 @@ Tensor Tensor::slice(std::int64_t first_element, Shape shape) const {
 
 Tensor Tensor::rows(std::int64_t first, std::int64_t count) const {
   Shape s = shape_;
-  require(s.rank >= 1 && s[0] > 0, ErrorCode::shape_mismatch, "rows of a tensor of shape ", s.text());
+  require(s.rank >= 1 && s[0] > 0, ErrorCode::shape_mismatch, "rows of a tensor of shape ",
+          s.text());
   const std::int64_t stride = numel_ / s[0];
   s.dims[0] = count;
   return slice(first * stride, s);

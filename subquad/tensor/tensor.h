@@ -72,9 +72,9 @@ class Tensor {
   // True if no other handle shares the storage.
   bool unique() const { return storage_.use_count() == 1; }
 
-  Tensor reshaped(Shape shape) const;                                // shares the storage
-  Tensor rows(std::int64_t first, std::int64_t count) const;         // slice of dimension 0, shared
-  Tensor slice(std::int64_t first_element, Shape shape) const;       // shared
+  Tensor reshaped(Shape shape) const;                           // shares the storage
+  Tensor rows(std::int64_t first, std::int64_t count) const;    // slice of dimension 0, shared
+  Tensor slice(std::int64_t first_element, Shape shape) const;  // shared
   Tensor clone(StoragePool* pool = nullptr) const;
 
   template <class T>

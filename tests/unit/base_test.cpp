@@ -50,8 +50,9 @@ TEST(ThreadPool, RunsEveryTaskOnceAndRethrows) {
       });
     }
     for (auto& h : hits) EXPECT_EQ(h.load(), 20);
-    EXPECT_THROW(pool.run(10, [](std::int64_t i, Scratch&) { require(i != 5, ErrorCode::numeric, "x"); }),
-                 Error);
+    EXPECT_THROW(
+        pool.run(10, [](std::int64_t i, Scratch&) { require(i != 5, ErrorCode::numeric, "x"); }),
+        Error);
     pool.run(3, [&](std::int64_t, Scratch&) {});
   }
 }

@@ -33,9 +33,9 @@ void gemm<float>(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_
 }
 
 template <>
-void gemm<double>(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
-                  double alpha, const double* a, std::int64_t lda, const double* b, std::int64_t ldb,
-                  double beta, double* c, std::int64_t ldc) {
+void gemm<double>(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n,
+                  std::int64_t k, double alpha, const double* a, std::int64_t lda, const double* b,
+                  std::int64_t ldb, double beta, double* c, std::int64_t ldc) {
   macs.fetch_add(m * n * k, std::memory_order_relaxed);
   for (std::int64_t i = 0; i < m; ++i) {
     double* row = c + i * ldc;
@@ -53,20 +53,22 @@ void gemm<double>(bool transpose_a, bool transpose_b, std::int64_t m, std::int64
 
 template <class T>
 void parallel_gemm(ThreadPool& threads, bool transpose_a, bool transpose_b, std::int64_t m,
-                   std::int64_t n, std::int64_t k, T alpha, const T* a, std::int64_t lda, const T* b,
-                   std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
+                   std::int64_t n, std::int64_t k, T alpha, const T* a, std::int64_t lda,
+                   const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
   // Tiles of C by rows, or by columns when there are few rows (weight gradients of small layers).
   // The borders depend on m and n only. Below about 1 MFLOP one tile: a fork-join costs more.
   constexpr std::int64_t kRows = 512, kColumns = 64;
   const bool by_rows = m >= 2 * kRows;
   const std::int64_t extent = by_rows ? m : n;
-  const std::int64_t tile = m * n * k < (1 << 20) ? extent : by_rows ? kRows : std::max(kColumns, n / 8);
+  const std::int64_t tile = m * n * k < (1 << 20) ? extent
+                            : by_rows             ? kRows
+                                                  : std::max(kColumns, n / 8);
   const std::int64_t tiles = extent == 0 ? 0 : (extent + tile - 1) / tile;
   threads.run(tiles, [&](std::int64_t i, Scratch&) {
     const std::int64_t first = i * tile, count = std::min(tile, extent - first);
     if (by_rows) {
-      gemm<T>(transpose_a, transpose_b, count, n, k, alpha, a + (transpose_a ? first : first * lda), lda,
-              b, ldb, beta, c + first * ldc, ldc);
+      gemm<T>(transpose_a, transpose_b, count, n, k, alpha, a + (transpose_a ? first : first * lda),
+              lda, b, ldb, beta, c + first * ldc, ldc);
     } else {
       gemm<T>(transpose_a, transpose_b, m, count, k, alpha, a, lda,
               b + (transpose_b ? first * ldb : first), ldb, beta, c + first, ldc);
@@ -74,11 +76,11 @@ void parallel_gemm(ThreadPool& threads, bool transpose_a, bool transpose_b, std:
   });
 }
 
-template void parallel_gemm<float>(ThreadPool&, bool, bool, std::int64_t, std::int64_t, std::int64_t,
-                                   float, const float*, std::int64_t, const float*, std::int64_t, float,
-                                   float*, std::int64_t);
-template void parallel_gemm<double>(ThreadPool&, bool, bool, std::int64_t, std::int64_t, std::int64_t,
-                                    double, const double*, std::int64_t, const double*, std::int64_t,
-                                    double, double*, std::int64_t);
+template void parallel_gemm<float>(ThreadPool&, bool, bool, std::int64_t, std::int64_t,
+                                   std::int64_t, float, const float*, std::int64_t, const float*,
+                                   std::int64_t, float, float*, std::int64_t);
+template void parallel_gemm<double>(ThreadPool&, bool, bool, std::int64_t, std::int64_t,
+                                    std::int64_t, double, const double*, std::int64_t,
+                                    const double*, std::int64_t, double, double*, std::int64_t);
 
 }  // namespace subquad

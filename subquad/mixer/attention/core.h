@@ -26,9 +26,9 @@ struct AttentionForward {
 template <class T>
 struct AttentionBackward {
   static constexpr std::string_view kOp = "attention_core_backward";
-  AttentionForward<T> f;    // inputs, o and lse as the forward left them
+  AttentionForward<T> f;  // inputs, o and lse as the forward left them
   View<const T, 4> d_o;
-  View<T, 4> dq, dk, dv;    // written; dk, dv summed over the query heads of a group
+  View<T, 4> dq, dk, dv;  // written; dk, dv summed over the query heads of a group
 };
 
 Var attention_core(Context& cx, const Var& q, const Var& k, const Var& v, const Spans& spans,

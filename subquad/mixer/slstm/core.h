@@ -1,7 +1,8 @@
 // slstm_core: the scalar LSTM with exponential gating and block-diagonal recurrence, any length.
 // Per head, with y_0 = h_initial and the four pre-activations p_g = x_g + R_gᵀ h_{t-1} + b_g:
 //   m_t = p_i                        where n_{t-1} = 0 (per unit: the first step)
-//         max(p_i, l)                elsewhere,   l = m_{t-1} + log sigmoid(p_f)   (or m_{t-1} + p_f)
+//         max(p_i, l)                elsewhere,   l = m_{t-1} + log sigmoid(p_f)   (or m_{t-1} +
+//         p_f)
 //   i = exp(p_i - m_t)   f = exp(l - m_t)   z = tanh(p_z)   o = sigmoid(p_o)
 //   c_t = f c_{t-1} + i z    n_t = f n_{t-1} + i    h_t = o c_t / n_t
 // Shapes:  x (B,T,H,4,D), gate order i f z o   R (H,D_in,4,D_out)   b (H,4,D)   h (B,T,H,D)
@@ -18,26 +19,26 @@ template <class T>
 struct SlstmForward {
   static constexpr std::string_view kOp = "slstm_core";
   View<const T, 5> x;
-  View<const T, 4> R;                       // (H,D_in,4,D_out)
-  View<const T, 3> b;                       // (H,4,D); absent: zero
+  View<const T, 4> R;                                           // (H,D_in,4,D_out)
+  View<const T, 3> b;                                           // (H,4,D); absent: zero
   View<const T, 3> h_initial, c_initial, n_initial, m_initial;  // absent: zero
   const Spans* spans = nullptr;
-  bool exponential_forget = false;          // f = exp(p_f) instead of sigmoid (paper form)
-  View<T, 4> h;                             // (B,T,H,D)
-  View<T, 3> h_final, c_final, n_final, m_final;                // may be absent
-  View<T, 5> saved;                         // absent: no backward will follow
+  bool exponential_forget = false;                // f = exp(p_f) instead of sigmoid (paper form)
+  View<T, 4> h;                                   // (B,T,H,D)
+  View<T, 3> h_final, c_final, n_final, m_final;  // may be absent
+  View<T, 5> saved;                               // absent: no backward will follow
 };
 
 template <class T>
 struct SlstmBackward {
   static constexpr std::string_view kOp = "slstm_core_backward";
-  SlstmForward<T> f;                        // inputs and `saved` as the forward left them
-  View<const T, 4> dh;                      // absent: zero
-  View<const T, 3> dh_final, dc_final, dn_final, dm_final;      // absent: zero
-  View<T, 5> dx;                            // written
-  View<T, 4> dR;                            // accumulated into
-  View<T, 3> db;                            // accumulated into; may be absent
-  View<T, 3> dh_initial, dc_initial, dn_initial, dm_initial;    // may be absent
+  SlstmForward<T> f;    // inputs and `saved` as the forward left them
+  View<const T, 4> dh;  // absent: zero
+  View<const T, 3> dh_final, dc_final, dn_final, dm_final;    // absent: zero
+  View<T, 5> dx;                                              // written
+  View<T, 4> dR;                                              // accumulated into
+  View<T, 3> db;                                              // accumulated into; may be absent
+  View<T, 3> dh_initial, dc_initial, dn_initial, dm_initial;  // may be absent
 };
 
 struct SlstmState {

@@ -1,0 +1,52 @@
+// The safetensors format: 8-byte little-endian header length, JSON header, raw little-endian
+// tensors. Reading trusts nothing: every offset is compared with the real file size before it is
+// used. Source: huggingface/safetensors, format description.
+#pragma once
+
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "subquad/base/file.h"
+#include "subquad/tensor/tensor.h"
+
+namespace subquad {
+
+class Safetensors {
+ public:
+  struct Entry {
+    DType dtype;
+    Shape shape;
+    std::int64_t begin, end;  // bytes into the data section
+  };
+
+  // Maps the file and checks the whole header. Errors name the file and the tensor.
+  explicit Safetensors(const std::string& path);
+
+  const std::map<std::string, Entry>& entries() const { return entries_; }
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  bool contains(const std::string& name) const { return entries_.contains(name); }
+  // A copy of one tensor. F16 and I64 are not held by any of our files and are refused by name.
+  Tensor read(const std::string& name) const;
+  // The same, converted to f32 or f64 from f32, f64 or bf16.
+  Tensor read_as(const std::string& name, DType dtype) const;
+
+ private:
+  std::string path_;
+  MappedFile file_;
+  std::span<const std::byte> data_;
+  std::map<std::string, Entry> entries_;
+  std::map<std::string, std::string> metadata_;
+};
+
+using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+
+// The bytes of a file holding `tensors` in the given order. Equal input gives equal bytes.
+std::string safetensors_bytes(const NamedTensors& tensors,
+                              const std::map<std::string, std::string>& metadata = {});
+// The same, written atomically.
+void write_safetensors(const std::string& path, const NamedTensors& tensors,
+                       const std::map<std::string, std::string>& metadata = {});
+
+}  // namespace subquad
