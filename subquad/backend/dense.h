@@ -1,0 +1,68 @@
+// Arguments of the dense kernels: linear, head-wise linear, embedding and cross-entropy rows.
+#pragma once
+
+#include "subquad/backend/kernel_table.h"
+#include "subquad/tensor/tensor.h"
+
+namespace subquad {
+
+// y_h = x_h w_hᵀ (+ b_h) for every block h of a block-diagonal weight; one block is an ordinary
+// linear layer. Shapes: x (N,H*Din)  w (H,Dout,Din)  b (H*Dout) or absent  y (N,H*Dout)
+template <class T>
+struct LinearForward {
+  static constexpr std::string_view kOp = "linear";
+  View<const T, 2> x;
+  View<const T, 3> w;
+  View<const T, 1> b;
+  View<T, 2> y;
+};
+
+// dx = dy w (written; may be absent), dw += dyᵀ x, db += sum dy (may be absent).
+template <class T>
+struct LinearBackward {
+  static constexpr std::string_view kOp = "linear_backward";
+  View<const T, 2> x;
+  View<const T, 3> w;
+  View<const T, 2> dy;
+  View<T, 2> dx;
+  View<T, 3> dw;
+  View<T, 1> db;
+};
+
+// y_n = table[ids_n]. Ids outside [0, V) are refused by the op.
+template <class T>
+struct EmbeddingForward {
+  static constexpr std::string_view kOp = "embedding";
+  View<const std::int32_t, 1> ids;
+  View<const T, 2> table;
+  View<T, 2> y;
+};
+// dtable[ids_n] += dy_n, rows in order.
+template <class T>
+struct EmbeddingBackward {
+  static constexpr std::string_view kOp = "embedding_backward";
+  View<const std::int32_t, 1> ids;
+  View<const T, 2> dy;
+  View<T, 2> dtable;
+};
+
+// Per scored row with c = logits or cap tanh(logits/cap): lse = log sum exp c;
+//   loss = lse - c_target + z_weight lse²;  dlogits = row_weight * d(loss)/d(logits), in place of
+//   the logits.
+// Unscored rows (target < 0): loss 0, gradient 0, predicted -1.
+template <class T>
+struct CrossEntropyRows {
+  static constexpr std::string_view kOp = "cross_entropy_rows";
+  View<T, 2> logits;                    // (N,V); overwritten by dlogits if row_weight != 0
+  View<const std::int32_t, 1> targets;  // (N)
+  View<T, 1> loss;                      // (N)
+  View<std::int32_t, 1> predicted;      // (N) arg-max (first of equals), or absent
+  double z_weight = 0;
+  double soft_cap = 0;
+  double row_weight = 0;
+};
+
+void add_dense_reference(KernelTable& table);
+void add_dense_cpu(KernelTable& table);
+
+}  // namespace subquad

@@ -1,0 +1,106 @@
+// The literal definitions of the dense kernels.
+#include "subquad/backend/dense.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace subquad {
+namespace {
+
+template <class T>
+void linear_forward(const LinearForward<T>& a, ThreadPool&) {
+  const std::int64_t outs = a.w.dim(1), ins = a.w.dim(2);
+  for (std::int64_t n = 0; n < a.x.dim(0); ++n) {
+    for (std::int64_t h = 0; h < a.w.dim(0); ++h) {
+      for (std::int64_t o = 0; o < outs; ++o) {
+        T sum = a.b ? *a.b.at(h * outs + o) : T(0);
+        for (std::int64_t i = 0; i < ins; ++i) sum += *a.x.at(n, h * ins + i) * *a.w.at(h, o, i);
+        *a.y.at(n, h * outs + o) = sum;
+      }
+    }
+  }
+}
+
+template <class T>
+void linear_backward(const LinearBackward<T>& a, ThreadPool&) {
+  const std::int64_t outs = a.w.dim(1), ins = a.w.dim(2);
+  for (std::int64_t n = 0; n < a.x.dim(0); ++n) {
+    for (std::int64_t h = 0; h < a.w.dim(0); ++h) {
+      if (a.dx) std::fill_n(a.dx.at(n, h * ins), ins, T(0));
+      for (std::int64_t o = 0; o < outs; ++o) {
+        const T dy = *a.dy.at(n, h * outs + o);
+        if (a.db) *a.db.at(h * outs + o) += dy;
+        for (std::int64_t i = 0; i < ins; ++i) {
+          if (a.dx) *a.dx.at(n, h * ins + i) += dy * *a.w.at(h, o, i);
+          *a.dw.at(h, o, i) += dy * *a.x.at(n, h * ins + i);
+        }
+      }
+    }
+  }
+}
+
+template <class T>
+void embedding_forward(const EmbeddingForward<T>& a, ThreadPool&) {
+  for (std::int64_t n = 0; n < a.ids.dim(0); ++n) {
+    std::copy_n(a.table.at(*a.ids.at(n)), a.table.dim(1), a.y.at(n));
+  }
+}
+
+template <class T>
+void embedding_backward(const EmbeddingBackward<T>& a, ThreadPool&) {
+  for (std::int64_t n = 0; n < a.ids.dim(0); ++n) {
+    T* row = a.dtable.at(*a.ids.at(n));
+    const T* dy = a.dy.at(n);
+    for (std::int64_t i = 0; i < a.dtable.dim(1); ++i) row[i] += dy[i];
+  }
+}
+
+template <class T>
+void cross_entropy_rows(const CrossEntropyRows<T>& a, ThreadPool&) {
+  const std::int64_t classes = a.logits.dim(1);
+  const T cap = static_cast<T>(a.soft_cap), z = static_cast<T>(a.z_weight);
+  const T weight = static_cast<T>(a.row_weight);
+  const auto capped = [&](T v) { return cap > 0 ? cap * std::tanh(v / cap) : v; };
+  for (std::int64_t n = 0; n < a.logits.dim(0); ++n) {
+    T* x = a.logits.at(n);
+    const std::int32_t target = *a.targets.at(n);
+    *a.loss.at(n) = 0;
+    if (a.predicted) *a.predicted.at(n) = -1;
+    if (target < 0) {
+      if (weight != 0) std::fill_n(x, classes, T(0));
+      continue;
+    }
+    const std::int64_t best = std::max_element(x, x + classes) - x;
+    const T top = capped(x[best]);
+    T sum = 0;
+    for (std::int64_t c = 0; c < classes; ++c) sum += std::exp(capped(x[c]) - top);
+    const T lse = top + std::log(sum);
+    *a.loss.at(n) = lse - capped(x[target]) + z * lse * lse;
+    if (a.predicted) *a.predicted.at(n) = static_cast<std::int32_t>(best);
+    if (weight == 0) continue;
+    const T of_lse = 1 + 2 * z * lse;
+    for (std::int64_t c = 0; c < classes; ++c) {
+      const T y = capped(x[c]);
+      const T slope = cap > 0 ? 1 - (y / cap) * (y / cap) : T(1);
+      x[c] = weight * slope * (of_lse * std::exp(y - lse) - (c == target ? T(1) : T(0)));
+    }
+  }
+}
+
+template <class T>
+void add(KernelTable& table) {
+  table.add(Impl<LinearForward<T>>{"reference", nullptr, linear_forward<T>});
+  table.add(Impl<LinearBackward<T>>{"reference", nullptr, linear_backward<T>});
+  table.add(Impl<EmbeddingForward<T>>{"reference", nullptr, embedding_forward<T>});
+  table.add(Impl<EmbeddingBackward<T>>{"reference", nullptr, embedding_backward<T>});
+  table.add(Impl<CrossEntropyRows<T>>{"reference", nullptr, cross_entropy_rows<T>});
+}
+
+}  // namespace
+
+void add_dense_reference(KernelTable& table) {
+  add<float>(table);
+  add<double>(table);
+}
+
+}  // namespace subquad

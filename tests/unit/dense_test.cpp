@@ -1,0 +1,111 @@
+#include "subquad/backend/dense.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "subquad/autograd/ops.h"
+#include "subquad/backend/gemm.h"
+#include "subquad/base/rng.h"
+
+namespace subquad {
+namespace {
+
+Tensor random_tensor(Shape shape, std::uint64_t stream, double amplitude = 1) {
+  Tensor t(shape, DType::f32);
+  const Rng rng{1, stream};
+  for (std::int64_t i = 0; i < t.numel(); ++i) {
+    t.data<float>()[i] =
+        static_cast<float>(amplitude * rng.normal(0, static_cast<std::uint64_t>(i)));
+  }
+  return t;
+}
+
+void expect_close(const Tensor& a, const Tensor& b, double bound, const std::string& what) {
+  double worst = 0, scale = 1e-30;
+  for (std::int64_t i = 0; i < a.numel(); ++i) {
+    worst = std::max(worst, std::abs(static_cast<double>(a.data<float>()[i]) - b.data<float>()[i]));
+    scale = std::max(scale, std::abs(static_cast<double>(b.data<float>()[i])));
+  }
+  EXPECT_LE(worst, bound * scale) << what;
+}
+
+TEST(Dense, EveryLinearImplementationEqualsTheReference) {
+  KernelTable table;
+  add_dense_cpu(table);
+  add_dense_reference(table);
+  ThreadPool threads(2);
+  for (auto [n, h, outs, ins] : {std::array<std::int64_t, 4>{1, 1, 1, 1},
+                                 {3, 1, 17, 5},
+                                 {130, 4, 6, 7},
+                                 {2100, 1, 70, 33}}) {
+    const Tensor x = random_tensor({n, h * ins}, 1), w = random_tensor({h, outs, ins}, 2);
+    const Tensor b = random_tensor({h * outs}, 3), dy = random_tensor({n, h * outs}, 4);
+    std::vector<Tensor> y, dx, dw, db;
+    for (const auto& impl : table.all<LinearForward<float>>()) {
+      y.emplace_back(Shape{n, h * outs}, DType::f32);
+      impl.run({x.view<const float, 2>(), w.view<const float, 3>(), b.view<const float, 1>(),
+                y.back().view<float, 2>()},
+               threads);
+    }
+    for (const auto& impl : table.all<LinearBackward<float>>()) {
+      dx.emplace_back(x.shape(), DType::f32);
+      dw.push_back(w.clone());
+      db.push_back(b.clone());
+      impl.run({x.view<const float, 2>(), w.view<const float, 3>(), dy.view<const float, 2>(),
+                dx.back().view<float, 2>(), dw.back().view<float, 3>(), db.back().view<float, 1>()},
+               threads);
+    }
+    for (std::size_t i = 0; i + 1 < y.size(); ++i) {
+      expect_close(y[i], y.back(), 2e-6, "y");
+      expect_close(dx[i], dx.back(), 2e-6, "dx");
+      expect_close(dw[i], dw.back(), 5e-6, "dw");
+      expect_close(db[i], db.back(), 5e-6, "db");
+    }
+  }
+}
+
+TEST(Dense, ProductsHaveTheSameBitsForAnyThreadCount) {
+  const Tensor a = random_tensor({3000, 64}, 1), b = random_tensor({192, 64}, 2);
+  std::vector<Tensor> results;
+  for (int threads : {1, 2, 3}) {
+    ThreadPool pool(threads);
+    Tensor y({3000, 192}, DType::f32), dw({64, 192}, DType::f32);
+    parallel_gemm<float>(pool, false, true, 3000, 192, 64, 1, a.data<float>(), 64, b.data<float>(),
+                         64, 0, y.data<float>(), 192);
+    parallel_gemm<float>(pool, true, false, 64, 192, 3000, 1, a.data<float>(), 64, y.data<float>(),
+                         192, 0, dw.data<float>(), 192);
+    results.push_back(y);
+    results.push_back(dw);
+  }
+  for (std::size_t i = 2; i < results.size(); ++i) {
+    EXPECT_TRUE(std::equal(results[i].host<float>().begin(), results[i].host<float>().end(),
+                           results[i % 2].host<float>().begin()));
+  }
+}
+
+TEST(Dense, WrongShapesAndIdsTeach) {
+  KernelTable table;
+  add_dense_reference(table);
+  ThreadPool threads;
+  StoragePool storage;
+  ParameterPlan plan;
+  const ParamId w = plan.declare("blocks.0.w", {4, 3}, Init::normal(1), true);
+  ParameterStore store(plan, DType::f32, 0);
+  Context cx{.kernels = table, .params = store, .threads = threads, .storage = storage};
+  try {
+    linear(cx, {random_tensor({2, 5}, 1)}, w);
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("blocks.0.w"), std::string::npos);
+    EXPECT_NE(std::string(e.what()).find("(2, 5)"), std::string::npos);
+  }
+  const std::vector<std::int32_t> ids = {4};
+  EXPECT_THROW(embedding(cx, Tensor::from<std::int32_t>({1, 1}, ids), w), Error);
+  EXPECT_THROW(linear_cross_entropy(cx, {random_tensor({1, 3}, 1)}, w, {},
+                                    Tensor::from<std::int32_t>({1}, ids), {}),
+               Error);
+}
+
+}  // namespace
+}  // namespace subquad
