@@ -64,5 +64,6 @@ struct CrossEntropyRows {
 
 void add_dense_reference(KernelTable& table);
 void add_dense_cpu(KernelTable& table);
+void add_cross_entropy_cpu(KernelTable& table);
 
 }  // namespace subquad

@@ -84,6 +84,44 @@ TEST(Dense, ProductsHaveTheSameBitsForAnyThreadCount) {
   }
 }
 
+TEST(Dense, EveryCrossEntropyEqualsTheReference) {
+  KernelTable table;
+  add_dense_cpu(table);
+  add_dense_reference(table);
+  ThreadPool threads(2);
+  for (const std::int64_t classes : {2, 3, 6, 16, 17, 65, 257}) {
+    for (const double cap : {0.0, 5.0}) {
+      const std::int64_t rows = 200;
+      std::vector<std::int32_t> ids;
+      for (std::int64_t n = 0; n < rows; ++n) {
+        ids.push_back(n % 7 == 3 ? -1 : static_cast<std::int32_t>(n % classes));
+      }
+      const Tensor targets = Tensor::from<std::int32_t>({rows}, ids);
+      const Tensor start = random_tensor({rows, classes}, 5, 10);
+      start.data<float>()[0] = 80;  // one logit far above the rest
+      std::vector<Tensor> logits, loss, best;
+      for (const auto& impl : table.all<CrossEntropyRows<float>>()) {
+        logits.push_back(start.clone());
+        loss.emplace_back(Shape{rows}, DType::f32);
+        best.emplace_back(Shape{rows}, DType::i32);
+        impl.run({.logits = logits.back().view<float, 2>(),
+                  .targets = targets.view<const std::int32_t, 1>(),
+                  .loss = loss.back().view<float, 1>(),
+                  .predicted = best.back().view<std::int32_t, 1>(),
+                  .z_weight = 0.01,
+                  .soft_cap = cap,
+                  .row_weight = 0.5},
+                 threads);
+      }
+      expect_close(logits[0], logits[1], 5e-6, "dlogits");
+      expect_close(loss[0], loss[1], 5e-6, "loss");
+      EXPECT_TRUE(std::equal(best[0].host<std::int32_t>().begin(),
+                             best[0].host<std::int32_t>().end(),
+                             best[1].host<std::int32_t>().begin()));
+    }
+  }
+}
+
 TEST(Dense, WrongShapesAndIdsTeach) {
   KernelTable table;
   add_dense_reference(table);

@@ -56,6 +56,7 @@ void linear_backward(const LinearBackward<float>& a, ThreadPool& threads) {
 void add_dense_cpu(KernelTable& table) {
   table.add(Impl<LinearForward<float>>{"onednn", nullptr, linear_forward});
   table.add(Impl<LinearBackward<float>>{"onednn", nullptr, linear_backward});
+  add_cross_entropy_cpu(table);
 }
 
 }  // namespace subquad

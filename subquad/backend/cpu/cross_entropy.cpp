@@ -1,0 +1,121 @@
+// Cross-entropy rows in SIMD. Schedule: one row at a time, three passes over a row that sits in L1
+// (max, sum of exp, gradient); blocks of rows are the parallel tasks. Roofline: one exp per logit
+// (two with a cap).
+#include "subquad/backend/dense.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "subquad/backend/cpu/cross_entropy.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+// After highway.h:
+#include <hwy/contrib/math/math-inl.h>
+
+#include <algorithm>
+#include <cmath>
+
+HWY_BEFORE_NAMESPACE();
+namespace subquad {
+namespace HWY_NAMESPACE {
+namespace {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using D = hn::ScalableTag<float>;
+
+// Applies fn(index, vector, lanes) over x[0, n); the tail is loaded with `fill` in the unused
+// lanes.
+template <class Fn>
+void for_each(const float* x, std::int64_t n, float fill, Fn&& fn) {
+  const D d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  std::int64_t i = 0;
+  for (; i + lanes <= n; i += lanes) fn(i, hn::LoadU(d, x + i), lanes);
+  if (i < n) {
+    const auto mask = hn::FirstN(d, static_cast<std::size_t>(n - i));
+    fn(i, hn::IfThenElse(mask, hn::MaskedLoad(mask, d, x + i), hn::Set(d, fill)), n - i);
+  }
+}
+
+void store_first(hn::Vec<D> v, float* to, std::int64_t count) {
+  const D d;
+  if (count == static_cast<std::int64_t>(hn::Lanes(d))) {
+    hn::StoreU(v, d, to);
+  } else {
+    hn::BlendedStore(v, hn::FirstN(d, static_cast<std::size_t>(count)), d, to);
+  }
+}
+
+void row(const CrossEntropyRows<float>& a, std::int64_t n) {
+  const D d;
+  const std::int64_t classes = a.logits.dim(1);
+  float* x = a.logits.at(n);
+  const std::int32_t target = *a.targets.at(n);
+  *a.loss.at(n) = 0;
+  if (a.predicted) *a.predicted.at(n) = -1;
+  if (target < 0) {
+    if (a.row_weight != 0) std::fill_n(x, classes, 0.0F);
+    return;
+  }
+  constexpr float kLowest = -3.0e38F;
+  auto top = hn::Set(d, kLowest);
+  for_each(x, classes, kLowest, [&](std::int64_t, auto v, std::int64_t) { top = hn::Max(top, v); });
+  const float highest = hn::GetLane(hn::MaxOfLanes(d, top));
+  if (a.predicted) {
+    *a.predicted.at(n) = static_cast<std::int32_t>(std::find(x, x + classes, highest) - x);
+  }
+  const auto cap = static_cast<float>(a.soft_cap);
+  const float raw_target = x[target];
+  float best = highest, chosen = raw_target;
+  if (cap > 0) {
+    best = cap * std::tanh(highest / cap);
+    chosen = cap * std::tanh(raw_target / cap);
+    const auto c = hn::Set(d, cap), inverse = hn::Set(d, 1 / cap);
+    for_each(x, classes, 0, [&](std::int64_t i, auto v, std::int64_t count) {
+      store_first(hn::Mul(c, hn::Tanh(d, hn::Mul(v, inverse))), x + i, count);
+    });
+  }
+  const auto shift = hn::Set(d, best);
+  auto sum = hn::Zero(d);
+  for_each(x, classes, kLowest, [&](std::int64_t, auto v, std::int64_t) {
+    sum = hn::Add(sum, hn::Exp(d, hn::Sub(v, shift)));
+  });
+  const float lse = best + std::log(hn::GetLane(hn::SumOfLanes(d, sum)));
+  const auto z = static_cast<float>(a.z_weight);
+  *a.loss.at(n) = lse - chosen + z * lse * lse;
+  if (a.row_weight == 0) return;
+  const auto weight = static_cast<float>(a.row_weight);
+  const auto of_exp = hn::Set(d, weight * (1 + 2 * z * lse)), down = hn::Set(d, lse);
+  const auto inverse = hn::Set(d, cap > 0 ? 1 / cap : 0.0F), one = hn::Set(d, 1.0F);
+  for_each(x, classes, kLowest, [&](std::int64_t i, auto v, std::int64_t count) {
+    const auto y = hn::Mul(v, inverse);
+    const auto slope = hn::NegMulAdd(y, y, one);
+    store_first(hn::Mul(hn::Mul(of_exp, slope), hn::Exp(d, hn::Sub(v, down))), x + i, count);
+  });
+  const float y = cap > 0 ? chosen / cap : 0.0F;
+  x[target] -= weight * (1 - y * y);
+}
+
+void cross_entropy_rows(const CrossEntropyRows<float>& a, ThreadPool& threads) {
+  constexpr std::int64_t kBlock = 128;
+  const std::int64_t rows = a.logits.dim(0);
+  threads.run((rows + kBlock - 1) / kBlock, [&](std::int64_t block, Scratch&) {
+    for (std::int64_t n = block * kBlock; n < std::min(rows, (block + 1) * kBlock); ++n) row(a, n);
+  });
+}
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace subquad
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace subquad {
+HWY_EXPORT(cross_entropy_rows);
+
+void add_cross_entropy_cpu(KernelTable& table) {
+  table.add(Impl<CrossEntropyRows<float>>{
+      "highway", nullptr, [](const CrossEntropyRows<float>& a, ThreadPool& threads) {
+        HWY_DYNAMIC_DISPATCH(cross_entropy_rows)(a, threads);
+      }});
+}
+}  // namespace subquad
+#endif
