@@ -1,0 +1,66 @@
+// The f32 SIMD linear core: chunkwise forward and backward, and a token-by-token path for decoding.
+// Schedule: one task per row and key head (or a part of its value heads), walking its chunks in
+// order with everything of a chunk in per-thread scratch; the parts are in linear_*-inl.h.
+// Roofline: see docs/linear_core.md.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "subquad/mixer/common/linear_core_cpu.cpp"
+#include <hwy/foreach_target.h>
+// After foreach_target.h:
+#include "subquad/mixer/common/linear_backward-inl.h"
+#include "subquad/mixer/common/linear_forward-inl.h"
+#include "subquad/mixer/common/linear_step-inl.h"
+
+#if HWY_ONCE
+namespace subquad {
+namespace {
+
+HWY_EXPORT(LinearForwardTask);
+HWY_EXPORT(LinearBackwardTask);
+HWY_EXPORT(LinearStepTask);
+
+// Up to here a chunk would be mostly padding.
+constexpr std::int64_t kStepTokens = 4;
+
+bool accepts_forward(const LinearCoreForward<float>& f) {
+  if (f.decay.dim(3) != 1 || f.write.dim(3) != 1 || f.erase) return false;
+  return !f.options.exponential_input || !(f.options.erase || f.options.signed_decay);
+}
+
+bool accepts_backward(const LinearCoreBackward<float>& b) { return accepts_forward(b.f); }
+
+void run_forward(const LinearCoreForward<float>& f, ThreadPool& threads) {
+  const LinearPlan p = plan_linear_core(f, false);
+  if (p.T <= kStepTokens) {
+    threads.run(p.B * p.H, [&](std::int64_t task, Scratch& scratch) {
+      HWY_DYNAMIC_DISPATCH(LinearStepTask)
+      (p, f, task, scratch.get<float>((p.Dk + 1) * p.Dv + p.Dk));
+    });
+    return;
+  }
+  LinearWorkspace sizes{};
+  const std::int64_t floats = carve_linear_workspace(p, false, 0, nullptr, sizes);
+  threads.run(p.tasks(), [&](std::int64_t task, Scratch& scratch) {
+    HWY_DYNAMIC_DISPATCH(LinearForwardTask)(p, f, task, scratch.get<float>(floats));
+  });
+}
+
+void run_backward(const LinearCoreBackward<float>& b, ThreadPool& threads) {
+  const LinearPlan p = plan_linear_core(b.f, true);
+  threads.run(p.tasks(), [&](std::int64_t task, Scratch& scratch) {
+    const std::int64_t row = task / (p.H / p.heads);
+    const std::int64_t chunks = count_linear_chunks(b.f.spans->row(row), p.chunk);
+    LinearWorkspace sizes{};
+    const std::int64_t floats = carve_linear_workspace(p, true, chunks, nullptr, sizes);
+    HWY_DYNAMIC_DISPATCH(LinearBackwardTask)(p, b, task, chunks, scratch.get<float>(floats));
+  });
+}
+
+}  // namespace
+
+void add_linear_core_cpu(KernelTable& table) {
+  table.add(Impl<LinearCoreForward<float>>{"highway", accepts_forward, run_forward});
+  table.add(Impl<LinearCoreBackward<float>>{"highway", accepts_backward, run_backward});
+}
+
+}  // namespace subquad
+#endif

@@ -1,0 +1,104 @@
+#include "subquad/mixer/common/linear_plan.h"
+
+namespace subquad {
+namespace {
+
+// Longer chunks mean fewer passes over the state (Dk Dv per chunk) and more pairs (C per token);
+// the optimum is flat, and a chunk longer than the row only adds padding.
+std::int64_t chunk_length(std::int64_t tokens, std::int64_t dk, std::int64_t dv) {
+  const std::int64_t best = std::max(dk, dv) <= 32 ? 32 : 64;
+  return std::min(best, pad_lanes(tokens));
+}
+
+}  // namespace
+
+LinearPlan plan_linear_core(const LinearCoreForward<float>& args, bool backward) {
+  LinearPlan p{};
+  p.B = args.q.dim(0);
+  p.T = args.q.dim(1);
+  p.Hk = args.q.dim(2);
+  p.H = args.v.dim(2);
+  p.Dk = args.q.dim(3);
+  p.Dv = args.v.dim(3);
+  p.group = p.H / p.Hk;
+  p.heads = p.group;
+  // The backward sums dq and dk over the group inside one task; the forward may split it.
+  while (!backward && p.heads % 2 == 0 && p.tasks() < 8) p.heads /= 2;
+  p.dk = pad_lanes(p.Dk);
+  p.dv = pad_lanes(p.Dv);
+  p.chunk = chunk_length(p.T, p.dk, p.dv);
+  p.exponential = args.options.exponential_input;
+  p.normalizer = args.options.normalizer;
+  p.erase = args.options.erase;
+  p.is_signed = args.options.signed_decay;
+  p.scale = static_cast<float>(args.options.scale);
+  p.eps = static_cast<float>(args.options.eps);
+  return p;
+}
+
+std::int64_t carve_linear_workspace(const LinearPlan& p, bool backward, std::int64_t chunks,
+                                    float* base, LinearWorkspace& w) {
+  FloatArena a(base);
+  const std::int64_t c = p.chunk, dk = p.dk, dv = p.dv;
+  w.q = a.take(c * dk);
+  w.k = a.take(c * dk);
+  w.kt = a.take(dk * c);
+  w.qk = a.take(c * c);
+  w.kk = p.erase ? a.take(c * c) : nullptr;
+  LinearGates& g = w.gates;
+  for (float** row :
+       {&g.w, &g.a, &g.r_high, &g.r_low, &g.c_high, &g.c_low, &g.from_start, &g.to_end, &g.floor,
+        &g.inverse, &g.denominator, &g.erase_scale, &g.m_from_write}) {
+    *row = a.take(c);
+  }
+  w.u = a.take(c * dv);
+  w.o = a.take(c * dv);
+  w.decay = a.take(c * c);
+  w.att = a.take(c * c);
+  w.n = p.erase ? a.take(c * c) : nullptr;
+  w.S = a.take(p.heads * dk * dv);
+  w.norm = a.take(p.heads * dk);
+  w.m = a.take(p.heads);
+  if (!backward) return a.used();
+  w.dq = a.take(c * dk);
+  w.dkey = a.take(c * dk);
+  w.p_sum = a.take(c * c);
+  w.mm_sum = p.erase ? a.take(c * c) : nullptr;
+  w.e = a.take(c * dv);
+  w.ut = a.take(dv * c);
+  w.du = a.take(c * dv);
+  w.x = a.take(c * c);
+  w.y = a.take(c * c);
+  w.t = a.take(c * dk);
+  w.st = a.take(dv * dk);
+  w.dst = a.take(dv * dk);
+  for (float** row :
+       {&w.delta, &w.eta, &w.colsum, &w.row_q, &w.row_k, &w.cross, &w.dwrite, &w.dm}) {
+    *row = a.take(c);
+  }
+  w.dS = a.take(p.heads * dk * dv);
+  w.dnorm = a.take(p.heads * dk);
+  w.dm_state = a.take(p.heads);
+  w.S_at = a.take(chunks * p.heads * dk * dv);
+  w.norm_at = p.normalizer ? a.take(chunks * p.heads * dk) : nullptr;
+  w.m_at = a.take(chunks * p.heads);
+  w.chunks = reinterpret_cast<LinearChunk*>(
+      a.take(chunks * static_cast<std::int64_t>(sizeof(LinearChunk) / sizeof(float))));
+  return a.used();
+}
+
+std::int64_t count_linear_chunks(std::span<const Span> spans, std::int64_t chunk) {
+  std::int64_t count = 0;
+  for (const Span& s : spans) count += (s.size() + chunk - 1) / chunk;
+  return count;
+}
+
+void list_linear_chunks(std::span<const Span> spans, std::int64_t chunk, LinearChunk* out) {
+  for (const Span& s : spans) {
+    for (std::int64_t t = s.begin; t < s.end; t += chunk) {
+      *out++ = {t, std::min(chunk, s.end - t), s.reset && t == s.begin};
+    }
+  }
+}
+
+}  // namespace subquad

@@ -1,0 +1,90 @@
+// Sizes and scratch of the chunkwise SIMD linear core. One task walks one row of the batch for the
+// value heads [first, first + heads) of one key head; what belongs to the keys (packed q, k, q kᵀ,
+// k kᵀ) is made once per chunk and shared by these heads.
+#pragma once
+
+#include <algorithm>
+
+#include "subquad/mixer/common/linear_core.h"
+#include "subquad/mixer/common/small_gemm.h"
+
+namespace subquad {
+
+struct LinearPlan {
+  std::int64_t B, T, Hk, H, Dk, Dv;
+  std::int64_t group;   // value heads per key head
+  std::int64_t heads;   // value heads per task, a divisor of group
+  std::int64_t dk, dv;  // padded to whole vectors
+  std::int64_t chunk;   // tokens per chunk, a multiple of kLanePad
+  bool exponential, normalizer, erase, is_signed;
+  float scale, eps;
+
+  std::int64_t tasks() const { return B * (H / heads); }
+};
+
+LinearPlan plan_linear_core(const LinearCoreForward<float>& args, bool backward);
+
+struct LinearChunk {
+  std::int64_t begin, size;
+  bool reset;  // the zero state comes before it
+};
+
+// Hands out 64-byte aligned pieces of one buffer; with a null base it only counts.
+class FloatArena {
+ public:
+  explicit FloatArena(float* base) : base_(base) {}
+  float* take(std::int64_t count) {
+    float* at = base_ ? base_ + used_ : nullptr;
+    used_ += pad_lanes(count);
+    return at;
+  }
+  std::int64_t used() const { return used_; }
+
+ private:
+  float* base_;
+  std::int64_t used_ = 0;
+};
+
+// Per chunk and head, made from decay and write. Prefix sums G are f64; pair weights are
+// D_ij = exp(r_i + c_j), i >= j, with r_i = G_i, c_j = -G_j, or for exponential input
+// r_i = -M_i, c_j = write_j - G_j, M_i = max(m, c_1..c_i), so that m_i = G_i + M_i.
+// r and c are kept as f32 pairs (high, low): their sum is then as exact as the f64 difference.
+struct LinearGates {
+  float* w;  // weight of the write in u = w v; 1 if exponential
+  float* a;  // signed_decay: the transition itself
+  float *r_high, *r_low, *c_high, *c_low;
+  float* from_start;    // weight of the incoming state in row i
+  float* to_end;        // weight of token j in the outgoing state
+  float* floor;         // of the denominator
+  float* inverse;       // 1 / (denominator + eps)
+  float* denominator;   // d_i before the max
+  float* erase_scale;   // -w_i from_start_i
+  float* m_from_write;  // 1 where the maximum of m_i is write_i
+  float carry = 1;      // weight of the incoming state in the outgoing one
+  float m_next = 0;
+};
+
+struct LinearWorkspace {
+  float *q, *k, *kt, *qk, *kk;  // of the key head: (C,dk) (C,dk) (dk,C) (C,C) (C,C)
+  LinearGates gates;
+  float *u, *o;            // (C,dv)
+  float *decay, *att, *n;  // (C,C): D, D.qk, -M
+  float *S, *norm, *m;     // running state of every head: (heads,dk,dv) (heads,dk) (heads)
+  // Backward only.
+  float *dq, *dkey, *p_sum, *mm_sum;  // of the key head: (C,dk) (C,dk) (C,C) (C,C)
+  float *e, *ut, *du, *x, *y, *t;     // (C,dv) (dv,C) (C,dv) (C,C) (C,C) (C,dk)
+  float *st, *dst;                    // transposed state and its gradient (dv,dk)
+  float *delta, *eta, *colsum, *row_q, *row_k, *cross, *dwrite, *dm;  // (C)
+  float *dS, *dnorm, *dm_state;                                       // running, as S norm m
+  float *S_at, *norm_at, *m_at;  // states at every chunk's start: (chunks,heads,...)
+  LinearChunk* chunks;
+};
+
+// Lays the workspace out in `base` (may be null) and returns the number of floats.
+std::int64_t carve_linear_workspace(const LinearPlan& plan, bool backward, std::int64_t chunks,
+                                    float* base, LinearWorkspace& w);
+
+std::int64_t count_linear_chunks(std::span<const Span> spans, std::int64_t chunk);
+void list_linear_chunks(std::span<const Span> spans, std::int64_t chunk, LinearChunk* out);
+
+}  // namespace subquad

@@ -1,0 +1,153 @@
+// Row work around the small products: packing between tensors and padded scratch, 4x4 transposes,
+// vector exp, dot products. All scratch rows are whole vectors; only tensor rows have tails.
+#if defined(SUBQUAD_MIXER_COMMON_LINEAR_ROWS_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef SUBQUAD_MIXER_COMMON_LINEAR_ROWS_INL_H
+#undef SUBQUAD_MIXER_COMMON_LINEAR_ROWS_INL_H
+#else
+#define SUBQUAD_MIXER_COMMON_LINEAR_ROWS_INL_H
+#endif
+
+#include <hwy/highway.h>
+
+#include <cstring>
+
+#include "subquad/mixer/common/small_gemm-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace subquad::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// exp(x) for x <= 88: 2^n p(r) with the two-step reduction of Cody and Waite and a degree-6 Taylor
+// polynomial on |r| <= ln 2 / 2; relative error below 2e-7. Exactly 0 below -87.
+HWY_INLINE VF exp_vector(VF x) {
+  const F32 d;
+  const hn::RebindToSigned<F32> di;
+  const auto tiny = hn::Lt(x, hn::Set(d, -87.0f));
+  x = hn::Max(x, hn::Set(d, -87.0f));
+  const VF n = hn::Round(hn::Mul(x, hn::Set(d, 1.44269504f)));
+  VF r = hn::NegMulAdd(n, hn::Set(d, 0.693359375f), x);
+  r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), r);
+  VF p = hn::Set(d, 1.0f / 720);
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0f / 120));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0f / 24));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0f / 6));
+  p = hn::MulAdd(p, r, hn::Set(d, 0.5f));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
+  p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
+  const auto power = hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, n), hn::Set(di, 127)));
+  return hn::IfThenZeroElse(tiny, hn::Mul(p, hn::BitCast(d, power)));
+}
+
+// x[i] <- exp(min(x[i], 88)) over whole vectors: finite for every input.
+inline void exp_row(float* x, std::int64_t padded) {
+  const F32 d;
+  for (std::int64_t i = 0; i < padded; i += kLanes) {
+    hn::Store(exp_vector(hn::Min(hn::Load(d, x + i), hn::Set(d, 88.0f))), d, x + i);
+  }
+}
+
+inline void zero(float* x, std::int64_t count) {
+  std::memset(x, 0, static_cast<std::size_t>(count) * sizeof(float));
+}
+
+// dst (padded_rows, padded_cols) <- scale_i * src, zero elsewhere; src rows lie `stride` apart.
+inline void pack_rows(const float* src, std::int64_t stride, std::int64_t rows, std::int64_t cols,
+                      std::int64_t padded_rows, std::int64_t padded_cols, const float* row_scale,
+                      float scale, float* dst) {
+  const F32 d;
+  for (std::int64_t i = 0; i < rows; ++i, src += stride, dst += padded_cols) {
+    const float s = row_scale ? scale * row_scale[i] : scale;
+    const VF factor = hn::Set(d, s);
+    std::int64_t j = 0;
+    for (; j + kLanes <= cols; j += kLanes) {
+      hn::Store(hn::Mul(factor, hn::LoadU(d, src + j)), d, dst + j);
+    }
+    for (; j < cols; ++j) dst[j] = s * src[j];
+    for (; j < padded_cols; ++j) dst[j] = 0;
+  }
+  zero(dst, (padded_rows - rows) * padded_cols);
+}
+
+// dst rows (`stride` apart) <- scale_i * src.
+inline void unpack_rows(const float* src, std::int64_t padded_cols, std::int64_t rows,
+                        std::int64_t cols, const float* row_scale, float scale, float* dst,
+                        std::int64_t stride) {
+  const F32 d;
+  for (std::int64_t i = 0; i < rows; ++i, src += padded_cols, dst += stride) {
+    const float s = row_scale ? scale * row_scale[i] : scale;
+    const VF factor = hn::Set(d, s);
+    std::int64_t j = 0;
+    for (; j + kLanes <= cols; j += kLanes) {
+      hn::StoreU(hn::Mul(factor, hn::Load(d, src + j)), d, dst + j);
+    }
+    for (; j < cols; ++j) dst[j] = s * src[j];
+  }
+}
+
+// x_i <- row_scale_i x_i in place.
+inline void scale_matrix_rows(float* x, std::int64_t rows, std::int64_t padded_cols,
+                              const float* row_scale) {
+  const F32 d;
+  for (std::int64_t i = 0; i < rows; ++i, x += padded_cols) {
+    const VF factor = hn::Set(d, row_scale[i]);
+    for (std::int64_t j = 0; j < padded_cols; j += kLanes) {
+      hn::Store(hn::Mul(factor, hn::Load(d, x + j)), d, x + j);
+    }
+  }
+}
+
+// dst (cols, rows) with row stride ldd <- src (rows, cols); rows and cols are multiples of 4.
+inline void transpose(const float* src, std::int64_t rows, std::int64_t cols, float* dst,
+                      std::int64_t ldd) {
+  const hn::Full128<float> d;
+  const hn::Full128<double> dd;
+  for (std::int64_t i = 0; i < rows; i += 4) {
+    for (std::int64_t j = 0; j < cols; j += 4) {
+      const float* s = src + i * cols + j;
+      const auto r0 = hn::Load(d, s), r1 = hn::Load(d, s + cols);
+      const auto r2 = hn::Load(d, s + 2 * cols), r3 = hn::Load(d, s + 3 * cols);
+      const auto a = hn::BitCast(dd, hn::InterleaveLower(d, r0, r1));
+      const auto b = hn::BitCast(dd, hn::InterleaveLower(d, r2, r3));
+      const auto c = hn::BitCast(dd, hn::InterleaveUpper(d, r0, r1));
+      const auto e = hn::BitCast(dd, hn::InterleaveUpper(d, r2, r3));
+      float* t = dst + j * ldd + i;
+      hn::Store(hn::BitCast(d, hn::InterleaveLower(dd, a, b)), d, t);
+      hn::Store(hn::BitCast(d, hn::InterleaveUpper(dd, a, b)), d, t + ldd);
+      hn::Store(hn::BitCast(d, hn::InterleaveLower(dd, c, e)), d, t + 2 * ldd);
+      hn::Store(hn::BitCast(d, hn::InterleaveUpper(dd, c, e)), d, t + 3 * ldd);
+    }
+  }
+}
+
+HWY_INLINE float dot(const float* x, const float* y, std::int64_t padded) {
+  const F32 d;
+  VF s0 = hn::Zero(d), s1 = hn::Zero(d);
+  std::int64_t i = 0;
+  for (; i + 2 * kLanes <= padded; i += 2 * kLanes) {
+    s0 = hn::MulAdd(hn::Load(d, x + i), hn::Load(d, y + i), s0);
+    s1 = hn::MulAdd(hn::Load(d, x + i + kLanes), hn::Load(d, y + i + kLanes), s1);
+  }
+  for (; i < padded; i += kLanes) s0 = hn::MulAdd(hn::Load(d, x + i), hn::Load(d, y + i), s0);
+  return hn::GetLane(hn::SumOfLanes(d, hn::Add(s0, s1)));
+}
+
+// y += s x
+HWY_INLINE void add_scaled(float s, const float* x, std::int64_t padded, float* y) {
+  const F32 d;
+  const VF factor = hn::Set(d, s);
+  for (std::int64_t i = 0; i < padded; i += kLanes) {
+    hn::Store(hn::MulAdd(factor, hn::Load(d, x + i), hn::Load(d, y + i)), d, y + i);
+  }
+}
+
+HWY_INLINE void scale_row(float s, std::int64_t padded, float* y) {
+  const F32 d;
+  const VF factor = hn::Set(d, s);
+  for (std::int64_t i = 0; i < padded; i += kLanes) {
+    hn::Store(hn::Mul(factor, hn::Load(d, y + i)), d, y + i);
+  }
+}
+
+}  // namespace subquad::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif

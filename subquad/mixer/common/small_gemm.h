@@ -1,0 +1,58 @@
+// What a small product inside one chunk looks like. Every size here is a multiple of kLanePad and
+// every operand lies in 64-byte aligned scratch, so the kernel in small_gemm-inl.h has no tails.
+#pragma once
+
+#include <cstdint>
+
+namespace subquad {
+
+constexpr std::int64_t kLanePad = 16;  // floats; the widest vector we use
+
+constexpr std::int64_t pad_lanes(std::int64_t n) {
+  return (n + kLanePad - 1) / kLanePad * kLanePad;
+}
+
+// Which inner indices k a block of rows [first, first + R) needs: the causal triangle by tiles.
+enum class Reach : std::uint8_t {
+  full,
+  until_block,   // k < first + R: A is lower triangular, zero above the diagonal
+  from_block,    // k >= first: A is upper triangular
+  before_block,  // k < first
+  after_block,   // k >= first + R
+};
+
+// Adds A B to the running sum, which is then multiplied row by row by row_scale if there is one.
+struct Product {
+  const float* a = nullptr;  // element (i,k) at a[i*row_stride + k*k_stride]
+  std::int64_t row_stride = 0;
+  std::int64_t k_stride = 1;
+  const float* b = nullptr;  // element (k,j) at b[k*ldb + j]
+  std::int64_t ldb = 0;
+  std::int64_t depth = 0;
+  Reach reach = Reach::full;
+  const float* row_scale = nullptr;
+};
+
+enum class Solve : std::uint8_t {
+  none,
+  forward,   // C <- (I - N)^-1 C, N strictly lower: top block first
+  backward,  // C <- (I - N)^-T C: bottom block first
+};
+
+// C = (old_scale C if old_scale != 0) + sum of the products. With a solve, N must also appear as
+// the last product (reach before_block, or after_block and transposed) with C itself as B; the
+// kernel adds what is left inside the diagonal blocks.
+struct SmallGemm {
+  std::int64_t rows = 0, cols = 0;
+  float* c = nullptr;
+  std::int64_t ldc = 0;
+  float old_scale = 0;
+  int products = 0;
+  Product product[4];
+  bool lower_only = false;  // skip the column tiles above the diagonal; C there is left as it is
+  Solve solve = Solve::none;
+  const float* n = nullptr;  // strictly lower matrix of the solve
+  std::int64_t ldn = 0;
+};
+
+}  // namespace subquad
