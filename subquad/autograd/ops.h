@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "subquad/autograd/tape.h"
+#include "subquad/backend/pointwise.h"
 
 namespace subquad {
 
@@ -20,19 +21,7 @@ Var concat_time(Context& cx, const Var& a, const Var& b);
 
 // --- pointwise (ops/pointwise.cpp)
 // ------------------------------------------------------------------
-enum class Unary : std::uint8_t {
-  silu,
-  gelu,
-  gelu_tanh,
-  sigmoid,
-  tanh,
-  softplus,
-  exp,
-  log_sigmoid,
-  square,
-  relu
-};
-Var unary(Context& cx, Unary kind, const Var& x);  // softplus is linear above 20
+Var unary(Context& cx, Unary kind, const Var& x);
 Var add(Context& cx, const Var& a, const Var& b);
 Var mul(Context& cx, const Var& a, const Var& b);
 Var scale(Context& cx, const Var& x, double factor);

@@ -1,0 +1,68 @@
+#include "subquad/autograd/ops.h"
+#include "subquad/backend/sequence.h"
+
+namespace subquad {
+namespace {
+
+struct GateSetup {
+  double lo = 0, hi = 1e300;
+  bool signed_decay = false;
+  double write_range = 1;
+};
+
+DecayGates gates(Context& cx, std::string_view op, const Var& raw, const Var& b, ParamId A_log,
+                 ParamId bias, const GateSetup& setup) {
+  const std::int64_t heads = raw.shape()[-1], n = raw.shape().rows();
+  require(cx.params.value(A_log).numel() == heads && cx.params.value(bias).numel() == heads &&
+              (!b.value || b.shape() == raw.shape()),
+          ErrorCode::shape_mismatch, op, " of shape ", raw.shape().text(), " with A_log of ",
+          cx.params.value(A_log).numel(), " elements");
+  const auto flat = [n, heads](const Tensor& t) { return t ? t.reshaped({n, heads}) : t; };
+  const auto arguments = [=]<class T>(Context& cx, T) {
+    return GatesForward<T>{flat(raw.value).template view<const T, 2>(),
+                           flat(b.value).template view<const T, 2>(),
+                           cx.params.value(A_log).view<const T, 1>(),
+                           cx.params.value(bias).view<const T, 1>(),
+                           setup.lo,
+                           setup.hi,
+                           setup.signed_decay,
+                           setup.write_range,
+                           {},
+                           {}};
+  };
+  const Tensor decay = cx.empty(raw.shape()), write = cx.empty(raw.shape());
+  with_scalar(cx.dtype(), [&]<class T>() {
+    auto args = arguments(cx, T());
+    args.decay = flat(decay).template view<T, 2>();
+    args.write = flat(write).template view<T, 2>();
+    cx.run(args);
+  });
+  auto vars = cx.record(op, {decay, write}, [=](Context& cx, std::span<const Tensor> d) {
+    const Tensor draw = cx.empty(raw.shape()), db = b.value ? cx.empty(raw.shape()) : Tensor();
+    with_scalar(cx.dtype(), [&]<class T>() {
+      cx.run(GatesBackward<T>{arguments(cx, T()), flat(d[0]).template view<const T, 2>(),
+                              flat(d[1]).template view<const T, 2>(),
+                              flat(draw).template view<T, 2>(), flat(db).template view<T, 2>(),
+                              cx.params.grad(A_log).view<T, 1>(),
+                              cx.params.grad(bias).view<T, 1>()});
+    });
+    cx.add_grad(raw, draw);
+    cx.add_grad(b, db);
+  });
+  return {vars[0], vars[1]};
+}
+
+}  // namespace
+
+DecayGates mamba2_gates(Context& cx, const Var& dt_raw, ParamId A_log, ParamId dt_bias, double lo,
+                        double hi, bool signed_decay) {
+  return gates(cx, "mamba2_gates", dt_raw, {}, A_log, dt_bias,
+               {.lo = lo, .hi = hi, .signed_decay = signed_decay});
+}
+
+DecayGates gdn_gates(Context& cx, const Var& a, const Var& b, ParamId A_log, ParamId dt_bias,
+                     double write_range) {
+  return gates(cx, "gdn_gates", a, b, A_log, dt_bias, {.write_range = write_range});
+}
+
+}  // namespace subquad

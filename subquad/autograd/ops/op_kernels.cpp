@@ -1,0 +1,14 @@
+#include "subquad/autograd/ops.h"
+#include "subquad/backend/dense.h"
+#include "subquad/backend/reference/reference.h"
+
+namespace subquad {
+
+void add_op_kernels(KernelTable& table) {
+  add_dense_cpu(table);
+  add_dense_reference(table);
+  add_pointwise_reference(table);
+  add_sequence_reference(table);
+}
+
+}  // namespace subquad

@@ -1,0 +1,55 @@
+// Arguments of the pointwise, gate, norm and sequence kernels.
+#pragma once
+
+#include "subquad/backend/kernel_table.h"
+#include "subquad/backend/segments.h"
+#include "subquad/tensor/tensor.h"
+
+namespace subquad {
+
+enum class Unary : std::uint8_t {
+  silu,
+  gelu,  // erf form
+  gelu_tanh,
+  sigmoid,
+  tanh,
+  softplus,  // linear above 20
+  exp,
+  log_sigmoid,
+  square,
+  relu,
+};
+
+// y = f(x); n values.
+template <class T>
+struct UnaryForward {
+  static constexpr std::string_view kOp = "unary";
+  Unary kind;
+  View<const T, 1> x;
+  View<T, 1> y;
+};
+template <class T>
+struct UnaryBackward {
+  static constexpr std::string_view kOp = "unary_backward";
+  Unary kind;
+  View<const T, 1> x, dy;
+  View<T, 1> dx;
+};
+
+// y = f(gate) x, row-wise with strides, so that both halves of one tensor can be given.
+template <class T>
+struct GatedForward {
+  static constexpr std::string_view kOp = "gated";
+  Unary kind;
+  View<const T, 2> gate, x;
+  View<T, 2> y;
+};
+template <class T>
+struct GatedBackward {
+  static constexpr std::string_view kOp = "gated_backward";
+  Unary kind;
+  View<const T, 2> gate, x, dy;
+  View<T, 2> dgate, dx;
+};
+
+}  // namespace subquad
