@@ -78,8 +78,10 @@ struct LinearCoreState {  // Vars of a State, or empty
 Var linear_core(Context& cx, const LinearCoreInputs& in, const Spans& spans,
                 const LinearCoreOptions& options, LinearCoreState* state);
 
-// Multiply-adds per token and value head, of the recurrence and of the chunkwise schedule.
+// Multiply-adds of the recurrence, per token and value head.
 double linear_core_macs(const LinearCoreOptions& options, std::int64_t dk, std::int64_t dv);
+// Multiply-adds of the f32 forward over `tokens` positions, per value head: small-product tiles as
+// they are entered, or the recurrence where the core steps. Heads of a group share q kᵀ and k kᵀ.
 double linear_core_executed_macs(const LinearCoreOptions& options, std::int64_t tokens,
                                  std::int64_t dk, std::int64_t dv, std::int64_t heads_per_key);
 

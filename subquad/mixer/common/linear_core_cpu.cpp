@@ -18,9 +18,6 @@ HWY_EXPORT(LinearForwardTask);
 HWY_EXPORT(LinearBackwardTask);
 HWY_EXPORT(LinearStepTask);
 
-// Up to here a chunk would be mostly padding.
-constexpr std::int64_t kStepTokens = 4;
-
 bool accepts_forward(const LinearCoreForward<float>& f) {
   if (f.decay.dim(3) != 1 || f.write.dim(3) != 1 || f.erase) return false;
   return !f.options.exponential_input || !(f.options.erase || f.options.signed_decay);
@@ -30,7 +27,7 @@ bool accepts_backward(const LinearCoreBackward<float>& b) { return accepts_forwa
 
 void run_forward(const LinearCoreForward<float>& f, ThreadPool& threads) {
   const LinearPlan p = plan_linear_core(f, false);
-  if (p.T <= kStepTokens) {
+  if (p.T <= kLinearStepTokens) {
     threads.run(p.B * p.H, [&](std::int64_t task, Scratch& scratch) {
       HWY_DYNAMIC_DISPATCH(LinearStepTask)
       (p, f, task, scratch.get<float>((p.Dk + 1) * p.Dv + p.Dk));

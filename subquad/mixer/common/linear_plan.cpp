@@ -3,11 +3,35 @@
 namespace subquad {
 namespace {
 
-// Longer chunks mean fewer passes over the state (Dk Dv per chunk) and more pairs (C per token);
-// the optimum is flat, and a chunk longer than the row only adds padding.
-std::int64_t chunk_length(std::int64_t tokens, std::int64_t dk, std::int64_t dv) {
-  const std::int64_t best = std::max(dk, dv) <= 32 ? 32 : 64;
+// Longer chunks mean fewer passes over the state (Dk Dv per chunk) and more pairs (C per token).
+// The optimum is flat and was measured per head size; sharing q kᵀ between heads favours longer
+// chunks, and a chunk longer than the row only adds padding.
+std::int64_t chunk_length(std::int64_t tokens, std::int64_t dk, std::int64_t dv,
+                          bool shared_scores) {
+  const std::int64_t d = std::max(dk, dv);
+  std::int64_t best = d <= 16 ? 16 : d <= 64 ? 32 : 48;
+  if (d > 32 && shared_scores) best = 64;
   return std::min(best, pad_lanes(tokens));
+}
+
+// Multiply-adds of one forward chunk of n tokens, by the tiles of small_gemm (8 rows).
+double chunk_macs(const LinearCoreOptions& o, std::int64_t n, std::int64_t dk, std::int64_t dv,
+                  std::int64_t heads_per_key) {
+  constexpr std::int64_t kRows = 8;
+  std::int64_t scores = 0, pairs = 0, before = 0;
+  const std::int64_t padded = pad_lanes(n);
+  for (std::int64_t row = 0; row < padded; row += kRows) {
+    scores += kRows * pad_lanes(row + kRows);
+    pairs += kRows * std::min(n, row + kRows);
+    before += kRows * std::min(n, row) + kRows * (kRows - 1) / 2;
+  }
+  const std::int64_t states = padded * dk * dv;
+  double macs =
+      static_cast<double>((o.erase ? 2 : 1) * scores * dk) / static_cast<double>(heads_per_key);
+  macs += static_cast<double>(pairs * dv + states + n * dk * dv);
+  if (o.erase) macs += static_cast<double>(before * dv + states);
+  if (o.normalizer) macs += static_cast<double>(2 * n * dk + pairs);
+  return macs;
 }
 
 }  // namespace
@@ -26,11 +50,11 @@ LinearPlan plan_linear_core(const LinearCoreForward<float>& args, bool backward)
   while (!backward && p.heads % 2 == 0 && p.tasks() < 8) p.heads /= 2;
   p.dk = pad_lanes(p.Dk);
   p.dv = pad_lanes(p.Dv);
-  p.chunk = chunk_length(p.T, p.dk, p.dv);
   p.exponential = args.options.exponential_input;
   p.normalizer = args.options.normalizer;
   p.erase = args.options.erase;
   p.is_signed = args.options.signed_decay;
+  p.chunk = chunk_length(p.T, p.dk, p.dv, p.group > 1 && !args.options.erase);
   p.scale = static_cast<float>(args.options.scale);
   p.eps = static_cast<float>(args.options.eps);
   return p;
@@ -85,6 +109,17 @@ std::int64_t carve_linear_workspace(const LinearPlan& p, bool backward, std::int
   w.chunks = reinterpret_cast<LinearChunk*>(
       a.take(chunks * static_cast<std::int64_t>(sizeof(LinearChunk) / sizeof(float))));
   return a.used();
+}
+
+double linear_core_executed_macs(const LinearCoreOptions& o, std::int64_t tokens, std::int64_t dk,
+                                 std::int64_t dv, std::int64_t heads_per_key) {
+  if (tokens <= kLinearStepTokens) return static_cast<double>(tokens) * linear_core_macs(o, dk, dv);
+  dk = pad_lanes(dk);
+  dv = pad_lanes(dv);
+  const std::int64_t chunk = chunk_length(tokens, dk, dv, heads_per_key > 1 && !o.erase);
+  double macs = static_cast<double>(tokens / chunk) * chunk_macs(o, chunk, dk, dv, heads_per_key);
+  if (tokens % chunk != 0) macs += chunk_macs(o, tokens % chunk, dk, dv, heads_per_key);
+  return macs;
 }
 
 std::int64_t count_linear_chunks(std::span<const Span> spans, std::int64_t chunk) {

@@ -10,6 +10,9 @@
 
 namespace subquad {
 
+// Up to here a row is walked token by token: a chunk would be mostly padding.
+constexpr std::int64_t kLinearStepTokens = 4;
+
 struct LinearPlan {
   std::int64_t B, T, Hk, H, Dk, Dv;
   std::int64_t group;   // value heads per key head

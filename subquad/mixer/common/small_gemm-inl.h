@@ -188,21 +188,38 @@ HWY_NOINLINE void run_tile(const SmallGemm& g, std::int64_t row, std::int64_t co
   store<kNr>(t, c, g.ldc);
 }
 
+HWY_INLINE void run_tile(const SmallGemm& g, std::int64_t row, std::int64_t col,
+                         std::int64_t width) {
+  if (width == 3)
+    run_tile<3>(g, row, col);
+  else if (width == 2)
+    run_tile<2>(g, row, col);
+  else
+    run_tile<1>(g, row, col);
+}
+
+// 4 = 2 + 2 rather than 3 + 1: a single column of vectors is bound by the broadcasts.
+HWY_INLINE std::int64_t tile_width(std::int64_t vectors) {
+  return vectors == 4 ? 2 : HWY_MIN(vectors, std::int64_t{3});
+}
+
 inline void small_gemm(const SmallGemm& g) {
+  if (g.lower_only) {  // the triangle by rows, each only as wide as it must be
+    for (std::int64_t row = 0; row < g.rows; row += kMr) {
+      const std::int64_t end = HWY_MIN(g.cols, pad_lanes(row + kMr));
+      for (std::int64_t col = 0; col < end;) {
+        const std::int64_t width = tile_width((end - col) / kLanes);
+        run_tile(g, row, col, width);
+        col += width * kLanes;
+      }
+    }
+    return;
+  }
+  const std::int64_t blocks = g.rows / kMr;
   for (std::int64_t col = 0; col < g.cols;) {
-    const std::int64_t left = (g.cols - col) / kLanes;
-    // 4 = 2 + 2 rather than 3 + 1: a single column of vectors is bound by the broadcasts.
-    const std::int64_t width = left == 4 || left == 2 ? 2 : HWY_MIN(left, 3);
-    const std::int64_t blocks = g.rows / kMr;
+    const std::int64_t width = tile_width((g.cols - col) / kLanes);
     for (std::int64_t i = 0; i < blocks; ++i) {
-      const std::int64_t row = (g.solve == Solve::backward ? blocks - 1 - i : i) * kMr;
-      if (g.lower_only && col >= row + kMr) continue;
-      if (width == 3)
-        run_tile<3>(g, row, col);
-      else if (width == 2)
-        run_tile<2>(g, row, col);
-      else
-        run_tile<1>(g, row, col);
+      run_tile(g, (g.solve == Solve::backward ? blocks - 1 - i : i) * kMr, col, width);
     }
     col += width * kLanes;
   }

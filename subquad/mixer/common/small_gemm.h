@@ -48,7 +48,7 @@ struct SmallGemm {
   std::int64_t ldc = 0;
   float old_scale = 0;
   int products = 0;
-  Product product[4];
+  Product product[4] = {};
   bool lower_only = false;  // skip the column tiles above the diagonal; C there is left as it is
   Solve solve = Solve::none;
   const float* n = nullptr;  // strictly lower matrix of the solve
