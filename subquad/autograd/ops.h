@@ -32,6 +32,9 @@ Var gated_halves(Context& cx, Unary kind, const Var& x);
 Var add_bias(Context& cx, const Var& x, ParamId b);    // b (last dimension)
 Var mul_weight(Context& cx, const Var& x, ParamId w);  // w (last dimension)
 
+// y + D_h x, one weight per head. x, y (B,T,H,P), D (H). Mamba-2's skip.
+Var add_skip(Context& cx, const Var& y, const Var& x, ParamId D);
+
 // --- gates (ops/gates.cpp)
 // --------------------------------------------------------------------------
 struct DecayGates {

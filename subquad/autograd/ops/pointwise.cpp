@@ -181,4 +181,37 @@ Var mul_weight(Context& cx, const Var& x, ParamId w) {
   });
 }
 
+Var add_skip(Context& cx, const Var& y, const Var& x, ParamId D) {
+  require_same("add_skip", y, x);
+  const std::int64_t heads = x.shape()[2], width = x.shape()[3],
+                     n = x.value.numel() / (heads * width);
+  require(cx.params.value(D).numel() == heads, ErrorCode::shape_mismatch, "add_skip: ", heads,
+          " heads with a weight of ", cx.params.value(D).numel());
+  const Tensor out = cx.empty(x.shape());
+  with_scalar(cx.dtype(), [&]<class T>() {
+    const T *p = y.value.data<T>(), *u = x.value.data<T>(), *d = cx.params.value(D).data<T>();
+    T* r = out.data<T>();
+    for (std::int64_t i = 0; i < n * heads; ++i) {
+      for (std::int64_t j = i * width; j < (i + 1) * width; ++j) r[j] = p[j] + d[i % heads] * u[j];
+    }
+  });
+  return cx.record("add_skip", out, [y, x, D, n, heads, width](Context& cx, const Tensor& dout) {
+    const Tensor dx = cx.empty(x.shape());
+    with_scalar(cx.dtype(), [&]<class T>() {
+      const T *g = dout.data<T>(), *u = x.value.data<T>(), *d = cx.params.value(D).data<T>();
+      T *dD = cx.params.grad(D).data<T>(), *r = dx.data<T>();
+      for (std::int64_t i = 0; i < n * heads; ++i) {
+        T sum = 0;
+        for (std::int64_t j = i * width; j < (i + 1) * width; ++j) {
+          sum += g[j] * u[j];
+          r[j] = d[i % heads] * g[j];
+        }
+        dD[i % heads] += sum;
+      }
+    });
+    cx.add_grad(y, dout);
+    cx.add_grad(x, dx);
+  });
+}
+
 }  // namespace subquad

@@ -1,0 +1,125 @@
+#include "subquad/mixer/attention/attention.h"
+
+#include <cmath>
+
+#include "subquad/autograd/ops.h"
+#include "subquad/mixer/attention/core.h"
+#include "subquad/mixer/common/option_reader.h"
+
+namespace subquad {
+namespace {
+
+struct Config {
+  std::int64_t d_model, heads, kv_heads, head_dim, window;
+  bool use_rope, qk_norm, qk_norm_plus_one, output_gate;
+  double norm_eps;
+  RopeOptions rope;
+
+  Config(const MixerSetup& setup) : d_model(setup.d_model), heads(setup.heads) {
+    OptionReader r(setup.options, "attention");
+    kv_heads = r.get("kv_heads", heads);
+    head_dim = r.get("head_dim", std::int64_t{d_model / heads});
+    window = r.get("window", std::int64_t{0});
+    use_rope = r.get("rope", true);
+    rope.theta = r.get("rope_theta", 10000.0);
+    rope.dims = r.get("rope_dims", head_dim);
+    rope.interleaved = r.get("rope_interleaved", false);
+    qk_norm = r.get("qk_norm", false);
+    qk_norm_plus_one = r.get("qk_norm_plus_one", false);
+    output_gate = r.get("output_gate", false);
+    norm_eps = r.get("norm_eps", 1e-6);
+    r.finish();
+    exact_division(heads, kv_heads, "attention heads");
+    require(
+        head_dim > 0 && window >= 0 && rope.dims > 0 && rope.dims % 2 == 0 && rope.dims <= head_dim,
+        ErrorCode::invalid_argument, "attention: head_dim ", head_dim, ", rope_dims ", rope.dims,
+        ", window ", window, ", wanted an even rope_dims of at most head_dim");
+  }
+};
+
+class Attention final : public Mixer {
+ public:
+  Attention(const MixerSetup& setup, ParameterPlan& plan) : c_(setup) {
+    const std::int64_t d = c_.d_model, q = c_.heads * c_.head_dim, kv = c_.kv_heads * c_.head_dim;
+    widths_ = {q, kv, kv, c_.output_gate ? q : 0};
+    in_ = plan.declare("in_proj.weight", {q + 2 * kv + widths_[3], d},
+                       Init::normal(1 / std::sqrt(static_cast<double>(d))), true);
+    if (c_.qk_norm) {
+      const Init start = c_.qk_norm_plus_one ? Init::zeros() : Init::ones();
+      q_norm_ = plan.declare("q_norm.weight", {c_.head_dim}, start, false);
+      k_norm_ = plan.declare("k_norm.weight", {c_.head_dim}, start, false);
+    }
+    out_ = plan.declare("out_proj.weight", {d, q},
+                        Init::normal(1 / std::sqrt(static_cast<double>(q))), true);
+  }
+
+  StateSpec state_spec() const override {
+    return {{"k", {c_.kv_heads, c_.head_dim}, true}, {"v", {c_.kv_heads, c_.head_dim}, true}};
+  }
+
+  Var forward(Context& cx, const Var& x, const Segments& segments, State* state) const override {
+    const std::int64_t B = x.shape()[0], T = x.shape()[1];
+    const Spans spans(segments, B, T);
+    const auto in = split_last(cx, linear(cx, x, in_), widths_);
+    Var q = reshape(cx, in[0], {B, T, c_.heads, c_.head_dim});
+    Var k = reshape(cx, in[1], {B, T, c_.kv_heads, c_.head_dim});
+    Var v = reshape(cx, in[2], {B, T, c_.kv_heads, c_.head_dim});
+    if (c_.qk_norm) {
+      const NormOptions options{.eps = c_.norm_eps, .plus_one = c_.qk_norm_plus_one};
+      q = norm(cx, q, q_norm_, {}, options);
+      k = norm(cx, k, k_norm_, {}, options);
+    }
+    if (c_.use_rope) {
+      const std::int64_t first = state ? state->positions() : segments.first_position;
+      q = rope(cx, q, c_.rope, spans, first);
+      k = rope(cx, k, c_.rope, spans, first);
+    }
+    if (state) {
+      for (std::int64_t b = 0; b < B; ++b) {
+        require(spans.valid_length(b) == T, ErrorCode::unsupported,
+                "attention: a padded row would leave holes in the key-value cache; decode rows of "
+                "equal length");
+      }
+      k = append(cx, (*state)["k"], k);
+      v = append(cx, (*state)["v"], v);
+      state->advance(T);
+    }
+    const Var o = attention_core(cx, q, k, v, spans,
+                                 1 / std::sqrt(static_cast<double>(c_.head_dim)), c_.window);
+    const Var flat = reshape(cx, o, {B, T, c_.heads * c_.head_dim});
+    return linear(cx, c_.output_gate ? gated(cx, Unary::sigmoid, in[3], flat) : flat, out_);
+  }
+
+  Cost cost(std::int64_t tokens) const override {
+    const auto d = static_cast<double>(c_.d_model), T = static_cast<double>(tokens);
+    const double projections =
+        d * static_cast<double>(widths_[0] * 2 + widths_[1] * 2 + widths_[3]);
+    const double w = c_.window > 0 ? std::min(static_cast<double>(c_.window), T) : T;
+    const double pairs = w * (w + 1) / 2 + (T - w) * w;  // visible (query, key) pairs
+    const double core = 2 * pairs * static_cast<double>(c_.heads * c_.head_dim);
+    return {.macs = T * projections + core, .executed_macs = T * projections + core};
+  }
+
+ private:
+  // The cache with the new keys or values behind it. Keys are stored after rotation.
+  static Var append(Context& cx, Var& cache, const Var& fresh) {
+    if (cache.shape()[1] == 0) {
+      cache = fresh;
+    } else {
+      cache = concat_time(cx, cache, fresh);
+    }
+    return cache;
+  }
+
+  Config c_;
+  std::vector<std::int64_t> widths_;
+  ParamId in_, q_norm_, k_norm_, out_;
+};
+
+}  // namespace
+
+std::unique_ptr<Mixer> make_attention(const MixerSetup& setup, ParameterPlan& plan) {
+  return std::make_unique<Attention>(setup, plan);
+}
+
+}  // namespace subquad

@@ -1,0 +1,46 @@
+#include "subquad/mixer/attention/core.h"
+
+#include <memory>
+
+namespace subquad {
+
+Var attention_core(Context& cx, const Var& q, const Var& k, const Var& v, const Spans& spans,
+                   double scale, std::int64_t window) {
+  const Shape &sq = q.shape(), &sk = k.shape(), &sv = v.shape();
+  require(sq.rank == 4 && sk.rank == 4 && sv.rank == 4 && sq[0] == sk[0] && sq[3] == sk[3] &&
+              sk[0] == sv[0] && sk[1] == sv[1] && sk[2] == sv[2] && sk[2] > 0 &&
+              sq[2] % sk[2] == 0 && sk[1] >= sq[1],
+          ErrorCode::shape_mismatch, "attention_core: q ", sq.text(), ", k ", sk.text(), ", v ",
+          sv.text(),
+          ", wanted q (B,Tq,Hq,D), k and v (B,Tk,Hkv,D), Tk >= Tq, Hq a multiple of Hkv");
+  require(spans.batch() == sq[0] && spans.length() == sq[1], ErrorCode::shape_mismatch,
+          "attention_core: spans of ", spans.batch(), " x ", spans.length(),
+          " for queries of shape ", sq.text());
+  require(window >= 0, ErrorCode::invalid_argument, "attention window ", window,
+          ", wanted 0 (none) or more");
+  const auto shared = std::make_shared<const Spans>(spans);
+  const Tensor o = cx.empty({sq[0], sq[1], sq[2], sv[3]}), lse = cx.empty({sq[0], sq[1], sq[2]});
+  const auto arguments = [=]<class T>(T) {
+    return AttentionForward<T>{q.value.view<const T, 4>(),
+                               k.value.view<const T, 4>(),
+                               v.value.view<const T, 4>(),
+                               shared.get(),
+                               scale,
+                               window,
+                               o.view<T, 4>(),
+                               lse.view<T, 3>()};
+  };
+  with_scalar(cx.dtype(), [&]<class T>() { cx.run(arguments(T())); });
+  return cx.record("attention_core", o, [q, k, v, arguments](Context& cx, const Tensor& d_o) {
+    const Tensor dq = cx.empty(q.shape()), dk = cx.empty(k.shape()), dv = cx.empty(v.shape());
+    with_scalar(cx.dtype(), [&]<class T>() {
+      cx.run(AttentionBackward<T>{arguments(T()), d_o.view<const T, 4>(), dq.view<T, 4>(),
+                                  dk.view<T, 4>(), dv.view<T, 4>()});
+    });
+    cx.add_grad(q, dq);
+    cx.add_grad(k, dk);
+    cx.add_grad(v, dv);
+  });
+}
+
+}  // namespace subquad

@@ -1,0 +1,135 @@
+#include "subquad/mixer/gated_deltanet/gated_deltanet.h"
+
+#include <cmath>
+
+#include "subquad/autograd/ops.h"
+#include "subquad/mixer/common/linear_core.h"
+#include "subquad/mixer/common/option_reader.h"
+
+namespace subquad {
+namespace {
+
+struct Config {
+  std::int64_t d_model, heads, value_heads, dk, dv, conv;
+  bool conv_bias, output_gate, sigmoid_gate;
+  double write_range, norm_eps, l2_eps;
+  LinearCoreOptions core;
+
+  Config(const MixerSetup& setup, bool negative) : d_model(setup.d_model), heads(setup.heads) {
+    OptionReader r(setup.options, negative ? "gated_deltanet[-1,1]" : "gated_deltanet");
+    value_heads = r.get("value_heads", heads);
+    dk = r.get("head_dim", std::int64_t{d_model / heads});
+    dv = r.get("value_dim", dk);
+    conv = r.get("conv", std::int64_t{4});
+    conv_bias = r.get("conv_bias", false);
+    output_gate = r.get("output_gate", true);
+    sigmoid_gate = r.get("gate", std::string("silu")) == "sigmoid";
+    write_range = r.get("write_range", negative ? 2.0 : 1.0);
+    norm_eps = r.get("norm_eps", 1e-6);
+    l2_eps = r.get("l2_eps", 1e-6);
+    core.erase = r.get("erase", true);
+    core.normalizer = r.get("normalizer", false);
+    core.scale = 1 / std::sqrt(static_cast<double>(dk));
+    r.finish();
+    exact_division(value_heads, heads, "gated_deltanet value heads");
+    require(dk > 0 && dv > 0 && conv >= 0 && conv <= 64, ErrorCode::invalid_argument,
+            "gated_deltanet: head_dim ", dk, ", value_dim ", dv, ", conv ", conv);
+  }
+};
+
+class GatedDeltaNet final : public Mixer {
+ public:
+  GatedDeltaNet(const MixerSetup& setup, ParameterPlan& plan, bool negative) : c_(setup, negative) {
+    const std::int64_t d = c_.d_model;
+    keys_ = c_.heads * c_.dk;
+    values_ = c_.value_heads * c_.dv;
+    channels_ = 2 * keys_ + values_;
+    widths_ = {channels_, c_.output_gate ? values_ : 0, c_.value_heads,
+               c_.value_heads};  // q k v | z | a | b
+    in_ = plan.declare("in_proj.weight", {channels_ + widths_[1] + 2 * c_.value_heads, d},
+                       Init::normal(1 / std::sqrt(static_cast<double>(d))), true);
+    if (c_.conv) {
+      const double bound = 1 / std::sqrt(static_cast<double>(c_.conv));
+      conv_ = plan.declare("conv.weight", {channels_, c_.conv}, Init::uniform(-bound, bound), true);
+      if (c_.conv_bias) conv_bias_ = plan.declare("conv.bias", {channels_}, Init::zeros(), false);
+    }
+    A_log_ = plan.declare("A_log", {c_.value_heads}, {Init::Kind::log_uniform, 0, 16}, false);
+    dt_bias_ = plan.declare("dt_bias", {c_.value_heads}, {Init::Kind::dt_bias, 1e-3, 1e-1}, false);
+    norm_ = plan.declare("norm.weight", {c_.dv}, Init::ones(), false);
+    out_ = plan.declare("out_proj.weight", {d, values_},
+                        Init::normal(1 / std::sqrt(static_cast<double>(values_))), true);
+  }
+
+  StateSpec state_spec() const override {
+    StateSpec spec = {{"S", {c_.value_heads, c_.dk, c_.dv}}};
+    if (c_.core.normalizer) spec.push_back({"n", {c_.value_heads, c_.dk}});
+    if (c_.conv > 1) spec.push_back({"conv", {c_.conv - 1, channels_}});
+    return spec;
+  }
+
+  Var forward(Context& cx, const Var& x, const Segments& segments, State* state) const override {
+    const std::int64_t B = x.shape()[0], T = x.shape()[1];
+    const Spans spans(segments, B, T);
+    const auto in = split_last(cx, linear(cx, x, in_), widths_);
+    const Var mixed = c_.conv ? short_conv(cx, in[0], conv_, conv_bias_, true, spans,
+                                           state && c_.conv > 1 ? &(*state)["conv"] : nullptr)
+                              : unary(cx, Unary::silu, in[0]);
+    const auto qkv = split_last(cx, mixed, std::vector<std::int64_t>{keys_, keys_, values_});
+    const DecayGates gates = gdn_gates(cx, in[2], in[3], A_log_, dt_bias_, c_.write_range);
+    LinearCoreState memory;
+    if (state) {
+      memory.S = (*state)["S"];
+      if (c_.core.normalizer) memory.n = (*state)["n"];
+    }
+    const Var o =
+        linear_core(cx,
+                    {.q = l2_norm(cx, reshape(cx, qkv[0], {B, T, c_.heads, c_.dk}), c_.l2_eps),
+                     .k = l2_norm(cx, reshape(cx, qkv[1], {B, T, c_.heads, c_.dk}), c_.l2_eps),
+                     .v = reshape(cx, qkv[2], {B, T, c_.value_heads, c_.dv}),
+                     .decay = gates.decay,
+                     .write = gates.write},
+                    spans, c_.core, state ? &memory : nullptr);
+    if (state) {
+      (*state)["S"] = memory.S;
+      if (c_.core.normalizer) (*state)["n"] = memory.n;
+      state->advance(T);
+    }
+    const Var y = c_.output_gate
+                      ? gated_norm(cx, reshape(cx, o, {B, T, values_}), in[1], norm_,
+                                   {.eps = c_.norm_eps,
+                                    .groups = c_.value_heads,
+                                    .activation = c_.sigmoid_gate ? Unary::sigmoid : Unary::silu})
+                      : reshape(cx, norm(cx, o, norm_, {}, {.eps = c_.norm_eps}), {B, T, values_});
+    return linear(cx, y, out_);
+  }
+
+  Cost cost(std::int64_t tokens) const override {
+    const auto d = static_cast<double>(c_.d_model), T = static_cast<double>(tokens);
+    const auto H = static_cast<double>(c_.value_heads);
+    const double projections =
+        d * static_cast<double>(channels_ + widths_[1] + 2 * c_.value_heads + values_);
+    const double conv = static_cast<double>(c_.conv * channels_);
+    return {.macs = T * (projections + conv + H * linear_core_macs(c_.core, c_.dk, c_.dv)),
+            .executed_macs = T * (projections + conv) +
+                             H * linear_core_executed_macs(c_.core, tokens, c_.dk, c_.dv,
+                                                           c_.value_heads / c_.heads)};
+  }
+
+ private:
+  Config c_;
+  std::int64_t keys_ = 0, values_ = 0, channels_ = 0;
+  std::vector<std::int64_t> widths_;
+  ParamId in_, conv_, conv_bias_, A_log_, dt_bias_, norm_, out_;
+};
+
+}  // namespace
+
+std::unique_ptr<Mixer> make_gated_deltanet(const MixerSetup& setup, ParameterPlan& plan) {
+  return std::make_unique<GatedDeltaNet>(setup, plan, false);
+}
+
+std::unique_ptr<Mixer> make_gated_deltanet_negative(const MixerSetup& setup, ParameterPlan& plan) {
+  return std::make_unique<GatedDeltaNet>(setup, plan, true);
+}
+
+}  // namespace subquad

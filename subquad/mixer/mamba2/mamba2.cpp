@@ -1,0 +1,122 @@
+#include "subquad/mixer/mamba2/mamba2.h"
+
+#include <cmath>
+
+#include "subquad/autograd/ops.h"
+#include "subquad/mixer/common/linear_core.h"
+#include "subquad/mixer/common/option_reader.h"
+
+namespace subquad {
+namespace {
+
+struct Config {
+  std::int64_t d_model, inner, heads, head_dim, N, groups, conv;
+  double dt_low, dt_high, norm_eps;
+  LinearCoreOptions core;
+
+  Config(const MixerSetup& setup, bool negative) : d_model(setup.d_model) {
+    OptionReader r(setup.options, negative ? "mamba2[-1,1]" : "mamba2");
+    const auto expand = r.get("expand", std::int64_t{2});
+    inner = expand * d_model;
+    head_dim = r.get("head_dim", std::int64_t{inner / setup.heads});
+    heads = exact_division(inner, head_dim, "mamba2 inner width");
+    N = r.get("state", std::int64_t{32});
+    groups = r.get("groups", std::int64_t{1});
+    conv = r.get("conv", std::int64_t{4});
+    dt_low = r.get("dt_low", 0.0);
+    dt_high = r.get("dt_high", 1e300);
+    norm_eps = r.get("norm_eps", 1e-5);
+    core.signed_decay = r.get("signed_decay", negative);
+    r.finish();
+    exact_division(heads, groups, "mamba2 heads");
+    require(N > 0 && conv >= 0 && conv <= 64, ErrorCode::invalid_argument, "mamba2: state ", N,
+            ", conv ", conv);
+  }
+};
+
+class Mamba2 final : public Mixer {
+ public:
+  Mamba2(const MixerSetup& setup, ParameterPlan& plan, bool negative) : c_(setup, negative) {
+    const std::int64_t d = c_.d_model;
+    channels_ = c_.inner + 2 * c_.groups * c_.N;
+    widths_ = {c_.inner, channels_, c_.heads};  // z | x B C | dt
+    in_ = plan.declare("in_proj.weight", {c_.inner + channels_ + c_.heads, d},
+                       Init::normal(1 / std::sqrt(static_cast<double>(d))), true);
+    if (c_.conv) {
+      const double bound = 1 / std::sqrt(static_cast<double>(c_.conv));
+      conv_ = plan.declare("conv.weight", {channels_, c_.conv}, Init::uniform(-bound, bound), true);
+      conv_bias_ = plan.declare("conv.bias", {channels_}, Init::zeros(), false);
+    }
+    A_log_ = plan.declare("A_log", {c_.heads}, {Init::Kind::log_uniform, 1, 16}, false);
+    dt_bias_ = plan.declare("dt_bias", {c_.heads}, {Init::Kind::dt_bias, 1e-3, 1e-1}, false);
+    D_skip_ = plan.declare("D_skip", {c_.heads}, Init::ones(), false);
+    norm_ = plan.declare("norm.weight", {c_.inner}, Init::ones(), false);
+    out_ = plan.declare("out_proj.weight", {d, c_.inner},
+                        Init::normal(1 / std::sqrt(static_cast<double>(c_.inner))), true);
+  }
+
+  StateSpec state_spec() const override {
+    StateSpec spec = {{"S", {c_.heads, c_.N, c_.head_dim}}};
+    if (c_.conv > 1) spec.push_back({"conv", {c_.conv - 1, channels_}});
+    return spec;
+  }
+
+  Var forward(Context& cx, const Var& x, const Segments& segments, State* state) const override {
+    const std::int64_t B = x.shape()[0], T = x.shape()[1], GN = c_.groups * c_.N;
+    const Spans spans(segments, B, T);
+    const auto in = split_last(cx, linear(cx, x, in_), widths_);
+    const Var mixed = c_.conv ? short_conv(cx, in[1], conv_, conv_bias_, true, spans,
+                                           state && c_.conv > 1 ? &(*state)["conv"] : nullptr)
+                              : unary(cx, Unary::silu, in[1]);
+    const auto xbc = split_last(cx, mixed, std::vector<std::int64_t>{c_.inner, GN, GN});
+    const Var v = reshape(cx, xbc[0], {B, T, c_.heads, c_.head_dim});
+    const DecayGates gates =
+        mamba2_gates(cx, in[2], A_log_, dt_bias_, c_.dt_low, c_.dt_high, c_.core.signed_decay);
+    LinearCoreState memory;
+    if (state) memory.S = (*state)["S"];
+    const Var y = linear_core(cx,
+                              {.q = reshape(cx, xbc[2], {B, T, c_.groups, c_.N}),
+                               .k = reshape(cx, xbc[1], {B, T, c_.groups, c_.N}),
+                               .v = v,
+                               .decay = gates.decay,
+                               .write = gates.write},
+                              spans, c_.core, state ? &memory : nullptr);
+    if (state) {
+      (*state)["S"] = memory.S;
+      state->advance(T);
+    }
+    const Var skipped = reshape(cx, add_skip(cx, y, v, D_skip_), {B, T, c_.inner});
+    const Var gated_y = gated_norm(cx, skipped, in[0], norm_,
+                                   {.eps = c_.norm_eps, .groups = c_.groups, .gate_first = true});
+    return linear(cx, gated_y, out_);
+  }
+
+  Cost cost(std::int64_t tokens) const override {
+    const auto d = static_cast<double>(c_.d_model), T = static_cast<double>(tokens),
+               H = static_cast<double>(c_.heads);
+    const double projections = d * static_cast<double>(2 * c_.inner + channels_ + c_.heads);
+    const double rest = static_cast<double>(c_.conv * channels_ + c_.inner);
+    return {.macs = T * (projections + rest + H * linear_core_macs(c_.core, c_.N, c_.head_dim)),
+            .executed_macs = T * (projections + rest) +
+                             H * linear_core_executed_macs(c_.core, tokens, c_.N, c_.head_dim,
+                                                           c_.heads / c_.groups)};
+  }
+
+ private:
+  Config c_;
+  std::int64_t channels_ = 0;
+  std::vector<std::int64_t> widths_;
+  ParamId in_, conv_, conv_bias_, A_log_, dt_bias_, D_skip_, norm_, out_;
+};
+
+}  // namespace
+
+std::unique_ptr<Mixer> make_mamba2(const MixerSetup& setup, ParameterPlan& plan) {
+  return std::make_unique<Mamba2>(setup, plan, false);
+}
+
+std::unique_ptr<Mixer> make_mamba2_negative(const MixerSetup& setup, ParameterPlan& plan) {
+  return std::make_unique<Mamba2>(setup, plan, true);
+}
+
+}  // namespace subquad

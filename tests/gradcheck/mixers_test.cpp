@@ -1,0 +1,59 @@
+// Law L6 for every mixer of the list: gradients of x, of every parameter and through the state at both
+// ends equal finite differences of the f64 reference.
+#include <gtest/gtest.h>
+
+#include "subquad/mixer/all_mixers.h"
+#include "subquad/model/engine.h"
+#include "tests/gradcheck/gradcheck.h"
+
+namespace subquad {
+namespace {
+
+void check(const std::string& kind, const Json& options, const std::string& what) {
+  ParameterPlan plan;
+  const auto mixer = make_mixer(kind, {.d_model = 8, .heads = 2, .options = options}, plan);
+  ParameterStore store(plan, DType::f64, 3);
+  const bool grows = std::any_of(mixer->state_spec().begin(), mixer->state_spec().end(),
+                                 [](const StateField& f) { return f.grows_with_time; });
+  std::vector<Tensor> inputs = {random_f64({2, 5, 8}, 1)};
+  const State shape_of(mixer->state_spec(), 2, DType::f64);
+  std::vector<std::string> fields;
+  for (const auto& [name, var] : shape_of.fields()) {
+    if (grows) break;
+    fields.push_back(name);
+    Tensor start = random_f64(var.shape(), 10 + fields.size(), 0.5);
+    for (double& x : start.host<double>()) x = name == "n" ? std::abs(x) + 1 : x;  // n of sLSTM is positive
+    inputs.push_back(start);
+  }
+  const auto build = [&](Context& cx, const std::vector<Var>& x) {
+    State state(mixer->state_spec(), 2, DType::f64);
+    for (std::size_t i = 0; i < fields.size(); ++i) state[fields[i]] = x[i + 1];
+    std::vector<Var> out = {mixer->forward(cx, x[0], {}, &state)};
+    for (const std::string& f : fields) out.push_back(state[f]);
+    const std::vector<std::int64_t> starts = {2, 5}, valid = {4, 5};
+    out.push_back(mixer->forward(cx, x[0], {.document_starts = starts, .valid_lengths = valid}, nullptr));
+    return out;
+  };
+  gradcheck(all_kernels(), {.store = &store, .inputs = inputs, .build = build, .bound = 1e-6}, what);
+}
+
+TEST(MixerGradients, EveryMixerWithItsDefaults) {
+  for (const MixerEntry& entry : all_mixers()) check(entry.kind, {}, entry.kind);
+}
+
+TEST(MixerGradients, Options) {
+  const auto options = [](const char* text) { return Json::parse(text, "options"); };
+  check("mlstm", options(R"({"conv":0,"qk_factor":0.5,"gate_soft_cap":15.0,"output_gate":"silu"})"), "mlstm 7B");
+  check("mlstm", options(R"({"sigmoid_input":true})"), "mlstm sigmoid input");
+  check("mlstm", options(R"({"sigmoid_input":true,"normalizer":false})"), "mlstm plain");
+  check("slstm", options(R"({"conv":4,"output_projection":false})"), "slstm conv");
+  check("mamba2", options(R"({"groups":2,"dt_low":0.01,"dt_high":0.5,"head_dim":4})"), "mamba2 groups");
+  check("gated_deltanet", options(R"({"value_heads":4,"value_dim":3,"conv_bias":true,"gate":"sigmoid"})"), "gdn grouped");
+  check("gated_deltanet", options(R"({"output_gate":false,"conv":0})"), "gdn bare");
+  check("gated_deltanet", options(R"({"erase":false})"), "gdn without erase");
+  check("attention", options(R"({"kv_heads":1,"qk_norm":true,"output_gate":true,"rope_dims":2,"window":3})"), "attention");
+  check("attention", options(R"({"rope":false})"), "attention NoPE");
+}
+
+}  // namespace
+}  // namespace subquad
