@@ -12,7 +12,9 @@ KernelTable all_kernels() {
   add_op_kernels(table);
   add_linear_core_cpu(table);
   add_linear_core_reference(table);
+  add_slstm_core_cpu(table);
   add_slstm_core_reference(table);
+  add_attention_core_cpu(table);
   add_attention_core_reference(table);
   return table;
 }

@@ -22,7 +22,8 @@ void compare(const Golden& g, DType dtype, bool reference_only) {
   const ParameterPlan plan;
   ParameterStore store(plan, dtype, 0);
   Tape tape;
-  Context cx{.kernels = kernels, .params = store, .threads = threads, .storage = storage, .tape = &tape};
+  Context cx{
+      .kernels = kernels, .params = store, .threads = threads, .storage = storage, .tape = &tape};
   const std::int64_t B = g.size("B"), Tk = g.size("T"), Tq = g.sizes().get("Tq", Tk);
 
   // Documents and positions become spans: a new document starts where the id changes.
@@ -30,26 +31,30 @@ void compare(const Golden& g, DType dtype, bool reference_only) {
   if (const Tensor documents = g.indices("documents")) {
     for (std::int64_t i = 0; i < B * Tk; ++i) {
       const auto id = documents.host<std::int32_t>();
-      if (i % Tk == 0 || id[static_cast<std::size_t>(i)] != id[static_cast<std::size_t>(i - 1)]) starts.push_back(i);
+      if (i % Tk == 0 || id[static_cast<std::size_t>(i)] != id[static_cast<std::size_t>(i - 1)])
+        starts.push_back(i);
     }
   }
   const Segments segments{.document_starts = starts};
   const Spans all(segments, B, Tk), queries = Tq == Tk ? all : Spans({}, B, Tq);
   const Tensor positions = g.indices("positions");
   const std::int64_t first = positions ? positions.data<std::int32_t>()[0] : 0;
-  const Var q = tape.leaf(g.input("q", dtype)), k = tape.leaf(g.input("k", dtype)), v = tape.leaf(g.input("v", dtype));
+  const Var q = tape.leaf(g.input("q", dtype)), k = tape.leaf(g.input("k", dtype)),
+            v = tape.leaf(g.input("v", dtype));
   Var rq = q, rk = k;
   const std::int64_t rotary = g.sizes().get("rotary", std::int64_t{0});
   if (positions && rotary > 0) {
-    const RopeOptions options{.theta = g.number("theta"), .dims = rotary,
+    const RopeOptions options{.theta = g.number("theta"),
+                              .dims = rotary,
                               .interleaved = g.name().find("interleaved") != std::string::npos};
     rq = rope(cx, q, options, queries, first + Tk - Tq);
     rk = rope(cx, k, options, all, first);
     if (g.has("q_rotated")) g.expect("q_rotated", rq.value);
     if (g.has("k_rotated")) g.expect("k_rotated", rk.value);
   }
-  const Var o = attention_core(cx, rq, rk, v, queries, 1 / std::sqrt(static_cast<double>(g.size("D"))),
-                               g.sizes().get("window", std::int64_t{0}));
+  const Var o =
+      attention_core(cx, rq, rk, v, queries, 1 / std::sqrt(static_cast<double>(g.size("D"))),
+                     g.sizes().get("window", std::int64_t{0}));
   g.expect("o", o.value);
   tape.add_grad(cx, o, g.input("do", dtype));
   tape.backward(cx);

@@ -28,12 +28,14 @@ template <class T>
 Tensor gate_of(const Tensor& dx, std::int64_t gate) {
   const std::int64_t D = dx.shape()[4], n = dx.numel() / (4 * D);
   Tensor part({dx.shape()[0], dx.shape()[1], dx.shape()[2], D}, dx.dtype());
-  for (std::int64_t i = 0; i < n; ++i) std::copy_n(dx.data<T>() + (i * 4 + gate) * D, D, part.data<T>() + i * D);
+  for (std::int64_t i = 0; i < n; ++i)
+    std::copy_n(dx.data<T>() + (i * 4 + gate) * D, D, part.data<T>() + i * D);
   return part;
 }
 
 template <class T>
-void compare(const Golden& g, const Impl<SlstmForward<T>>& forward, const Impl<SlstmBackward<T>>& backward) {
+void compare(const Golden& g, const Impl<SlstmForward<T>>& forward,
+             const Impl<SlstmBackward<T>>& backward) {
   SCOPED_TRACE(g.name() + " " + std::string(forward.name));
   constexpr DType dtype = dtype_of<T>();
   ThreadPool threads(2);
@@ -74,7 +76,8 @@ void compare(const Golden& g, const Impl<SlstmForward<T>>& forward, const Impl<S
   g.expect("n_final", final_state[2]);
   g.expect("m_final", final_state[3]);
 
-  const Tensor dx(x.shape(), dtype), dR = Tensor::zeros(R.shape(), dtype), db = Tensor::zeros(b.shape(), dtype);
+  const Tensor dx(x.shape(), dtype), dR = Tensor::zeros(R.shape(), dtype),
+                                     db = Tensor::zeros(b.shape(), dtype);
   const Tensor dh = g.input("dh", dtype);
   SlstmBackward<T> a;
   a.f = f;
@@ -124,9 +127,12 @@ TEST(GoldenSlstm, StoredLayouts) {
     const Golden g(path);
     const Tensor R = g.input("R", DType::f32), b = g.input("b", DType::f32);
     const std::int64_t H = g.size("H"), D = g.size("D");
-    const Tensor vanilla = g.input("R.xlstm_vanilla", DType::f32), cuda = g.input("R.xlstm_cuda", DType::f32);
-    const Tensor flash = g.input("R.flashrnn_ghdp", DType::f32), tirex = g.input("R.tirex2_hpgd", DType::f32);
-    const Tensor b_vanilla = g.input("b.xlstm_vanilla", DType::f32), b_flash = g.input("b.flashrnn", DType::f32);
+    const Tensor vanilla = g.input("R.xlstm_vanilla", DType::f32),
+                 cuda = g.input("R.xlstm_cuda", DType::f32);
+    const Tensor flash = g.input("R.flashrnn_ghdp", DType::f32),
+                 tirex = g.input("R.tirex2_hpgd", DType::f32);
+    const Tensor b_vanilla = g.input("b.xlstm_vanilla", DType::f32),
+                 b_flash = g.input("b.flashrnn", DType::f32);
     for (std::int64_t h = 0; h < H; ++h) {
       for (std::int64_t gate = 0; gate < 4; ++gate) {
         for (std::int64_t o = 0; o < D; ++o) {

@@ -1,5 +1,5 @@
-// Law L6 for every mixer of the list: gradients of x, of every parameter and through the state at both
-// ends equal finite differences of the f64 reference.
+// Law L6 for every mixer of the list: gradients of x, of every parameter and through the state at
+// both ends equal finite differences of the f64 reference.
 #include <gtest/gtest.h>
 
 #include "subquad/mixer/all_mixers.h"
@@ -22,7 +22,8 @@ void check(const std::string& kind, const Json& options, const std::string& what
     if (grows) break;
     fields.push_back(name);
     Tensor start = random_f64(var.shape(), 10 + fields.size(), 0.5);
-    for (double& x : start.host<double>()) x = name == "n" ? std::abs(x) + 1 : x;  // n of sLSTM is positive
+    for (double& x : start.host<double>())
+      x = name == "n" ? std::abs(x) + 1 : x;  // n of sLSTM is positive
     inputs.push_back(start);
   }
   const auto build = [&](Context& cx, const std::vector<Var>& x) {
@@ -31,10 +32,12 @@ void check(const std::string& kind, const Json& options, const std::string& what
     std::vector<Var> out = {mixer->forward(cx, x[0], {}, &state)};
     for (const std::string& f : fields) out.push_back(state[f]);
     const std::vector<std::int64_t> starts = {2, 5}, valid = {4, 5};
-    out.push_back(mixer->forward(cx, x[0], {.document_starts = starts, .valid_lengths = valid}, nullptr));
+    out.push_back(
+        mixer->forward(cx, x[0], {.document_starts = starts, .valid_lengths = valid}, nullptr));
     return out;
   };
-  gradcheck(all_kernels(), {.store = &store, .inputs = inputs, .build = build, .bound = 1e-6}, what);
+  gradcheck(all_kernels(), {.store = &store, .inputs = inputs, .build = build, .bound = 1e-6},
+            what);
 }
 
 TEST(MixerGradients, EveryMixerWithItsDefaults) {
@@ -43,15 +46,21 @@ TEST(MixerGradients, EveryMixerWithItsDefaults) {
 
 TEST(MixerGradients, Options) {
   const auto options = [](const char* text) { return Json::parse(text, "options"); };
-  check("mlstm", options(R"({"conv":0,"qk_factor":0.5,"gate_soft_cap":15.0,"output_gate":"silu"})"), "mlstm 7B");
+  check("mlstm", options(R"({"conv":0,"qk_factor":0.5,"gate_soft_cap":15.0,"output_gate":"silu"})"),
+        "mlstm 7B");
   check("mlstm", options(R"({"sigmoid_input":true})"), "mlstm sigmoid input");
   check("mlstm", options(R"({"sigmoid_input":true,"normalizer":false})"), "mlstm plain");
   check("slstm", options(R"({"conv":4,"output_projection":false})"), "slstm conv");
-  check("mamba2", options(R"({"groups":2,"dt_low":0.01,"dt_high":0.5,"head_dim":4})"), "mamba2 groups");
-  check("gated_deltanet", options(R"({"value_heads":4,"value_dim":3,"conv_bias":true,"gate":"sigmoid"})"), "gdn grouped");
+  check("mamba2", options(R"({"groups":2,"dt_low":0.01,"dt_high":0.5,"head_dim":4})"),
+        "mamba2 groups");
+  check("gated_deltanet",
+        options(R"({"value_heads":4,"value_dim":3,"conv_bias":true,"gate":"sigmoid"})"),
+        "gdn grouped");
   check("gated_deltanet", options(R"({"output_gate":false,"conv":0})"), "gdn bare");
   check("gated_deltanet", options(R"({"erase":false})"), "gdn without erase");
-  check("attention", options(R"({"kv_heads":1,"qk_norm":true,"output_gate":true,"rope_dims":2,"window":3})"), "attention");
+  check("attention",
+        options(R"({"kv_heads":1,"qk_norm":true,"output_gate":true,"rope_dims":2,"window":3})"),
+        "attention");
   check("attention", options(R"({"rope":false})"), "attention NoPE");
 }
 
