@@ -38,23 +38,34 @@ inline void signed_gates(std::int64_t n, LinearGates& g) {
 }
 
 inline void exponential_gates(const LinearPlan& p, std::int64_t n, std::int64_t padded,
-                              const float* decay, const float* write, std::int64_t stride, float m,
-                              LinearGates& g) {
+                              const float* decay, const float* write, float m, LinearGates& g) {
+  double G[kMaxLinearChunk], M[kMaxLinearChunk];  // prefix sums of the decay; M_i
   double prefix = 0;
-  double best = static_cast<double>(m);  // M_i
   for (std::int64_t i = 0; i < n; ++i) {
-    prefix += static_cast<double>(HWY_MAX(decay[i * stride], kStrongest));
-    double r = prefix, c = -prefix;
-    if (p.exponential) {
-      c += static_cast<double>(write[i * stride]);
+    prefix += static_cast<double>(HWY_MAX(decay[i], kStrongest));
+    G[i] = prefix;
+  }
+  double best = static_cast<double>(m);
+  if (p.exponential) {
+    for (std::int64_t i = 0; i < n; ++i) {
+      const double c = static_cast<double>(write[i]) - G[i];
       g.m_from_write[i] = c > best ? 1.0f : 0.0f;
       best = HWY_MAX(best, c);
-      r = -best;
-      g.floor[i] = static_cast<float>(-(prefix + best));
+      M[i] = best;
     }
-    split(r, g.r_high[i], g.r_low[i]);
-    split(c, g.c_high[i], g.c_low[i]);
-    g.from_start[i] = static_cast<float>(r + (p.exponential ? static_cast<double>(m) : 0.0));
+    for (std::int64_t i = 0; i < n; ++i) {
+      split(-M[i], g.r_high[i], g.r_low[i]);
+      split(static_cast<double>(write[i]) - G[i], g.c_high[i], g.c_low[i]);
+      g.from_start[i] = static_cast<float>(static_cast<double>(m) - M[i]);
+      g.floor[i] = static_cast<float>(-(G[i] + M[i]));
+    }
+  } else {
+    for (std::int64_t i = 0; i < n; ++i) {
+      split(G[i], g.r_high[i], g.r_low[i]);
+      g.c_high[i] = -g.r_high[i];
+      g.c_low[i] = -g.r_low[i];
+      g.from_start[i] = g.r_high[i];
+    }
   }
   g.m_next = p.exponential ? static_cast<float>(prefix + best) : 0.0f;
   const float last_high = g.r_high[n - 1], last_low = g.r_low[n - 1];
@@ -85,10 +96,9 @@ inline void make_gates(const LinearPlan& p, std::int64_t n, std::int64_t padded,
   if (p.is_signed) {
     signed_gates(n, g);
   } else {
-    // Exponential input also walks `write`; both are packed to stride 1 first.
-    float* packed = g.denominator;
+    float* packed = g.denominator;  // not needed yet
     for (std::int64_t i = 0; i < n; ++i) packed[i] = write[i * write_stride];
-    exponential_gates(p, n, padded, g.a, packed, 1, m, g);
+    exponential_gates(p, n, padded, g.a, packed, m, g);
   }
   for (std::int64_t i = 0; i < padded; ++i) g.erase_scale[i] = -g.w[i] * g.from_start[i];
 }

@@ -12,6 +12,7 @@ namespace subquad {
 
 // Up to here a row is walked token by token: a chunk would be mostly padding.
 constexpr std::int64_t kLinearStepTokens = 4;
+constexpr std::int64_t kMaxLinearChunk = 64;
 
 struct LinearPlan {
   std::int64_t B, T, Hk, H, Dk, Dv;

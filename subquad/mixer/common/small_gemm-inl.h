@@ -158,13 +158,22 @@ HWY_INLINE void solve_up(Tile& t, const float* n, std::int64_t ldn) {
   }
 }
 
-template <int kNr>
-HWY_INLINE void accumulate(Tile& t, const Product& p, std::int64_t row, std::int64_t col) {
+struct InnerRange {
+  std::int64_t begin, end;
+};
+
+HWY_INLINE InnerRange inner_range(const Product& p, std::int64_t row, std::int64_t rows) {
   std::int64_t begin = 0, end = p.depth;
-  if (p.reach == Reach::until_block) end = HWY_MIN(end, row + kMr);
+  if (p.reach == Reach::until_block) end = HWY_MIN(end, row + rows);
   if (p.reach == Reach::before_block) end = HWY_MIN(end, row);
   if (p.reach == Reach::from_block) begin = row;
-  if (p.reach == Reach::after_block) begin = row + kMr;
+  if (p.reach == Reach::after_block) begin = row + rows;
+  return {begin, end};
+}
+
+template <int kNr>
+HWY_INLINE void accumulate(Tile& t, const Product& p, std::int64_t row, std::int64_t col) {
+  const auto [begin, end] = inner_range(p, row, kMr);
   const float* HWY_RESTRICT a = p.a + row * p.row_stride + begin * p.k_stride;
   const float* HWY_RESTRICT b = p.b + begin * p.ldb + col;
   const std::int64_t row_stride = p.row_stride, k_stride = p.k_stride, ldb = p.ldb;
@@ -188,6 +197,65 @@ HWY_NOINLINE void run_tile(const SmallGemm& g, std::int64_t row, std::int64_t co
   store<kNr>(t, c, g.ldc);
 }
 
+// The tall tile: one vector of columns and 2 kMr rows, for heads of 16 channels. Rows kMr and later
+// live in the y members.
+template <int kRow = 0>
+HWY_INLINE void add_outer_tall(Tile& t, const float* a, std::int64_t stride, VF b) {
+  if constexpr (kRow < kMr) {
+    TileRow& row = tile_row<kRow>(t);
+    row.x = hn::MulAdd(hn::Set(F32(), a[kRow * stride]), b, row.x);
+    row.y = hn::MulAdd(hn::Set(F32(), a[(kRow + kMr) * stride]), b, row.y);
+    add_outer_tall<kRow + 1>(t, a, stride, b);
+  }
+}
+
+template <int kRow = 0>
+HWY_INLINE void scale_rows_tall(Tile& t, const float* scale) {
+  if constexpr (kRow < kMr) {
+    TileRow& row = tile_row<kRow>(t);
+    row.x = hn::Mul(row.x, hn::Set(F32(), scale[kRow]));
+    row.y = hn::Mul(row.y, hn::Set(F32(), scale[kRow + kMr]));
+    scale_rows_tall<kRow + 1>(t, scale);
+  }
+}
+
+template <int kRow = 0>
+HWY_INLINE void finish_tall(Tile& t, float* c, std::int64_t ldc, float old_scale) {
+  if constexpr (kRow < kMr) {
+    const F32 d;
+    TileRow& row = tile_row<kRow>(t);
+    float* upper = c + kRow * ldc;
+    float* lower = c + (kRow + kMr) * ldc;
+    if (old_scale != 0) {
+      const VF scale = hn::Set(d, old_scale);
+      row.x = hn::MulAdd(scale, hn::Load(d, upper), row.x);
+      row.y = hn::MulAdd(scale, hn::Load(d, lower), row.y);
+    }
+    hn::Store(row.x, d, upper);
+    hn::Store(row.y, d, lower);
+    finish_tall<kRow + 1>(t, c, ldc, old_scale);
+  }
+}
+
+HWY_NOINLINE inline void run_tall_tile(const SmallGemm& g, std::int64_t row, std::int64_t col) {
+  Tile t;
+  clear<2>(t);
+  for (int i = 0; i < g.products; ++i) {
+    const Product& p = g.product[i];
+    const auto [begin, end] = inner_range(p, row, 2 * kMr);
+    const float* HWY_RESTRICT a = p.a + row * p.row_stride + begin * p.k_stride;
+    const float* HWY_RESTRICT b = p.b + begin * p.ldb + col;
+    const std::int64_t row_stride = p.row_stride, k_stride = p.k_stride, ldb = p.ldb;
+    for (std::int64_t k = begin; k < end; ++k) {
+      add_outer_tall(t, a, row_stride, hn::Load(F32(), b));
+      a += k_stride;
+      b += ldb;
+    }
+    if (p.row_scale != nullptr) scale_rows_tall(t, p.row_scale + row);
+  }
+  finish_tall(t, g.c + row * g.ldc + col, g.ldc, g.old_scale);
+}
+
 HWY_INLINE void run_tile(const SmallGemm& g, std::int64_t row, std::int64_t col,
                          std::int64_t width) {
   if (width == 3)
@@ -204,6 +272,10 @@ HWY_INLINE std::int64_t tile_width(std::int64_t vectors) {
 }
 
 inline void small_gemm(const SmallGemm& g) {
+  if (g.cols == kLanes && g.solve == Solve::none) {
+    for (std::int64_t row = 0; row < g.rows; row += 2 * kMr) run_tall_tile(g, row, 0);
+    return;
+  }
   if (g.lower_only) {  // the triangle by rows, each only as wide as it must be
     for (std::int64_t row = 0; row < g.rows; row += kMr) {
       const std::int64_t end = HWY_MIN(g.cols, pad_lanes(row + kMr));
