@@ -1,6 +1,7 @@
 // The SIMD linear core against the literal recurrence in f64, over shapes, switches and hard
 // inputs.
 #include <gtest/gtest.h>
+#include <hwy/targets.h>
 
 #include <cmath>
 
@@ -319,6 +320,18 @@ TEST(LinearCoreCpu, GivesTheSameBitsOnAnyNumberOfThreads) {
       EXPECT_TRUE(std::equal(a.begin(), a.end(), b.begin())) << Names::all[r] << " " << c.text();
     }
   }
+}
+
+TEST(LinearCoreCpu, AgreesOnEveryInstructionSet) {
+  for (const std::int64_t target : {HWY_SSE4, HWY_AVX2}) {
+    hwy::SetSupportedTargetsForTest(target);
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+    for (Kind kind : kKinds) {
+      for (std::int64_t T : {2, 37}) compare({kind, 2, T, 1, 2, 24, 40, true, true});
+    }
+  }
+  hwy::SetSupportedTargetsForTest(0);
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
 }
 
 TEST(LinearCoreCpu, RefusesWhatOnlyTheReferenceDoes) {
