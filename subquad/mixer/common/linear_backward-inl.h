@@ -271,9 +271,9 @@ inline void finish_keys(const LinearPlan& p, const LinearCoreBackward<float>& b,
                     .reach = Reach::until_block};
   }
   small_gemm(g);
-  unpack_rows(s.dq, p.dk, n, p.Dk, nullptr, p.scale, b.dq.at(task.b, c.begin, task.key_head),
+  unpack_rows(s.dq, p.dk, n, p.Dk, nullptr, p.scale, b.dq.at(task.b, c.begin, task.part),
               b.dq.stride(1));
-  unpack_rows(s.dkey, p.dk, n, p.Dk, nullptr, 1, b.dk.at(task.b, c.begin, task.key_head),
+  unpack_rows(s.dkey, p.dk, n, p.Dk, nullptr, 1, b.dk.at(task.b, c.begin, task.part),
               b.dk.stride(1));
 }
 
@@ -322,8 +322,8 @@ inline void sweep_forward(const LinearPlan& p, const LinearCoreForward<float>& f
 
 inline void zero_gradient_padding(const LinearPlan& p, const LinearCoreBackward<float>& b,
                                   const LinearTask& task, std::span<const Span> spans) {
-  zero_padding(b.dq, task.b, task.key_head, spans);
-  zero_padding(b.dk, task.b, task.key_head, spans);
+  zero_padding(b.dq, task.b, task.part, spans);
+  zero_padding(b.dk, task.b, task.part, spans);
   for (std::int64_t r = 0; r < p.heads; ++r) {
     zero_padding(b.dv, task.b, task.first_head + r, spans);
     zero_padding(b.ddecay, task.b, task.first_head + r, spans);
@@ -331,6 +331,7 @@ inline void zero_gradient_padding(const LinearPlan& p, const LinearCoreBackward<
   }
 }
 
+// dq, dk of `b` have one head per task part, (B,T,H/heads,Dk).
 void LinearBackwardTask(const LinearPlan& p, const LinearCoreBackward<float>& b, std::int64_t index,
                         std::int64_t chunks, float* scratch) {
   const LinearTask task = linear_task(p, index);

@@ -11,6 +11,8 @@
 #include "subquad/mixer/common/linear_step-inl.h"
 
 #if HWY_ONCE
+#include <algorithm>
+
 namespace subquad {
 namespace {
 
@@ -41,8 +43,7 @@ void run_forward(const LinearCoreForward<float>& f, ThreadPool& threads) {
   });
 }
 
-void run_backward(const LinearCoreBackward<float>& b, ThreadPool& threads) {
-  const LinearPlan p = plan_linear_core(b.f, true);
+void run_tasks(const LinearPlan& p, const LinearCoreBackward<float>& b, ThreadPool& threads) {
   threads.run(p.tasks(), [&](std::int64_t task, Scratch& scratch) {
     const std::int64_t row = task / (p.H / p.heads);
     const std::int64_t chunks = count_linear_chunks(b.f.spans->row(row), p.chunk);
@@ -50,6 +51,35 @@ void run_backward(const LinearCoreBackward<float>& b, ThreadPool& threads) {
     const std::int64_t floats = carve_linear_workspace(p, true, chunks, nullptr, sizes);
     HWY_DYNAMIC_DISPATCH(LinearBackwardTask)(p, b, task, chunks, scratch.get<float>(floats));
   });
+}
+
+// sum (B,T,Hk,Dk) <- over the parts of every key head, in order.
+void sum_parts(const View<float, 4>& parts, const View<float, 4>& sum, ThreadPool& threads) {
+  const std::int64_t per_key = parts.dim(2) / sum.dim(2), D = sum.dim(3);
+  threads.run(sum.dim(0) * sum.dim(2), [&](std::int64_t task, Scratch&) {
+    const std::int64_t b = task / sum.dim(2), h = task % sum.dim(2);
+    for (std::int64_t t = 0; t < sum.dim(1); ++t) {
+      float* to = sum.at(b, t, h);
+      std::copy_n(parts.at(b, t, h * per_key), D, to);
+      for (std::int64_t i = 1; i < per_key; ++i) {
+        const float* from = parts.at(b, t, h * per_key + i);
+        for (std::int64_t d = 0; d < D; ++d) to[d] += from[d];
+      }
+    }
+  });
+}
+
+void run_backward(const LinearCoreBackward<float>& b, ThreadPool& threads) {
+  const LinearPlan p = plan_linear_core(b.f, true);
+  if (p.heads == p.group) return run_tasks(p, b, threads);
+  const Shape shape{p.B, p.T, p.H / p.heads, p.Dk};
+  const Tensor dq(shape, DType::f32), dk(shape, DType::f32);
+  LinearCoreBackward<float> parts = b;
+  parts.dq = dq.view<float, 4>();
+  parts.dk = dk.view<float, 4>();
+  run_tasks(p, parts, threads);
+  sum_parts(parts.dq, b.dq, threads);
+  sum_parts(parts.dk, b.dk, threads);
 }
 
 }  // namespace

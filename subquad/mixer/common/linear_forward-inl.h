@@ -20,12 +20,13 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 struct LinearTask {
   std::int64_t b, key_head, first_head;  // first value head
+  std::int64_t part;  // of B rows of H / heads parts; the key head if groups are not split
 };
 
 inline LinearTask linear_task(const LinearPlan& p, std::int64_t task) {
   const std::int64_t per_row = p.H / p.heads;
   const std::int64_t first = task % per_row * p.heads;
-  return {task / per_row, first / p.group, first};
+  return {task / per_row, first / p.group, first, task % per_row};
 }
 
 // Zeroes the rows of x (B,T,heads,D) at the positions of row b that no span covers.

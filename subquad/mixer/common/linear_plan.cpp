@@ -46,8 +46,10 @@ LinearPlan plan_linear_core(const LinearCoreForward<float>& args, bool backward)
   p.Dv = args.v.dim(3);
   p.group = p.H / p.Hk;
   p.heads = p.group;
-  // The backward sums dq and dk over the group inside one task; the forward may split it.
-  while (!backward && p.heads % 2 == 0 && p.tasks() < 8) p.heads /= 2;
+  // Too few tasks to share out: split the groups, at the price of computing what belongs to their
+  // keys more than once. Backwards, dq and dk are then summed over the parts afterwards.
+  const std::int64_t enough = backward ? 4 : 8;
+  while (p.heads % 2 == 0 && p.tasks() < enough) p.heads /= 2;
   p.dk = pad_lanes(p.Dk);
   p.dv = pad_lanes(p.Dv);
   p.exponential = args.options.exponential_input;

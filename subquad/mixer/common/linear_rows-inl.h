@@ -96,16 +96,30 @@ inline void scale_matrix_rows(float* x, std::int64_t rows, std::int64_t padded_c
   }
 }
 
-// dst (cols, rows) with row stride ldd <- src (rows, cols); rows and cols are multiples of 4.
+// The 128-bit blocks p[0..3], p[stride..], p[2 stride..], ... of one vector.
+HWY_INLINE VF load_blocks(const float* p, std::int64_t stride) {
+  const F32 d;
+  VF v = hn::LoadDup128(d, p);
+  if constexpr (kLanes > 4) v = hn::IfThenElse(hn::FirstN(d, 4), v, hn::LoadDup128(d, p + stride));
+  if constexpr (kLanes > 8) {
+    v = hn::IfThenElse(hn::FirstN(d, 8), v, hn::LoadDup128(d, p + 2 * stride));
+    v = hn::IfThenElse(hn::FirstN(d, 12), v, hn::LoadDup128(d, p + 3 * stride));
+  }
+  return v;
+}
+
+// dst (cols, rows) with row stride ldd <- src (rows, cols), both padded. Four columns of a whole
+// vector of rows at a time: block b of vector r holds row 4b + r, so that a 4x4 transpose within
+// the blocks leaves whole columns.
 inline void transpose(const float* src, std::int64_t rows, std::int64_t cols, float* dst,
                       std::int64_t ldd) {
-  const hn::Full128<float> d;
-  const hn::Full128<double> dd;
-  for (std::int64_t i = 0; i < rows; i += 4) {
+  const F32 d;
+  const hn::ScalableTag<double> dd;
+  for (std::int64_t i = 0; i < rows; i += kLanes) {
     for (std::int64_t j = 0; j < cols; j += 4) {
       const float* s = src + i * cols + j;
-      const auto r0 = hn::Load(d, s), r1 = hn::Load(d, s + cols);
-      const auto r2 = hn::Load(d, s + 2 * cols), r3 = hn::Load(d, s + 3 * cols);
+      const VF r0 = load_blocks(s, 4 * cols), r1 = load_blocks(s + cols, 4 * cols);
+      const VF r2 = load_blocks(s + 2 * cols, 4 * cols), r3 = load_blocks(s + 3 * cols, 4 * cols);
       const auto a = hn::BitCast(dd, hn::InterleaveLower(d, r0, r1));
       const auto b = hn::BitCast(dd, hn::InterleaveLower(d, r2, r3));
       const auto c = hn::BitCast(dd, hn::InterleaveUpper(d, r0, r1));
