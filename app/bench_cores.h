@@ -1,0 +1,45 @@
+// Workloads of `subquad bench` on the mixer cores: the gated recurrences alone, forward or forward
+// and backward with the gradients of all inputs, on one or more threads.
+// Names: core/MIXER/DIR/SHAPE, MIXER mlstm ssd gdn slstm attention, DIR fwd fwdbwd, SHAPE
+// b8t512h4d64 ...
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "subquad/io/json.h"
+
+namespace subquad {
+
+struct BenchOptions {
+  std::string name;    // exactly this workload, if not empty
+  std::string filter;  // otherwise those whose name contains this
+  double seconds = 1;  // per workload, after two unmeasured repetitions
+  int threads = 1;
+};
+
+struct BenchResult {
+  std::string name, variant;
+  int threads = 1;
+  double median_s = 0, min_s = 0;  // wall time of one repetition
+  std::int64_t reps = 0;
+  std::int64_t tokens = 0;  // per repetition
+  double useful_flop = 0;   // per repetition; causal half of the pairs, two per multiply-add
+  double peak_flops = 0;    // FMA peak of one thread, measured just before
+  double foreign_load = 0;  // processor cores used by others meanwhile
+  std::int64_t peak_rss_bytes = 0;
+
+  double fraction_of_peak() const { return useful_flop / min_s / (peak_flops * threads); }
+  Json json() const;
+};
+
+std::vector<std::string> core_bench_names();
+
+// Errors: invalid_argument if `name` is unknown (names the nearest known one).
+std::vector<BenchResult> run_core_bench(const BenchOptions& options);
+
+// One line per result: time, tokens per second, GFLOP/s, fraction of the peak.
+std::string bench_table(const std::vector<BenchResult>& results);
+
+}  // namespace subquad
