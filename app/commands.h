@@ -1,0 +1,18 @@
+// The subcommands, one file each. A new one: its file, a declaration here, a line in main.cpp.
+#pragma once
+
+#include <span>
+#include <string>
+
+namespace subquad::app {
+
+using Arguments = std::span<const std::string>;
+
+int train(Arguments arguments);
+int info(Arguments arguments);
+int tasks(Arguments arguments);
+int verify(Arguments arguments);
+int generate(Arguments arguments);
+int evaluate(Arguments arguments);
+
+}  // namespace subquad::app

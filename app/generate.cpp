@@ -1,0 +1,143 @@
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+
+#include "app/commands.h"
+#include "app/options.h"
+#include "subquad/base/interrupt.h"
+#include "subquad/base/rng.h"
+#include "subquad/model/engine.h"
+#include "subquad/train/run.h"
+
+namespace subquad::app {
+namespace {
+
+// Draws from softmax(logits / temperature) cut to the top_k largest and the top_p mass; temperature
+// 0 is arg-max.
+std::int32_t sample(std::span<const float> logits, double temperature, std::int64_t top_k,
+                    double top_p, double uniform) {
+  std::vector<std::int32_t> order(logits.size());
+  for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::int32_t>(i);
+  std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
+    return logits[static_cast<std::size_t>(a)] > logits[static_cast<std::size_t>(b)];
+  });
+  if (temperature <= 0) return order[0];
+  if (top_k > 0 && static_cast<std::size_t>(top_k) < order.size())
+    order.resize(static_cast<std::size_t>(top_k));
+  std::vector<double> weight;
+  double total = 0;
+  const double top = static_cast<double>(logits[static_cast<std::size_t>(order[0])]);
+  for (std::int32_t id : order) {
+    weight.push_back(
+        std::exp((static_cast<double>(logits[static_cast<std::size_t>(id)]) - top) / temperature));
+    total += weight.back();
+  }
+  double kept = 0;
+  std::size_t count = 0;
+  while (count < weight.size() && (count == 0 || kept < top_p * total)) kept += weight[count++];
+  double target = uniform * kept;
+  for (std::size_t i = 0; i < count; ++i) {
+    target -= weight[i];
+    if (target < 0) return order[i];
+  }
+  return order[count - 1];
+}
+
+// Writes bytes so that a multi-byte UTF-8 character appears whole.
+class Utf8Writer {
+ public:
+  void put(unsigned char byte) {
+    pending_ += static_cast<char>(byte);
+    const auto lead = static_cast<unsigned char>(pending_[0]);
+    const std::size_t want = lead < 0x80    ? 1
+                             : lead >= 0xF0 ? 4
+                             : lead >= 0xE0 ? 3
+                             : lead >= 0xC0 ? 2
+                                            : 1;
+    if (pending_.size() < want && (byte >= 0x80)) return;
+    flush();
+  }
+  void flush() {
+    std::fwrite(pending_.data(), 1, pending_.size(), stdout);
+    std::fflush(stdout);
+    pending_.clear();
+  }
+
+ private:
+  std::string pending_;
+};
+
+}  // namespace
+
+int generate(Arguments arguments) {
+  std::string folder, prompt;
+  std::int64_t tokens = 200, top_k = 0, seed = 0;
+  double temperature = 0.8, top_p = 0.95;
+  Options options(
+      "generate",
+      "Continue a prompt from a trained run, streaming. Byte tasks take and give text, others ids.",
+      "subquad generate runs/code-mlstm-0 \"def \" --tokens 300");
+  options.positional("run", folder, "run folder", true)
+      .positional("prompt", prompt, "text, or ids separated by spaces", true)
+      .option("--tokens", tokens, "how many to generate")
+      .option("--temperature", temperature, "0 = greedy")
+      .option("--top-k", top_k, "keep the k likeliest (0: all)")
+      .option("--top-p", top_p, "keep the likeliest that hold this much probability")
+      .option("--seed", seed, "of the sampler");
+  if (!options.parse(arguments)) return 0;
+  require(tokens >= 0 && temperature >= 0 && top_p > 0 && top_p <= 1, ErrorCode::invalid_argument,
+          "generate: tokens and temperature must not be negative, top-p lies in (0, 1]");
+  const auto run = open_run(folder);
+  const std::int64_t vocabulary = run->config.model.vocabulary;
+  const bool bytes = vocabulary == 256;
+  std::vector<std::int32_t> ids;
+  if (bytes) {
+    for (const char c : prompt) ids.push_back(static_cast<unsigned char>(c));
+  } else {
+    char* end = prompt.data();
+    for (const char* at = end; *at != 0; at = end) {
+      const long id = std::strtol(at, &end, 10);
+      require(end != at && id >= 0 && id < vocabulary, ErrorCode::invalid_argument, "prompt at \"",
+              at, "\": wanted ids from 0 to ", vocabulary - 1);
+      ids.push_back(static_cast<std::int32_t>(id));
+      while (*end == ' ') ++end;
+    }
+  }
+  require(!ids.empty(), ErrorCode::invalid_argument,
+          "the prompt is empty; give at least one character");
+  Engine engine(1);
+  Context cx = engine.context(*run->store);
+  ModelState state = run->model->new_state(1, DType::f32);
+  const auto start = std::chrono::steady_clock::now();
+  Var logits = run->model->logits(
+      cx, Tensor::from<std::int32_t>({1, static_cast<std::int64_t>(ids.size())}, ids), {}, &state);
+  Utf8Writer out;
+  if (bytes) std::fwrite(prompt.data(), 1, prompt.size(), stdout);
+  const Rng rng{static_cast<std::uint64_t>(seed), stream_id("generate")};
+  for (std::int64_t i = 0; i < tokens && !interrupted(); ++i) {
+    const std::int64_t classes = run->config.model.classes, last = logits.value.numel() - classes;
+    const std::span<const float> row(logits.value.data<float>() + last,
+                                     static_cast<std::size_t>(classes));
+    const std::int32_t id =
+        sample(row, temperature, top_k, top_p, rng.uniform(static_cast<std::uint64_t>(i), 0));
+    if (bytes) {
+      out.put(static_cast<unsigned char>(id));
+    } else {
+      std::printf("%s%d", i ? " " : "", id);
+    }
+    if (id >= vocabulary) break;
+    const std::int32_t next[1] = {id};
+    logits = run->model->logits(cx, Tensor::from<std::int32_t>({1, 1}, next), {}, &state);
+  }
+  out.flush();
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  std::fprintf(stderr, "\n%.0f tokens/s, state %ld bytes after %ld positions\n",
+               static_cast<double>(tokens + static_cast<std::int64_t>(ids.size())) / seconds,
+               static_cast<long>(run->model->state_bytes(state[0].positions())),
+               static_cast<long>(state[0].positions()));
+  return interrupted() ? 130 : 0;
+}
+
+}  // namespace subquad::app

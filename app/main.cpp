@@ -1,0 +1,106 @@
+#include <cstdio>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "app/commands.h"
+#include "subquad/base/error.h"
+#include "subquad/base/interrupt.h"
+#include "subquad/io/json.h"
+
+namespace {
+
+using subquad::app::Arguments;
+
+struct Command {
+  const char* name;
+  const char* summary;
+  int (*run)(Arguments);
+};
+
+constexpr Command kCommands[] = {
+    {"train", "train one model on one task", subquad::app::train},
+    {"evaluate", "score a trained run at any lengths, chunkwise and recurrent",
+     subquad::app::evaluate},
+    {"generate", "continue a prompt from a trained run, streaming", subquad::app::generate},
+    {"verify", "check that all execution modes of every mixer agree", subquad::app::verify},
+    {"info", "sizes, costs and state bytes of arms, before anything is trained",
+     subquad::app::info},
+    {"tasks", "list the tasks, or show samples of one", subquad::app::tasks},
+};
+
+constexpr const char* kVersion = "0.1.0";
+
+void print_help() {
+  std::printf(
+      "subquad: train, fairly compare and deploy sub-quadratic sequence models\n\nusage: subquad "
+      "COMMAND [OPTIONS]\n\n");
+  for (const Command& c : kCommands) std::printf("  %-10s %s\n", c.name, c.summary);
+  std::printf("  %-10s %s\n", "completion",
+              "print a bash completion script: eval \"$(subquad completion)\"");
+  std::printf("\n  --version [--json], --help; subquad COMMAND --help shows an example of each\n");
+}
+
+void print_completion() {
+  std::printf("_subquad() {\n  local words='");
+  for (const Command& c : kCommands) std::printf("%s ", c.name);
+  std::printf(
+      "completion'\n"
+      "  if ((COMP_CWORD == 1)); then\n"
+      "    COMPREPLY=($(compgen -W \"$words\" -- \"${COMP_WORDS[1]}\"))\n"
+      "  elif [[ ${COMP_WORDS[COMP_CWORD]} == --* ]]; then\n"
+      "    COMPREPLY=($(compgen -W \"$(subquad \"${COMP_WORDS[1]}\" --help | grep -o -- "
+      "'--[a-z-]*')\" -- "
+      "\"${COMP_WORDS[COMP_CWORD]}\"))\n"
+      "  else\n"
+      "    COMPREPLY=($(compgen -f -- \"${COMP_WORDS[COMP_CWORD]}\"))\n"
+      "  fi\n}\ncomplete -F _subquad subquad\n");
+}
+
+int run(const std::vector<std::string>& words) {
+  if (words.empty() || words[0] == "--help" || words[0] == "-h" || words[0] == "help") {
+    print_help();
+    return words.empty() ? 2 : 0;
+  }
+  if (words[0] == "--version") {
+    const bool json = words.size() > 1 && words[1] == "--json";
+    if (json) {
+      std::printf("{\"name\":\"subquad\",\"version\":\"%s\",\"compiler\":\"%s\"}\n", kVersion,
+                  __VERSION__);
+    } else {
+      std::printf("subquad %s\n", kVersion);
+    }
+    return 0;
+  }
+  if (words[0] == "completion") {
+    print_completion();
+    return 0;
+  }
+  std::vector<std::string> names;
+  for (const Command& c : kCommands) {
+    if (words[0] == c.name) return c.run(Arguments(words).subspan(1));
+    names.emplace_back(c.name);
+  }
+  const std::string near = subquad::nearest_key(words[0], names);
+  subquad::fail(subquad::ErrorCode::invalid_argument, "unknown command \"", words[0], "\"",
+                near.empty() ? "; see subquad --help" : "; did you mean \"" + near + "\"?");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  subquad::install_interrupt_handler();
+  try {
+    return run(std::vector<std::string>(argv + 1, argv + argc));
+  } catch (const subquad::Error& e) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "subquad: %s\n", e.what());
+    return subquad::exit_code(e.code());
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "subquad: out of memory; try a smaller model, batch or length\n");
+    return 1;
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "subquad: %s\n", e.what());
+    return 1;
+  }
+}

@@ -1,0 +1,86 @@
+#include "app/options.h"
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+
+#include "subquad/base/error.h"
+#include "subquad/io/json.h"
+
+namespace subquad::app {
+
+struct Options::State {
+  CLI::App app;
+  std::vector<std::string> names;
+  State(const std::string& summary, const std::string& name) : app(summary, name) {}
+};
+
+Options::Options(const std::string& command, const std::string& summary, const std::string& example)
+    : state_(std::make_unique<State>(summary, "subquad " + command)) {
+  state_->app.footer("Example:\n  " + example);
+  state_->names.emplace_back("--help");
+}
+
+Options::~Options() = default;
+
+Options& Options::positional(const std::string& name, std::string& to, const std::string& help,
+                             bool required) {
+  state_->app.add_option(name, to, help)->required(required);
+  return *this;
+}
+Options& Options::positionals(const std::string& name, std::vector<std::string>& to,
+                              const std::string& help) {
+  state_->app.add_option(name, to, help);
+  return *this;
+}
+Options& Options::flag(const std::string& name, bool& to, const std::string& help) {
+  state_->app.add_flag(name, to, help);
+  state_->names.push_back(name);
+  return *this;
+}
+Options& Options::option(const std::string& name, std::string& to, const std::string& help) {
+  state_->app.add_option(name, to, help)->capture_default_str();
+  state_->names.push_back(name);
+  return *this;
+}
+Options& Options::option(const std::string& name, std::int64_t& to, const std::string& help) {
+  state_->app.add_option(name, to, help)->capture_default_str();
+  state_->names.push_back(name);
+  return *this;
+}
+Options& Options::option(const std::string& name, double& to, const std::string& help) {
+  state_->app.add_option(name, to, help)->capture_default_str();
+  state_->names.push_back(name);
+  return *this;
+}
+Options& Options::list(const std::string& name, std::vector<std::string>& to,
+                       const std::string& help) {
+  state_->app.add_option(name, to, help)->delimiter(',')->take_all();
+  state_->names.push_back(name);
+  return *this;
+}
+
+bool Options::parse(std::span<const std::string> arguments) {
+  std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
+  try {
+    state_->app.parse(reversed);
+    return true;
+  } catch (const CLI::CallForHelp&) {
+    std::cout << state_->app.help();
+    return false;
+  } catch (const CLI::ParseError& e) {
+    std::string hint;
+    for (const std::string& a : arguments) {
+      if (!a.starts_with("--")) continue;
+      const std::string name = a.substr(0, a.find('='));
+      if (std::find(state_->names.begin(), state_->names.end(), name) != state_->names.end())
+        continue;
+      const std::string near = nearest_key(name, state_->names);
+      if (!near.empty()) hint = "; did you mean " + near + "?";
+      break;
+    }
+    fail(ErrorCode::invalid_argument, state_->app.get_name(), ": ", e.what(), hint, " (see ",
+         state_->app.get_name(), " --help)");
+  }
+}
+
+}  // namespace subquad::app

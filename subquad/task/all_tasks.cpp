@@ -1,0 +1,33 @@
+#include "subquad/task/counting/counting.h"
+#include "subquad/task/recall/recall.h"
+#include "subquad/task/state_tracking/state_tracking.h"
+#include "subquad/task/task.h"
+
+namespace subquad {
+
+const std::vector<TaskEntry>& all_tasks() {
+  static const std::vector<TaskEntry> tasks = {
+      {"parity", "running parity of a bit string (state tracking)", make_parity},
+      {"s3", "running product in the permutation group S3, with curriculum (state tracking)",
+       make_s3},
+      {"anbn", "stop after as many b's as there were a's (counting)", make_anbn},
+      {"plurality", "the most frequent of 16 symbols so far (counting)", make_plurality},
+      {"mqar", "multi-query associative recall, 8 pairs (recall)", make_mqar},
+  };
+  return tasks;
+}
+
+std::unique_ptr<Task> make_task(const std::string& name, const TaskOptions& options) {
+  std::vector<std::string> names;
+  for (const TaskEntry& t : all_tasks()) {
+    if (t.name == name) return t.make(options);
+    names.push_back(t.name);
+  }
+  const std::string near = nearest_key(name, names);
+  std::string list;
+  for (const std::string& n : names) list += " " + n;
+  fail(ErrorCode::invalid_argument, "unknown task \"", name, "\"; ",
+       near.empty() ? "known:" + list : "did you mean \"" + near + "\"?");
+}
+
+}  // namespace subquad

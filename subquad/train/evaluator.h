@@ -1,0 +1,29 @@
+// Evaluator: a task's lengths, chunkwise and recurrent, and how far the two agree.
+#pragma once
+
+#include <vector>
+
+#include "subquad/model/engine.h"
+#include "subquad/model/model.h"
+#include "subquad/task/task.h"
+
+namespace subquad {
+
+struct EvaluationSetup {
+  std::vector<std::int64_t> lengths;  // empty: the task's own
+  Split split = Split::test;
+  bool recurrent = true;                     // also one position at a time
+  std::int64_t recurrent_positions = 65536;  // row-positions per length that are run recurrently
+};
+
+struct LengthResult {
+  std::int64_t length = 0;
+  std::vector<Metric> metrics;  // chunkwise
+  double agreement =
+      -1;  // share of scored positions with the same arg-max in both modes; -1: not run
+};
+
+std::vector<LengthResult> evaluate(Engine& engine, const Model& model, ParameterStore& store,
+                                   const Task& task, const EvaluationSetup& setup);
+
+}  // namespace subquad

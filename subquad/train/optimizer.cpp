@@ -1,0 +1,138 @@
+#include "subquad/train/optimizer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace subquad {
+
+Json TrainConfig::to_json() const {
+  Json j = Json::object();
+  j["tokens"] = tokens;
+  j["learning_rate"] = learning_rate;
+  j["warmup_steps"] = warmup_steps;
+  j["schedule"] = schedule;
+  j["final_fraction"] = final_fraction;
+  j["decay_fraction"] = decay_fraction;
+  j["weight_decay"] = weight_decay;
+  j["beta1"] = beta1;
+  j["beta2"] = beta2;
+  j["eps"] = eps;
+  j["clip"] = clip;
+  j["accumulate"] = accumulate;
+  j["checkpoint_seconds"] = checkpoint_seconds;
+  j["checkpoint_steps"] = checkpoint_steps;
+  return j;
+}
+
+TrainConfig TrainConfig::from_json(const Json& json) {
+  TrainConfig c;
+  std::vector<std::string> known;
+  const Json defaults = c.to_json();
+  for (const auto& [key, value] : defaults.as_object()) known.push_back(key);
+  for (const auto& [key, value] : json.as_object()) {
+    require(std::find(known.begin(), known.end(), key) != known.end(), ErrorCode::invalid_argument,
+            "unknown training key \"", key, "\"; did you mean \"", nearest_key(key, known), "\"?");
+  }
+  const auto number = [&](const char* key, double& to, double lo, double hi) {
+    to = json.get(key, to);
+    require(to >= lo && to <= hi, ErrorCode::invalid_argument, "train.", key, " = ", to,
+            ", wanted ", lo, " to ", hi);
+  };
+  const auto integer = [&](const char* key, std::int64_t& to, std::int64_t lo, std::int64_t hi) {
+    to = json.get(key, to);
+    require(to >= lo && to <= hi, ErrorCode::invalid_argument, "train.", key, " = ", to,
+            ", wanted ", lo, " to ", hi);
+  };
+  integer("tokens", c.tokens, 1, std::int64_t{1} << 50);
+  number("learning_rate", c.learning_rate, 0, 10);
+  integer("warmup_steps", c.warmup_steps, 0, std::int64_t{1} << 40);
+  c.schedule = json.get("schedule", c.schedule.c_str());
+  require(c.schedule == "cosine" || c.schedule == "wsd" || c.schedule == "constant",
+          ErrorCode::invalid_argument, "train.schedule = \"", c.schedule,
+          "\", wanted cosine, wsd or constant");
+  number("final_fraction", c.final_fraction, 0, 1);
+  number("decay_fraction", c.decay_fraction, 0, 1);
+  number("weight_decay", c.weight_decay, 0, 10);
+  number("beta1", c.beta1, 0, 0.999999);
+  number("beta2", c.beta2, 0, 0.999999);
+  number("eps", c.eps, 1e-20, 1);
+  number("clip", c.clip, 0, 1e12);
+  integer("accumulate", c.accumulate, 1, 1 << 20);
+  number("checkpoint_seconds", c.checkpoint_seconds, 0, 1e9);
+  integer("checkpoint_steps", c.checkpoint_steps, 0, std::int64_t{1} << 40);
+  return c;
+}
+
+double learning_rate_at(const TrainConfig& c, std::int64_t step, std::int64_t steps) {
+  const auto t = static_cast<double>(step);
+  const auto warmup =
+      static_cast<double>(std::min(c.warmup_steps, std::max<std::int64_t>(steps / 2, 1)));
+  const auto total = static_cast<double>(steps);
+  if (t < warmup) return c.learning_rate * t / warmup;
+  if (c.schedule == "constant") return c.learning_rate;
+  if (c.schedule == "wsd") {
+    const double begin = total * (1 - c.decay_fraction);
+    if (t <= begin) return c.learning_rate;
+    const double progress = std::min(1.0, (t - begin) / std::max(1.0, total - begin));
+    return c.learning_rate * (1 - progress * (1 - c.final_fraction));
+  }
+  const double progress = std::min(1.0, (t - warmup) / std::max(1.0, total - warmup));
+  const double cosine = 0.5 * (1 + std::cos(std::numbers::pi * progress));
+  return c.learning_rate * (c.final_fraction + (1 - c.final_fraction) * cosine);
+}
+
+AdamW::AdamW(const ParameterPlan& plan, DType dtype)
+    : plan_(&plan),
+      m_(Tensor::zeros({plan.flat_size()}, dtype)),
+      v_(Tensor::zeros({plan.flat_size()}, dtype)) {}
+
+void AdamW::step(ParameterStore& store, const TrainConfig& c, double learning_rate, double factor) {
+  ++steps_;
+  const double correct1 = 1 - std::pow(c.beta1, static_cast<double>(steps_));
+  const double correct2 = 1 - std::pow(c.beta2, static_cast<double>(steps_));
+  with_scalar(store.dtype(), [&]<class T>() {
+    const T b1 = static_cast<T>(c.beta1), b2 = static_cast<T>(c.beta2), eps = static_cast<T>(c.eps);
+    const T scale = static_cast<T>(factor), rate = static_cast<T>(learning_rate / correct1);
+    const T root = static_cast<T>(1 / std::sqrt(correct2));
+    for (const ParamInfo& info : plan_->all()) {
+      T* p = store.flat_values().data<T>() + info.offset;
+      const T* g = store.flat_grads().data<T>() + info.offset;
+      T* m = m_.data<T>() + info.offset;
+      T* v = v_.data<T>() + info.offset;
+      const T keep = static_cast<T>(info.decay ? 1 - learning_rate * c.weight_decay : 1.0);
+      for (std::int64_t i = 0, n = info.shape.numel(); i < n; ++i) {
+        const T d = scale * g[i];
+        m[i] = b1 * m[i] + (1 - b1) * d;
+        v[i] = b2 * v[i] + (1 - b2) * d * d;
+        p[i] = keep * p[i] - rate * m[i] / (root * std::sqrt(v[i]) + eps);
+      }
+    }
+  });
+}
+
+double flat_norm(const Tensor& flat) {
+  double total = 0;
+  with_scalar(flat.dtype(), [&]<class T>() {
+    constexpr std::int64_t kBlock = 4096;
+    const T* x = flat.data<T>();
+    for (std::int64_t first = 0; first < flat.numel(); first += kBlock) {
+      double sum[4] = {0, 0, 0, 0};
+      const std::int64_t end = std::min(first + kBlock, flat.numel());
+      std::int64_t i = first;
+      for (; i + 4 <= end; i += 4) {
+        for (int j = 0; j < 4; ++j)
+          sum[j] += static_cast<double>(x[i + j]) * static_cast<double>(x[i + j]);
+      }
+      for (; i < end; ++i) sum[0] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+      total += (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    }
+  });
+  return std::sqrt(total);
+}
+
+double clip_factor(double norm, double clip) {
+  return clip > 0 ? std::min(1.0, clip / (norm + 1e-6)) : 1.0;
+}
+
+}  // namespace subquad

@@ -1,0 +1,207 @@
+#include "subquad/train/run.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+
+#include "subquad/base/digest.h"
+#include "subquad/base/file.h"
+#include "subquad/model/sizing.h"
+#include "subquad/train/evaluator.h"
+
+namespace subquad {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+std::int64_t peak_rss_bytes() {
+  struct rusage usage {};
+  getrusage(RUSAGE_SELF, &usage);
+  return std::int64_t{usage.ru_maxrss} * 1024;
+}
+
+Json metric_json(const Metric& m, const std::string& split, std::int64_t length) {
+  Json j = Json::object();
+  j["name"] = m.name;
+  j["split"] = split;
+  j["length"] = length;
+  j["value"] = m.value;
+  j["unit"] = m.unit;
+  j["higher_is_better"] = m.higher_is_better;
+  return j;
+}
+
+std::unique_ptr<Task> task_of(const RunConfig& c) {
+  TaskOptions options{.seed = c.seed,
+                      .total_steps = 0,
+                      .batch_size = c.batch_size,
+                      .data = c.data,
+                      .extra = c.task_extra};
+  const auto probe = make_task(c.task, options);
+  options.total_steps = steps_of(c.train, probe->spec(), c.batch_size);
+  return make_task(c.task, options);
+}
+
+}  // namespace
+
+Json RunConfig::to_json() const {
+  Json j = Json::object();
+  j["format"] = 1;
+  j["study"] = study;
+  j["arm"] = arm;
+  j["task"] = task;
+  j["seed"] = static_cast<std::int64_t>(seed);
+  j["model"] = model.to_json();
+  j["train"] = train.to_json();
+  Json& options = j["task_options"] = Json::object();
+  options["data"] = data;
+  options["batch_size"] = batch_size;
+  options["extra"] = task_extra.is_null() ? Json::object() : task_extra;
+  Json& evaluation = j["evaluate"] = Json::object();
+  Json& list = evaluation["lengths"] = Json::array();
+  for (std::int64_t length : lengths) list.push_back(length);
+  evaluation["recurrent"] = recurrent;
+  j["threads"] = threads;
+  return j;
+}
+
+RunConfig RunConfig::from_json(const Json& json, const std::string& source) {
+  try {
+    RunConfig c;
+    require(json.at("format").as_int() == 1, ErrorCode::format, "format ",
+            json.at("format").as_int(), ", wanted 1");
+    c.study = json.get("study", "");
+    c.arm = json.at("arm").as_string();
+    c.task = json.at("task").as_string();
+    c.seed = static_cast<std::uint64_t>(json.at("seed").as_int());
+    if (c.arm != "ngram") c.model = ModelConfig::from_json(json.at("model"));
+    c.train = TrainConfig::from_json(json.at("train"));
+    if (const Json* options = json.find("task_options")) {
+      c.data = options->get("data", "");
+      c.batch_size = options->get("batch_size", 0);
+      if (const Json* extra = options->find("extra")) c.task_extra = *extra;
+    }
+    if (const Json* evaluation = json.find("evaluate")) {
+      if (const Json* list = evaluation->find("lengths")) {
+        for (const Json& length : list->as_array()) c.lengths.push_back(length.as_int());
+      }
+      c.recurrent = evaluation->get("recurrent", true);
+    }
+    c.threads = static_cast<int>(json.get("threads", 1));
+    require(c.threads >= 1 && c.threads <= 1024, ErrorCode::invalid_argument,
+            "threads = ", c.threads);
+    return c;
+  } catch (Error& e) {
+    e.add_context(source);
+    throw;
+  }
+}
+
+// The thread count does not identify a run: it changes no bit of it.
+std::string RunConfig::sha256() const {
+  Json j = to_json();
+  j["threads"] = 1;
+  return subquad::sha256(j.dump());
+}
+
+Json execute_run(const std::string& folder,
+                 const std::function<void(const RunProgress&)>& progress) {
+  const std::string source = folder + "/config.json";
+  const RunConfig c = RunConfig::from_json(Json::read(source), source);
+  const FileLock lock(folder + "/.lock", "another process is training " + folder +
+                                             "; wait for it or choose another folder");
+  if (fs::exists(folder + "/result.json")) {
+    Json done = Json::read(folder + "/result.json");
+    if (done.get("config_sha256", "") == c.sha256()) return done;
+    fail(ErrorCode::invalid_argument, folder,
+         "/result.json belongs to another configuration; choose another folder");
+  }
+  const auto task = task_of(c);
+  const TaskSpec spec = task->spec();
+  ParameterPlan plan;
+  const Model model(c.model, plan);
+  require(c.model.vocabulary == spec.vocabulary && c.model.classes == spec.classes,
+          ErrorCode::invalid_argument, "the model has ", c.model.vocabulary, " input ids and ",
+          c.model.classes, " classes, task ", c.task, " wants ", spec.vocabulary, " and ",
+          spec.classes);
+  ParameterStore store(plan, DType::f32, c.seed);
+  Engine engine(c.threads);
+  Trainer trainer(engine, model, store, *task, c.train, folder);
+  const TrainOutcome outcome = trainer.run([&](const StepStats& s) {
+    Json j = Json::object();
+    j["phase"] = "train";
+    j["step"] = s.step;
+    j["steps"] = s.steps;
+    j["loss"] = s.loss;
+    j["tokens_per_second"] = s.tokens_per_second;
+    j["seconds_left"] = s.seconds_left;
+    write_file_atomically(folder + "/progress.json", j.dump());
+    if (progress) progress({"train", s});
+  });
+  if (progress)
+    progress(
+        {"evaluate", {.step = outcome.steps, .steps = outcome.steps, .tokens = outcome.tokens}});
+  const auto start = Clock::now();
+
+  Json r = Json::object();
+  r["format"] = 1;
+  r["study"] = c.study;
+  r["arm"] = c.arm;
+  r["task"] = c.task;
+  r["seed"] = static_cast<std::int64_t>(c.seed);
+  r["config_sha256"] = c.sha256();
+  r["parameters"] = plan.parameter_count();
+  r["training_macs_per_token"] =
+      3 * model.cost(spec.train_length).macs / static_cast<double>(spec.train_length);
+  for (std::int64_t depth : kDepths)
+    r["state_bytes"][std::to_string(depth)] = model.state_bytes(depth);
+  r["steps"] = outcome.steps;
+  r["tokens"] = outcome.tokens;
+  r["train_loss"] = outcome.final_loss;
+  r["weights_sha256"] = weights_digest(store);
+  Json& metrics = r["metrics"] = Json::array();
+  Json& agreement = r["mode_agreement"] = Json::object();
+  for (const LengthResult& length :
+       evaluate(engine, model, store, *task, {.lengths = c.lengths, .recurrent = c.recurrent})) {
+    for (const Metric& m : length.metrics) metrics.push_back(metric_json(m, "test", length.length));
+    if (length.agreement >= 0) agreement[std::to_string(length.length)] = length.agreement;
+  }
+  EvaluationSetup validation{
+      .lengths = {spec.lengths.front()}, .split = Split::validation, .recurrent = false};
+  for (const LengthResult& length : evaluate(engine, model, store, *task, validation)) {
+    for (const Metric& m : length.metrics)
+      metrics.push_back(metric_json(m, "validation", length.length));
+  }
+  r["curve"] = outcome.curve;
+  r["data"] = task->provenance();
+
+  Json timings = Json::object();
+  timings["train_seconds"] = outcome.seconds;
+  timings["evaluate_seconds"] = std::chrono::duration<double>(Clock::now() - start).count();
+  timings["tokens_per_second"] = outcome.tokens_per_second;
+  timings["peak_rss_bytes"] = peak_rss_bytes();
+  write_file_atomically(folder + "/timings.json", timings.dump(1) + "\n");
+  write_file_atomically(folder + "/result.json", r.dump(1) + "\n");
+  return r;
+}
+
+std::unique_ptr<TrainedRun> open_run(const std::string& folder) {
+  require(fs::exists(folder + "/config.json"), ErrorCode::io, folder,
+          " is not a run: it has no config.json");
+  auto run = std::make_unique<TrainedRun>();
+  run->config = RunConfig::from_json(Json::read(folder + "/config.json"), folder + "/config.json");
+  require(run->config.arm != "ngram", ErrorCode::unsupported, folder,
+          " is an n-gram run: it has no model to load");
+  run->model = std::make_unique<Model>(run->config.model, run->plan);
+  run->store = std::make_unique<ParameterStore>(run->plan, DType::f32, run->config.seed);
+  AdamW optimizer(run->plan, DType::f32);
+  require(Checkpoints(folder + "/checkpoints").load(*run->store, optimizer).has_value(),
+          ErrorCode::io, folder, " holds no checkpoint yet: train it first (subquad train --run ",
+          folder, ")");
+  return run;
+}
+
+}  // namespace subquad
