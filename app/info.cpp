@@ -20,7 +20,7 @@ int info(Arguments arguments) {
       .option("--heads", heads, "heads per mixer")
       .option("--vocabulary", vocabulary, "input ids and classes")
       .option("--parameters", parameters,
-              "budget (0: that of the largest arm with an MLP of twice the width)")
+              "budget (0: that of the largest arm with an MLP of its width)")
       .option("--match", match, "parameters, flops, time or state");
   if (!options.parse(arguments)) return 0;
   const auto sized = size_arms(arms, {.vocabulary = vocabulary,

@@ -74,7 +74,7 @@ std::vector<SizedArm> size_arms(const std::vector<std::string>& arms,
   if (r.parameters == 0 || r.match != Match::parameters) {
     target = 0;
     for (const std::string& arm : arms) {
-      target = std::max(target, quantity(measure(arm, config_of(arm, r, 2 * r.d_model), r), r));
+      target = std::max(target, quantity(measure(arm, config_of(arm, r, r.d_model), r), r));
     }
   }
   for (const std::string& arm : arms) {

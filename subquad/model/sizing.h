@@ -35,7 +35,7 @@ struct SizedArm {
 inline constexpr std::int64_t kDepths[] = {64, 1024, 16384, 65536};
 
 // d_model is kept and the MLP width solved in steps of 2. The target is that of the arm with the
-// most mixer parameters when its MLP is 2 d_model wide, unless `parameters` gives one. Within 1 %
+// most mixer parameters when its MLP is d_model wide, unless `parameters` gives one. Within 1 %
 // or an error.
 std::vector<SizedArm> size_arms(const std::vector<std::string>& arms, const SizingRequest& request);
 
