@@ -106,12 +106,16 @@ std::vector<std::string> core_bench_names() {
   return names;
 }
 
-std::vector<BenchResult> run_core_bench(const BenchOptions& options) {
+std::vector<BenchResult> run_core_bench(const BenchOptions& options,
+                                        const std::function<void(const BenchResult&)>& each) {
   const auto known = core_bench_names();
-  require(options.name.empty() || std::count(known.begin(), known.end(), options.name) == 1,
-          ErrorCode::invalid_argument, "no workload is named \"", options.name,
-          "\"; the nearest is \"", nearest_key(options.name, known),
-          "\" (bench --list prints all)");
+  require(options.threads >= 1 && options.seconds >= 0, ErrorCode::invalid_argument, "bench with ",
+          options.threads, " threads for ", options.seconds, " s, wanted at least 1 and 0");
+  if (!options.name.empty() && std::count(known.begin(), known.end(), options.name) == 0) {
+    const std::string near = nearest_key(options.name, known);
+    fail(ErrorCode::invalid_argument, "no workload is named \"", options.name, "\"",
+         near.empty() ? "; bench --list prints all" : "; did you mean \"" + near + "\"?");
+  }
   const KernelTable kernels = all_kernels();
   ThreadPool threads(options.threads);
   std::vector<BenchResult> results;
@@ -119,8 +123,12 @@ std::vector<BenchResult> run_core_bench(const BenchOptions& options) {
     if (!options.name.empty() && n.text() != options.name) continue;
     if (n.text().find(options.filter) == std::string::npos) continue;
     const Workload work = make_workload(n, kernels, threads);
-    if (work.run) results.push_back(measure(n, work, options));
+    if (!work.run) continue;
+    results.push_back(measure(n, work, options));
+    if (each) each(results.back());
   }
+  require(!results.empty(), ErrorCode::invalid_argument, "no workload matches \"", options.filter,
+          "\" (bench --list prints all)");
   return results;
 }
 
@@ -141,16 +149,16 @@ Json BenchResult::json() const {
                       {"foreign_load", foreign_load}};
 }
 
-std::string bench_table(const std::vector<BenchResult>& results) {
-  std::string text = fmt::format("{:<36} {:>9} {:>9} {:>9} {:>8} {:>6} {:>8}\n", "workload",
-                                 "min ms", "median", "ktok/s", "GFLOP/s", "peak", "foreign");
-  for (const BenchResult& r : results) {
-    text +=
-        fmt::format("{:<36} {:>9.3f} {:>9.3f} {:>9.1f} {:>8.1f} {:>5.1f}% {:>8.2f}\n", r.name,
-                    r.min_s * 1e3, r.median_s * 1e3, static_cast<double>(r.tokens) / r.min_s * 1e-3,
-                    r.useful_flop / r.min_s * 1e-9, r.fraction_of_peak() * 100, r.foreign_load);
-  }
-  return text;
+std::string bench_header() {
+  return fmt::format("{:<36} {:>10} {:>10} {:>9} {:>8} {:>6} {:>8}  {}\n", "workload", "min ms",
+                     "median", "ktok/s", "GFLOP/s", "peak", "foreign", "kernel");
+}
+
+std::string bench_line(const BenchResult& r) {
+  return fmt::format("{:<36} {:>10.3f} {:>10.3f} {:>9.1f} {:>8.1f} {:>5.1f}% {:>8.2f}  {}\n",
+                     r.name, r.min_s * 1e3, r.median_s * 1e3,
+                     static_cast<double>(r.tokens) / r.min_s * 1e-3, r.useful_flop / r.min_s * 1e-9,
+                     r.fraction_of_peak() * 100, r.foreign_load, r.variant);
 }
 
 }  // namespace subquad

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -36,10 +37,14 @@ struct BenchResult {
 
 std::vector<std::string> core_bench_names();
 
-// Errors: invalid_argument if `name` is unknown (names the nearest known one).
-std::vector<BenchResult> run_core_bench(const BenchOptions& options);
+// `each` (may be empty) gets every result as soon as it is there.
+// Errors: invalid_argument if `name` is unknown (names the nearest known one), or if nothing
+// matches.
+std::vector<BenchResult> run_core_bench(const BenchOptions& options,
+                                        const std::function<void(const BenchResult&)>& each = {});
 
 // One line per result: time, tokens per second, GFLOP/s, fraction of the peak.
-std::string bench_table(const std::vector<BenchResult>& results);
+std::string bench_header();
+std::string bench_line(const BenchResult& result);
 
 }  // namespace subquad

@@ -14,5 +14,6 @@ int tasks(Arguments arguments);
 int verify(Arguments arguments);
 int generate(Arguments arguments);
 int evaluate(Arguments arguments);
+int bench(Arguments arguments);
 
 }  // namespace subquad::app

@@ -26,6 +26,7 @@ constexpr Command kCommands[] = {
     {"verify", "check that all execution modes of every mixer agree", subquad::app::verify},
     {"info", "sizes, costs and state bytes of arms, before anything is trained",
      subquad::app::info},
+    {"bench", "speed of the mixer cores against the machine's peak", subquad::app::bench},
     {"tasks", "list the tasks, or show samples of one", subquad::app::tasks},
 };
 

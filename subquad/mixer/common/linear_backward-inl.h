@@ -183,11 +183,14 @@ inline void store_write_gradients(const LinearPlan& p, const LinearCoreBackward<
                                   const LinearTask& task, std::int64_t h, const LinearChunk& c,
                                   LinearWorkspace& s) {
   unpack_rows(s.du, p.dv, c.size, p.Dv, s.gates.w, 1, b.dv.at(task.b, c.begin, h), b.dv.stride(1));
-  // u of the no-erase case holds w v; dwrite needs v itself.
-  pack_rows(b.f.v.at(task.b, c.begin, h), b.f.v.stride(1), c.size, p.Dv, c.size, p.dv, nullptr, 1,
-            s.o);
+  const float* v = s.u;  // with exponential input u is v itself
+  if (!p.exponential) {
+    pack_rows(b.f.v.at(task.b, c.begin, h), b.f.v.stride(1), c.size, p.Dv, c.size, p.dv, nullptr, 1,
+              s.o);
+    v = s.o;
+  }
   for (std::int64_t i = 0; i < c.size; ++i) {
-    s.dwrite[i] += dot(s.du + i * p.dv, s.o + i * p.dv, p.dv);
+    s.dwrite[i] += dot(s.du + i * p.dv, v + i * p.dv, p.dv);
     if (p.normalizer) s.dwrite[i] += s.eta[i];
   }
 }

@@ -1,0 +1,49 @@
+#include <cstdio>
+
+#include "app/bench_cores.h"
+#include "app/commands.h"
+#include "app/options.h"
+
+namespace subquad::app {
+
+int bench(Arguments arguments) {
+  BenchOptions bench;
+  bench.filter = "b8t512h4d64";
+  std::int64_t threads = 1;
+  bool json = false, list = false;
+  Options options("bench",
+                  "Speed of the mixer cores, and the fraction they reach of the multiply-add peak "
+                  "measured in the same run.",
+                  "subquad bench --filter core/mlstm/ --seconds 2");
+  options.option("--name", bench.name, "one workload; prints one JSON line")
+      .option("--filter", bench.filter, "all workloads whose name contains this")
+      .option("--seconds", bench.seconds, "measured time of each")
+      .option("--threads", threads, "number of threads")
+      .flag("--json", json, "JSON lines instead of a table")
+      .flag("--list", list, "print the names and stop");
+  if (!options.parse(arguments)) return 0;
+  if (list) {
+    for (const std::string& name : core_bench_names()) std::printf("%s\n", name.c_str());
+    return 0;
+  }
+  require(threads >= 1 && threads <= 1024, ErrorCode::invalid_argument, "--threads ", threads,
+          ", wanted 1 to 1024");
+  bench.threads = static_cast<int>(threads);
+  if (!bench.name.empty()) {
+    json = true;
+    bench.filter.clear();
+  }
+  bool first = true;
+  run_core_bench(bench, [&](const BenchResult& r) {
+    if (first && !json) {
+      std::printf("multiply-add peak of one thread: %.1f GFLOP/s (f32)\n%s", r.peak_flops * 1e-9,
+                  bench_header().c_str());
+    }
+    first = false;
+    std::printf("%s", json ? (r.json().dump() + "\n").c_str() : bench_line(r).c_str());
+    std::fflush(stdout);
+  });
+  return 0;
+}
+
+}  // namespace subquad::app
