@@ -15,7 +15,7 @@ namespace subquad::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 // Number of floating-point operations; `sink` keeps the chains alive.
-double MultiplyAdds(std::int64_t rounds, float* sink) {
+double multiply_adds(std::int64_t rounds, float* sink) {
   const hn::ScalableTag<float> d;
   const auto x = hn::Set(d, sink[0]), y = hn::Set(d, sink[1]);
   // The chains start from different values, or the compiler would see that they are one.
@@ -50,7 +50,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace subquad {
 namespace {
-HWY_EXPORT(MultiplyAdds);
+HWY_EXPORT(multiply_adds);
 }
 
 double measure_fma_peak() {
@@ -59,7 +59,7 @@ double measure_fma_peak() {
   double best = 0;
   for (int i = 0; i < 12; ++i) {
     const auto start = Clock::now();
-    const double operations = HWY_DYNAMIC_DISPATCH(MultiplyAdds)(400000, sink);
+    const double operations = HWY_DYNAMIC_DISPATCH(multiply_adds)(400000, sink);
     const std::chrono::duration<double> took = Clock::now() - start;
     best = std::max(best, operations / took.count());
   }

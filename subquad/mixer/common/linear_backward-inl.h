@@ -335,8 +335,8 @@ inline void zero_gradient_padding(const LinearPlan& p, const LinearCoreBackward<
 }
 
 // dq, dk of `b` have one head per task part, (B,T,H/heads,Dk).
-void LinearBackwardTask(const LinearPlan& p, const LinearCoreBackward<float>& b, std::int64_t index,
-                        std::int64_t chunks, float* scratch) {
+void linear_backward_task(const LinearPlan& p, const LinearCoreBackward<float>& b,
+                          std::int64_t index, std::int64_t chunks, float* scratch) {
   const LinearTask task = linear_task(p, index);
   LinearWorkspace s{};
   carve_linear_workspace(p, true, chunks, scratch, s);

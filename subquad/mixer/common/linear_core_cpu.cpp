@@ -16,9 +16,9 @@
 namespace subquad {
 namespace {
 
-HWY_EXPORT(LinearForwardTask);
-HWY_EXPORT(LinearBackwardTask);
-HWY_EXPORT(LinearStepTask);
+HWY_EXPORT(linear_forward_task);
+HWY_EXPORT(linear_backward_task);
+HWY_EXPORT(linear_step_task);
 
 bool accepts_forward(const LinearCoreForward<float>& f) {
   if (f.decay.dim(3) != 1 || f.write.dim(3) != 1 || f.erase) return false;
@@ -31,7 +31,7 @@ void run_forward(const LinearCoreForward<float>& f, ThreadPool& threads) {
   const LinearPlan p = plan_linear_core(f, false);
   if (p.T <= kLinearStepTokens) {
     threads.run(p.B * p.H, [&](std::int64_t task, Scratch& scratch) {
-      HWY_DYNAMIC_DISPATCH(LinearStepTask)
+      HWY_DYNAMIC_DISPATCH(linear_step_task)
       (p, f, task, scratch.get<float>((p.Dk + 1) * p.Dv + p.Dk));
     });
     return;
@@ -39,7 +39,7 @@ void run_forward(const LinearCoreForward<float>& f, ThreadPool& threads) {
   LinearWorkspace sizes{};
   const std::int64_t floats = carve_linear_workspace(p, false, 0, nullptr, sizes);
   threads.run(p.tasks(), [&](std::int64_t task, Scratch& scratch) {
-    HWY_DYNAMIC_DISPATCH(LinearForwardTask)(p, f, task, scratch.get<float>(floats));
+    HWY_DYNAMIC_DISPATCH(linear_forward_task)(p, f, task, scratch.get<float>(floats));
   });
 }
 
@@ -49,7 +49,7 @@ void run_tasks(const LinearPlan& p, const LinearCoreBackward<float>& b, ThreadPo
     const std::int64_t chunks = count_linear_chunks(b.f.spans->row(row), p.chunk);
     LinearWorkspace sizes{};
     const std::int64_t floats = carve_linear_workspace(p, true, chunks, nullptr, sizes);
-    HWY_DYNAMIC_DISPATCH(LinearBackwardTask)(p, b, task, chunks, scratch.get<float>(floats));
+    HWY_DYNAMIC_DISPATCH(linear_backward_task)(p, b, task, chunks, scratch.get<float>(floats));
   });
 }
 

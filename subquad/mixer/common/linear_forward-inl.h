@@ -193,8 +193,8 @@ inline void forward_chunk(const LinearPlan& p, const LinearCoreForward<float>& f
   }
 }
 
-void LinearForwardTask(const LinearPlan& p, const LinearCoreForward<float>& f, std::int64_t index,
-                       float* scratch) {
+void linear_forward_task(const LinearPlan& p, const LinearCoreForward<float>& f, std::int64_t index,
+                         float* scratch) {
   const LinearTask task = linear_task(p, index);
   LinearWorkspace s{};
   carve_linear_workspace(p, false, 0, scratch, s);

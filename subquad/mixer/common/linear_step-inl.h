@@ -67,8 +67,8 @@ inline void step(const LinearStep& x) {
 }
 
 // One row and value head. `scratch` holds Dk*Dv + Dk floats for states nobody wants back.
-void LinearStepTask(const LinearPlan& p, const LinearCoreForward<float>& f, std::int64_t index,
-                    float* scratch) {
+void linear_step_task(const LinearPlan& p, const LinearCoreForward<float>& f, std::int64_t index,
+                      float* scratch) {
   const std::int64_t b = index / p.H, h = index % p.H, key_head = h / p.group;
   const std::int64_t size = p.Dk * p.Dv;
   float* S = f.S_final ? f.S_final.at(b, h) : scratch;
