@@ -304,10 +304,6 @@ inline void load_final_gradients(const LinearPlan& p, const LinearCoreBackward<f
   }
 }
 
-inline void copy(const float* from, std::int64_t count, float* to) {
-  std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(float));
-}
-
 // Runs the forward without outputs, keeping the states before every chunk; ends in the final state.
 inline void sweep_forward(const LinearPlan& p, const LinearCoreForward<float>& f,
                           const LinearTask& task, std::int64_t chunks, bool need_final,

@@ -50,6 +50,10 @@ inline void zero(float* x, std::int64_t count) {
   std::memset(x, 0, static_cast<std::size_t>(count) * sizeof(float));
 }
 
+inline void copy(const float* from, std::int64_t count, float* to) {
+  std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(float));
+}
+
 // dst (padded_rows, padded_cols) <- scale_i * src, zero elsewhere; src rows lie `stride` apart.
 inline void pack_rows(const float* src, std::int64_t stride, std::int64_t rows, std::int64_t cols,
                       std::int64_t padded_rows, std::int64_t padded_cols, const float* row_scale,

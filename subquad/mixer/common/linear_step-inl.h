@@ -21,49 +21,113 @@ namespace hn = hwy::HWY_NAMESPACE;
 struct LinearStep {
   const float *q, *k, *v;
   float* o;
-  float *S, *norm;  // read and overwritten; S is (Dk,Dv) with rows `stride` apart
-  std::int64_t Dk, Dv, stride;
+  const float* before;  // the state before the step; may be S
+  float *S, *norm;      // written; norm is read, too
+  std::int64_t Dk, Dv;
   float decay, write, scale, inverse;  // o = inverse * scale * Sᵀ q
   bool erase;
 };
 
-// Columns [j, j + lanes) of S; V is a vector or, for the tail, one float.
-template <class Tag>
-HWY_INLINE void step_columns(const LinearStep& x, float kq, std::int64_t j) {
-  const Tag d;
-  const auto a = hn::Set(d, x.decay), w = hn::Set(d, x.write);
-  auto u = hn::Mul(w, hn::LoadU(d, x.v + j));
-  auto o = hn::Zero(d);
-  float* S = x.S + j;
-  if (x.erase) {
-    auto read = hn::Zero(d);
-    for (std::int64_t i = 0; i < x.Dk; ++i) {
-      const auto s = hn::LoadU(d, S + i * x.stride);
-      read = hn::MulAdd(hn::Set(d, x.k[i]), s, read);
-      o = hn::MulAdd(hn::Set(d, x.q[i]), s, o);
+// kVectors neighbouring vectors, in named members so that they stay in registers.
+template <class Tag, int kVectors>
+struct StepColumns {
+  hn::Vec<Tag> a, b, c, d;
+
+  static constexpr std::int64_t kWidth = static_cast<std::int64_t>(hn::MaxLanes(Tag()));
+
+  static HWY_INLINE StepColumns fill(float x) {
+    const auto v = hn::Set(Tag(), x);
+    return {v, v, v, v};
+  }
+  static HWY_INLINE StepColumns load(const float* p) {
+    const Tag tag;
+    StepColumns r = fill(0);
+    r.a = hn::LoadU(tag, p);
+    if constexpr (kVectors > 1) {
+      r.b = hn::LoadU(tag, p + kWidth);
+      r.c = hn::LoadU(tag, p + 2 * kWidth);
+      r.d = hn::LoadU(tag, p + 3 * kWidth);
     }
-    u = hn::NegMulAdd(hn::Mul(w, a), read, u);
-    o = hn::MulAdd(hn::Set(d, kq), u, hn::Mul(a, o));
-    for (std::int64_t i = 0; i < x.Dk; ++i) {
-      const auto s = hn::Mul(a, hn::LoadU(d, S + i * x.stride));
-      hn::StoreU(hn::MulAdd(hn::Set(d, x.k[i]), u, s), d, S + i * x.stride);
-    }
-  } else {
-    for (std::int64_t i = 0; i < x.Dk; ++i) {
-      const auto s = hn::MulAdd(hn::Set(d, x.k[i]), u, hn::Mul(a, hn::LoadU(d, S + i * x.stride)));
-      hn::StoreU(s, d, S + i * x.stride);
-      o = hn::MulAdd(hn::Set(d, x.q[i]), s, o);
+    return r;
+  }
+  HWY_INLINE void store(float* p) const {
+    const Tag tag;
+    hn::StoreU(a, tag, p);
+    if constexpr (kVectors > 1) {
+      hn::StoreU(b, tag, p + kWidth);
+      hn::StoreU(c, tag, p + 2 * kWidth);
+      hn::StoreU(d, tag, p + 3 * kWidth);
     }
   }
-  hn::StoreU(hn::Mul(hn::Set(d, x.scale * x.inverse), o), d, x.o + j);
+  // this = s x + y
+  HWY_INLINE void set_multiply_add(float s, const StepColumns& x, const StepColumns& y) {
+    const auto v = hn::Set(Tag(), s);
+    a = hn::MulAdd(v, x.a, y.a);
+    if constexpr (kVectors > 1) {
+      b = hn::MulAdd(v, x.b, y.b);
+      c = hn::MulAdd(v, x.c, y.c);
+      d = hn::MulAdd(v, x.d, y.d);
+    }
+  }
+};
+
+// The next 1 or 4 vectors of columns from column j on.
+template <class Tag, int kVectors>
+HWY_INLINE void step_columns(const LinearStep& x, float kq, std::int64_t j) {
+  using Columns = StepColumns<Tag, kVectors>;
+  const Columns zero = Columns::fill(0);
+  Columns u = zero, o = zero;
+  u.set_multiply_add(x.write, Columns::load(x.v + j), zero);
+  const float* before = x.before + j;
+  float* S = x.S + j;
+  if (x.erase) {
+    Columns read = zero;
+    for (std::int64_t i = 0; i < x.Dk; ++i) {
+      const Columns s = Columns::load(before + i * x.Dv);
+      read.set_multiply_add(x.k[i], s, read);
+      o.set_multiply_add(x.q[i], s, o);
+    }
+    u.set_multiply_add(-x.write * x.decay, read, u);
+    o.set_multiply_add(x.decay, o, zero);
+    o.set_multiply_add(kq, u, o);
+  }
+  for (std::int64_t i = 0; i < x.Dk; ++i) {
+    Columns s = zero;
+    s.set_multiply_add(x.decay, Columns::load(before + i * x.Dv), zero);
+    s.set_multiply_add(x.k[i], u, s);
+    s.store(S + i * x.Dv);
+    if (!x.erase) o.set_multiply_add(x.q[i], s, o);
+  }
+  o.set_multiply_add(x.scale * x.inverse, o, zero);
+  o.store(x.o + j);
 }
 
 inline void step(const LinearStep& x) {
   float kq = 0;
   for (std::int64_t i = 0; x.erase && i < x.Dk; ++i) kq += x.k[i] * x.q[i];
   std::int64_t j = 0;
-  for (; j + kLanes <= x.Dv; j += kLanes) step_columns<F32>(x, kq, j);
-  for (; j < x.Dv; ++j) step_columns<hn::CappedTag<float, 1>>(x, kq, j);
+  for (; j + 4 * kLanes <= x.Dv; j += 4 * kLanes) step_columns<F32, 4>(x, kq, j);
+  for (; j + kLanes <= x.Dv; j += kLanes) step_columns<F32, 1>(x, kq, j);
+  for (; j < x.Dv; ++j) step_columns<hn::CappedTag<float, 1>, 1>(x, kq, j);
+}
+
+// norm <- decay norm + write k; returns norm.q
+inline float step_norm(const LinearStep& x) {
+  const F32 d;
+  const VF a = hn::Set(d, x.decay), w = hn::Set(d, x.write);
+  VF sum = hn::Zero(d);
+  std::int64_t i = 0;
+  for (; i + kLanes <= x.Dk; i += kLanes) {
+    const VF n = hn::MulAdd(w, hn::LoadU(d, x.k + i), hn::Mul(a, hn::LoadU(d, x.norm + i)));
+    hn::StoreU(n, d, x.norm + i);
+    sum = hn::MulAdd(n, hn::LoadU(d, x.q + i), sum);
+  }
+  float total = hn::GetLane(hn::SumOfLanes(d, sum));
+  for (; i < x.Dk; ++i) {
+    x.norm[i] = x.decay * x.norm[i] + x.write * x.k[i];
+    total += x.norm[i] * x.q[i];
+  }
+  return total;
 }
 
 // One row and value head. `scratch` holds Dk*Dv + Dk floats for states nobody wants back.
@@ -74,20 +138,24 @@ void linear_step_task(const LinearPlan& p, const LinearCoreForward<float>& f, st
   float* S = f.S_final ? f.S_final.at(b, h) : scratch;
   float* norm = f.n_final ? f.n_final.at(b, h) : scratch + size;
   float m = f.m_initial && p.exponential ? *f.m_initial.at(b, h) : 0.0f;
-  if (!f.S_initial)
+  const float* before = S;  // the first step reads the incoming state where it lies
+  if (f.S_initial) {
+    before = f.S_initial.at(b, h);
+  } else {
     zero(S, size);
-  else if (f.S_initial.at(b, h) != S)
-    std::memcpy(S, f.S_initial.at(b, h), sizeof(float) * static_cast<std::size_t>(size));
-  if (!f.n_initial || !p.normalizer)
+  }
+  if (f.n_initial && p.normalizer) {
+    if (f.n_initial.at(b, h) != norm) copy(f.n_initial.at(b, h), p.Dk, norm);
+  } else {
     zero(norm, p.Dk);
-  else if (f.n_initial.at(b, h) != norm)
-    std::memcpy(norm, f.n_initial.at(b, h), sizeof(float) * static_cast<std::size_t>(p.Dk));
+  }
   const auto spans = f.spans->row(b);
   zero_padding(f.o, b, h, spans);
   for (const Span& span : spans) {
     if (span.reset) {
       zero(S, size);
       zero(norm, p.Dk);
+      before = S;
       m = 0;
     }
     for (std::int64_t t = span.begin; t < span.end; ++t) {
@@ -95,11 +163,11 @@ void linear_step_task(const LinearPlan& p, const LinearCoreForward<float>& f, st
                    .k = f.k.at(b, t, key_head),
                    .v = f.v.at(b, t, h),
                    .o = f.o.at(b, t, h),
+                   .before = before,
                    .S = S,
                    .norm = norm,
                    .Dk = p.Dk,
                    .Dv = p.Dv,
-                   .stride = p.Dv,
                    .decay = *f.decay.at(b, t, h),
                    .write = *f.write.at(b, t, h),
                    .scale = p.scale,
@@ -117,17 +185,14 @@ void linear_step_task(const LinearPlan& p, const LinearCoreForward<float>& f, st
         x.decay = std::exp(x.decay);
       }
       if (p.normalizer) {
-        float d = 0;
-        for (std::int64_t i = 0; i < p.Dk; ++i) {
-          norm[i] = x.decay * norm[i] + x.write * x.k[i];
-          d += norm[i] * x.q[i];
-        }
-        d *= p.scale;
+        const float d = p.scale * step_norm(x);
         x.inverse = 1.0f / (HWY_MAX(d < 0 ? -d : d, floor) + p.eps);
       }
       step(x);
+      before = S;
     }
   }
+  if (before != S) copy(before, size, S);  // nothing but padding
   if (f.m_final) *f.m_final.at(b, h) = m;
 }
 
