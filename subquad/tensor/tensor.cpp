@@ -18,8 +18,10 @@ struct StoragePool::Shelf {
 StoragePool::StoragePool() : shelf_(std::make_shared<Shelf>()) {}
 
 std::shared_ptr<std::byte> StoragePool::allocate(std::int64_t bytes) {
-  // Whole cache lines; large buffers in coarse steps, so that nearly equal sizes share a shelf.
-  const std::int64_t step = bytes < (1 << 16) ? 64 : bytes < (1 << 22) ? 4096 : (1 << 18);
+  // Eight sizes per octave, so that nearly equal sizes share a shelf and a slowly growing buffer
+  // does not leave a trail of unusable ones.
+  std::int64_t step = 64;
+  while (step * 16 <= bytes) step *= 2;
   const std::int64_t size = (std::max<std::int64_t>(bytes, 1) + step - 1) / step * step;
   std::byte* p = nullptr;
   {

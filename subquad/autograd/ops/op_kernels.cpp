@@ -1,4 +1,5 @@
 #include "subquad/autograd/ops.h"
+#include "subquad/backend/cpu/cpu.h"
 #include "subquad/backend/dense.h"
 #include "subquad/backend/reference/reference.h"
 
@@ -7,6 +8,9 @@ namespace subquad {
 void add_op_kernels(KernelTable& table) {
   add_dense_cpu(table);
   add_dense_reference(table);
+  add_pointwise_cpu(table);
+  add_norm_cpu(table);
+  add_sequence_cpu(table);
   add_pointwise_reference(table);
   add_sequence_reference(table);
 }

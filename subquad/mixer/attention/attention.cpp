@@ -74,18 +74,20 @@ class Attention final : public Mixer {
       q = rope(cx, q, c_.rope, spans, first);
       k = rope(cx, k, c_.rope, spans, first);
     }
+    std::int64_t keys = -1;
     if (state) {
       for (std::int64_t b = 0; b < B; ++b) {
         require(spans.valid_length(b) == T, ErrorCode::unsupported,
                 "attention: a padded row would leave holes in the key-value cache; decode rows of "
                 "equal length");
       }
-      k = append(cx, (*state)["k"], k);
-      v = append(cx, (*state)["v"], v);
+      keys = state->positions() + T;
+      k = append(cx, (*state)["k"], k, state->positions());
+      v = append(cx, (*state)["v"], v, state->positions());
       state->advance(T);
     }
     const Var o = attention_core(cx, q, k, v, spans,
-                                 1 / std::sqrt(static_cast<double>(c_.head_dim)), c_.window);
+                                 1 / std::sqrt(static_cast<double>(c_.head_dim)), c_.window, keys);
     const Var flat = reshape(cx, o, {B, T, c_.heads * c_.head_dim});
     return linear(cx, c_.output_gate ? gated(cx, Unary::sigmoid, in[3], flat) : flat, out_);
   }
@@ -101,14 +103,44 @@ class Attention final : public Mixer {
   }
 
  private:
-  // The cache with the new keys or values behind it. Keys are stored after rotation.
-  static Var append(Context& cx, Var& cache, const Var& fresh) {
-    if (cache.shape()[1] == 0) {
-      cache = fresh;
-    } else {
-      cache = concat_time(cx, cache, fresh);
+  // The cache with the new keys or values at [filled, filled + T). Keys are stored after rotation.
+  // Without a tape the cache has spare room and is written in place if nobody else holds it (a fork
+  // copies it first).
+  static Var append(Context& cx, Var& cache, const Var& fresh, std::int64_t filled) {
+    if (cx.tape) {
+      if (filled == 0) return cache = fresh;
+      Var exact = cache;
+      if (cache.shape()[1] != filled) exact = {first_columns(cx, cache.value, filled, filled)};
+      return cache = concat_time(cx, exact, fresh);
     }
+    const Shape& s = fresh.shape();
+    const std::int64_t wanted = filled + s[1], capacity = cache.shape()[1], row = s[2] * s[3];
+    if (wanted > capacity || !cache.value.unique()) {
+      cache = {first_columns(cx, cache.value, filled,
+                             wanted > capacity ? wanted + wanted / 2 : capacity)};
+    }
+    with_scalar(cx.dtype(), [&]<class T>() {
+      for (std::int64_t b = 0; b < s[0]; ++b) {
+        std::copy_n(fresh.value.data<T>() + b * s[1] * row, s[1] * row,
+                    cache.value.data<T>() + (b * cache.shape()[1] + filled) * row);
+      }
+    });
     return cache;
+  }
+
+  // A copy of columns [0, filled) of (B,T,H,D) with room for `capacity` columns.
+  static Tensor first_columns(Context& cx, const Tensor& from, std::int64_t filled,
+                              std::int64_t capacity) {
+    const Shape& s = from.shape();
+    const Tensor to = cx.empty({s[0], capacity, s[2], s[3]});
+    const std::int64_t row = s[2] * s[3];
+    with_scalar(cx.dtype(), [&]<class T>() {
+      for (std::int64_t b = 0; b < s[0]; ++b) {
+        std::copy_n(from.data<T>() + b * s[1] * row, filled * row,
+                    to.data<T>() + b * capacity * row);
+      }
+    });
+    return to;
   }
 
   Config c_;

@@ -5,11 +5,14 @@
 namespace subquad {
 
 Var attention_core(Context& cx, const Var& q, const Var& k, const Var& v, const Spans& spans,
-                   double scale, std::int64_t window) {
+                   double scale, std::int64_t window, std::int64_t keys) {
   const Shape &sq = q.shape(), &sk = k.shape(), &sv = v.shape();
+  const std::int64_t filled = keys < 0 ? sk[1] : keys;
+  require(filled == sk[1] || !cx.tape, ErrorCode::unsupported,
+          "attention_core: a cache with spare room cannot be differentiated");
   require(sq.rank == 4 && sk.rank == 4 && sv.rank == 4 && sq[0] == sk[0] && sq[3] == sk[3] &&
               sk[0] == sv[0] && sk[1] == sv[1] && sk[2] == sv[2] && sk[2] > 0 &&
-              sq[2] % sk[2] == 0 && sk[1] >= sq[1],
+              sq[2] % sk[2] == 0 && filled >= sq[1] && filled <= sk[1],
           ErrorCode::shape_mismatch, "attention_core: q ", sq.text(), ", k ", sk.text(), ", v ",
           sv.text(),
           ", wanted q (B,Tq,Hq,D), k and v (B,Tk,Hkv,D), Tk >= Tq, Hq a multiple of Hkv");
@@ -21,14 +24,16 @@ Var attention_core(Context& cx, const Var& q, const Var& k, const Var& v, const 
   const auto shared = std::make_shared<const Spans>(spans);
   const Tensor o = cx.empty({sq[0], sq[1], sq[2], sv[3]}), lse = cx.empty({sq[0], sq[1], sq[2]});
   const auto arguments = [=]<class T>(T) {
-    return AttentionForward<T>{q.value.view<const T, 4>(),
-                               k.value.view<const T, 4>(),
-                               v.value.view<const T, 4>(),
-                               shared.get(),
-                               scale,
-                               window,
-                               o.view<T, 4>(),
-                               lse.view<T, 3>()};
+    AttentionForward<T> f{q.value.view<const T, 4>(),
+                          k.value.view<const T, 4>(),
+                          v.value.view<const T, 4>(),
+                          shared.get(),
+                          scale,
+                          window,
+                          o.view<T, 4>(),
+                          lse.view<T, 3>()};
+    f.k.dims[1] = f.v.dims[1] = filled;
+    return f;
   };
   with_scalar(cx.dtype(), [&]<class T>() { cx.run(arguments(T())); });
   return cx.record("attention_core", o, [q, k, v, arguments](Context& cx, const Tensor& d_o) {
