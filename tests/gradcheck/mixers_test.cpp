@@ -13,8 +13,9 @@ void check(const std::string& kind, const Json& options, const std::string& what
   ParameterPlan plan;
   const auto mixer = make_mixer(kind, {.d_model = 8, .heads = 2, .options = options}, plan);
   ParameterStore store(plan, DType::f64, 3);
-  const bool grows = std::any_of(mixer->state_spec().begin(), mixer->state_spec().end(),
-                                 [](const StateField& f) { return f.grows_with_time; });
+  const StateSpec spec = mixer->state_spec();
+  const bool grows =
+      std::any_of(spec.begin(), spec.end(), [](const StateField& f) { return f.grows_with_time; });
   std::vector<Tensor> inputs = {random_f64({2, 5, 8}, 1)};
   const State shape_of(mixer->state_spec(), 2, DType::f64);
   std::vector<std::string> fields;
