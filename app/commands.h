@@ -8,10 +8,13 @@ namespace subquad::app {
 
 using Arguments = std::span<const std::string>;
 
+int compare(Arguments arguments);
 int train(Arguments arguments);
 int info(Arguments arguments);
 int tasks(Arguments arguments);
 int verify(Arguments arguments);
+int report(Arguments arguments);
+int diff(Arguments arguments);
 int generate(Arguments arguments);
 int evaluate(Arguments arguments);
 int bench(Arguments arguments);

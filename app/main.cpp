@@ -19,10 +19,13 @@ struct Command {
 };
 
 constexpr Command kCommands[] = {
+    {"compare", "train and compare the arms of a study, write one report", subquad::app::compare},
     {"train", "train one model on one task", subquad::app::train},
     {"evaluate", "score a trained run at any lengths, chunkwise and recurrent",
      subquad::app::evaluate},
     {"generate", "continue a prompt from a trained run, streaming", subquad::app::generate},
+    {"report", "write a study's report again", subquad::app::report},
+    {"diff", "what differs between two runs", subquad::app::diff},
     {"verify", "check that all execution modes of every mixer agree", subquad::app::verify},
     {"info", "sizes, costs and state bytes of arms, before anything is trained",
      subquad::app::info},

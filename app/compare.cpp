@@ -1,0 +1,259 @@
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <thread>
+
+#include "app/commands.h"
+#include "app/options.h"
+#include "subquad/base/file.h"
+#include "subquad/base/interrupt.h"
+#include "subquad/study/report.h"
+#include "subquad/study/runner.h"
+#include "subquad/study/speed.h"
+
+namespace subquad::app {
+namespace {
+
+namespace fs = std::filesystem;
+
+// "20m", "90s", "1h" as seconds.
+double duration(const std::string& text) {
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  const std::string unit = end;
+  const double factor = unit == "s" ? 1 : unit == "m" ? 60 : unit == "h" ? 3600 : 0;
+  require(end != text.c_str() && value > 0 && factor > 0, ErrorCode::invalid_argument, "--budget ",
+          text, ": wanted a number with s, m or h, for example 20m");
+  return value * factor;
+}
+
+std::string machine() {
+  std::string cpu = "unknown processor";
+  if (fs::exists("/proc/cpuinfo")) {
+    const std::string info = read_file("/proc/cpuinfo");
+    const auto at = info.find("model name");
+    if (at != std::string::npos) {
+      const auto from = info.find(": ", at) + 2;
+      cpu = info.substr(from, info.find('\n', from) - from);
+    }
+  }
+  struct utsname u {};
+  uname(&u);
+  return cpu + ", " + std::to_string(std::thread::hardware_concurrency()) + " cores, " + u.sysname +
+         " " + u.machine;
+}
+
+Json provenance(const std::string& command) {
+  Json p = Json::object();
+  p["program"] = "subquad 0.1.0";
+  p["compiler"] = __VERSION__;
+  p["machine"] = machine();
+  p["command"] = command;
+  return p;
+}
+
+void write_outputs(const StudyPlan& plan, const std::string& folder, const std::string& command) {
+  const Json results = collect_results(plan, folder), timings = collect_timings(plan, folder);
+  write_file_atomically(folder + "/results.json", results.dump(1) + "\n");
+  write_file_atomically(folder + "/timings.json", timings.dump(1) + "\n");
+  write_file_atomically(folder + "/results.csv", results_csv(results));
+  Json p = provenance(command);
+  write_file_atomically(folder + "/provenance.json", p.dump(1) + "\n");
+  write_file_atomically(folder + "/report.html", html_report(results, timings, p));
+}
+
+double estimate_seconds(const StudyPlan& plan, const Json& calibration, int jobs) {
+  double total = 0;
+  for (const PlannedRun& r : planned_runs(plan)) {
+    const Json* task = calibration.find(r.task);
+    const Json* us = task ? task->find(r.arm) : nullptr;
+    if (us) total += us->as_double() * 1e-6 * static_cast<double>(r.config.train.tokens) + 2;
+  }
+  return total / jobs;
+}
+
+std::string minutes(double seconds) {
+  char text[40];
+  std::snprintf(text, sizeof text, seconds < 90 ? "%.0f s" : "%.0f min",
+                seconds < 90 ? seconds : seconds / 60);
+  return text;
+}
+
+void print_sizes(const StudyPlan& plan) {
+  for (const StudyTask& t : plan.tasks) {
+    std::printf("  %s\n", t.name.c_str());
+    for (const SizedArm& s : sized_arms(plan, t)) {
+      std::printf(
+          "    %-22s %8ld parameters  MLP width %4ld  %8.0f training MAC/token  state %ld bytes "
+          "@64, %ld @64k\n",
+          s.arm.c_str(), static_cast<long>(s.parameters), static_cast<long>(s.config.mlp_hidden),
+          s.training_macs_per_token, static_cast<long>(s.state_bytes[0]),
+          static_cast<long>(s.state_bytes[3]));
+    }
+  }
+}
+
+}  // namespace
+
+int compare(Arguments arguments) {
+  std::string study = "studies/default.toml", budget, data, out = "runs";
+  std::vector<std::string> arms, tasks;
+  std::int64_t seeds = 0, jobs = 0;
+  bool dry_run = false;
+  Options options(
+      "compare",
+      "Train and compare the arms of a study; continues where it stopped; writes one HTML report.",
+      "subquad compare --data ~/code --budget 20m");
+  options.positional("study", study, "a study file (default studies/default.toml)")
+      .option("--budget", budget,
+              "wall time, for example 20m: sets equal tokens so that the study fits")
+      .option("--data", data, "folder or file for the tasks that read one")
+      .list("--arms", arms, "these arms instead of the study's")
+      .list("--tasks", tasks, "these tasks instead of the study's")
+      .option("--seeds", seeds, "number of seeds instead of the study's")
+      .option("--jobs", jobs, "workers at a time (0: one per core)")
+      .option("--out", out, "folder that holds study folders")
+      .flag("--dry-run", dry_run, "print plan and matched sizes, train nothing");
+  if (!options.parse(arguments)) return 0;
+  require(fs::exists(study), ErrorCode::invalid_argument, "no study file ", study,
+          "; see the folder studies/");
+  StudyPlan plan = read_plan(study);
+  if (!arms.empty()) plan.arms = arms;
+  if (seeds > 0) {
+    require(seeds <= 1000, ErrorCode::invalid_argument, "--seeds ", seeds, ", wanted 1 to 1000");
+    plan.seeds.clear();
+    for (std::int64_t s = 0; s < seeds; ++s) plan.seeds.push_back(s);
+  }
+  if (!tasks.empty()) {
+    std::vector<StudyTask> chosen;
+    for (const std::string& name : tasks) {
+      StudyTask t;
+      t.name = name;
+      for (const StudyTask& known : plan.tasks) {
+        if (known.name == name) t = known;
+      }
+      chosen.push_back(t);
+    }
+    plan.tasks = chosen;
+  }
+  for (StudyTask& t : plan.tasks) {
+    if (!data.empty() && (t.name == "code" || t.name == "text" || t.name == "tokens"))
+      t.data = data;
+  }
+  const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  const int workers = jobs > 0 ? static_cast<int>(jobs) : cores;
+
+  const auto runs = planned_runs(plan);
+  std::printf("  %zu arms x %zu tasks x %zu seeds = %zu runs, %d at a time, 1 thread each\n",
+              plan.arms.size(), plan.tasks.size(), plan.seeds.size(), runs.size(), workers);
+  double low = 1e300, high = 0;
+  for (const SizedArm& s : sized_arms(plan, plan.tasks.front())) {
+    low = std::min(low, static_cast<double>(s.parameters));
+    high = std::max(high, static_cast<double>(s.parameters));
+  }
+  std::printf(
+      "  equal for all: parameters %.1fk +-%.1f %%, tokens, data order, optimiser (one recipe, "
+      "untuned)\n",
+      (low + high) / 2000, 100 * (high - low) / (high + low));
+  if (dry_run && budget.empty()) {
+    print_sizes(plan);
+    return 0;
+  }
+  const Json calibration = calibrate(plan);
+  double estimate = estimate_seconds(plan, calibration, workers);
+  if (!budget.empty()) {
+    for (const auto& [task, by_arm] : calibration.as_object()) {
+      for (const auto& [arm, us] : by_arm.as_object())
+        std::printf("  calibrated  %-9s %-22s %6.1f us/token\n", task.c_str(), arm.c_str(),
+                    us.as_double());
+    }
+    // The same factor for every task keeps their proportions; evaluation is a fixed cost.
+    const double fixed = 2.0 * static_cast<double>(runs.size()) / workers;
+    const double factor =
+        std::max(0.01, (duration(budget) - fixed) / std::max(estimate - fixed, 1e-9));
+    for (StudyTask& t : plan.tasks) {
+      const TaskSpec spec = make_task(t.name, {.data = t.data, .extra = t.extra})->spec();
+      const double tokens =
+          static_cast<double>(t.tokens > 0 ? t.tokens : spec.default_tokens) * factor;
+      t.tokens = std::max<std::int64_t>(10000, static_cast<std::int64_t>(tokens / 10000) * 10000);
+      std::printf("  budget      %-9s %ld tokens per run\n", t.name.c_str(),
+                  static_cast<long>(t.tokens));
+    }
+    estimate = estimate_seconds(plan, calibration, workers);
+  }
+  if (dry_run) {
+    print_sizes(plan);
+    std::printf("  estimate %s\n", minutes(estimate).c_str());
+    return 0;
+  }
+  const std::string folder = out + "/" + plan.name + "-" + plan.hash().substr(0, 8);
+  std::error_code error;
+  bool other = false;
+  if (fs::exists(out)) {
+    for (const auto& entry : fs::directory_iterator(out)) {
+      const std::string name = entry.path().filename();
+      other = other || (name.starts_with(plan.name + "-") && out + "/" + name != folder &&
+                        name.size() == plan.name.size() + 9);
+    }
+  }
+  if (other && !fs::exists(folder))
+    std::printf(
+        "  the plan differs from that of the study folders already there: a new folder is "
+        "started\n");
+  fs::create_directories(folder, error);
+  require(!error, ErrorCode::io, "cannot create folder ", folder, ": ", error.message());
+  const FileLock lock(folder + "/.lock", "another process works on " + folder +
+                                             "; wait for it, or give another --out");
+  std::printf("  estimate %s (calibrated now); Ctrl-C is safe, the same command continues\n",
+              minutes(estimate).c_str());
+  std::fflush(stdout);
+  std::string command = "subquad compare " + study;
+  for (const auto& a : arguments) {
+    if (a != study) command += " " + a;
+  }
+  RunnerSetup setup;
+  setup.program = fs::read_symlink("/proc/self/exe");
+  setup.folder = folder;
+  setup.jobs = workers;
+  setup.terminal = isatty(2) != 0;
+  setup.after_seed = [&] { write_outputs(plan, folder, command); };
+  const int failed = run_study(plan, setup);
+  if (plan.measure && !fs::exists(folder + "/speed.json")) {
+    write_file_atomically(folder + "/speed.json", measure_decode(plan).dump(1) + "\n");
+  }
+  write_outputs(plan, folder, command);
+  std::printf(
+      "\n%s\n",
+      terminal_summary(collect_results(plan, folder), collect_timings(plan, folder)).c_str());
+  std::printf("  report  %s/report.html    data  results.json  results.csv\n", folder.c_str());
+  std::printf(
+      "  next    subquad compare --data ~/code --budget 20m  |  subquad diff RUN_A RUN_B\n");
+  if (failed > 0)
+    std::fprintf(stderr, "subquad: %d run%s failed; the same command tries them again\n", failed,
+                 failed == 1 ? "" : "s");
+  return failed > 0 ? 1 : 0;
+}
+
+int report(Arguments arguments) {
+  std::string folder;
+  Options options("report", "Write report.html of a study folder again, and print its table.",
+                  "subquad report runs/default-3f9a21c4");
+  options.positional("study-folder", folder, "folder with results.json", true);
+  if (!options.parse(arguments)) return 0;
+  require(fs::exists(folder + "/results.json"), ErrorCode::io, folder,
+          " holds no results.json: it is not a study folder, or no seed is complete yet");
+  const Json results = Json::read(folder + "/results.json");
+  const Json timings = fs::exists(folder + "/timings.json")
+                           ? Json::read(folder + "/timings.json")
+                           : Json::parse(R"({"runs":{}})", "empty");
+  const Json p = fs::exists(folder + "/provenance.json") ? Json::read(folder + "/provenance.json")
+                                                         : Json::object();
+  write_file_atomically(folder + "/report.html", html_report(results, timings, p));
+  std::printf("%s\n  report  %s/report.html\n", terminal_summary(results, timings).c_str(),
+              folder.c_str());
+  return 0;
+}
+
+}  // namespace subquad::app

@@ -1,0 +1,174 @@
+#include "subquad/study/chart.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+namespace subquad {
+namespace {
+
+constexpr double kWidth = 460, kHeight = 280, kLeft = 56, kRight = 14, kTop = 30, kBottom = 44;
+
+std::string number(double v) {
+  char text[40];
+  std::snprintf(text, sizeof text, "%.4g", v);
+  return text;
+}
+
+struct Axis {
+  double low = 0, high = 1;
+  bool log = false;
+  double from = 0, to = 1;  // pixels
+
+  double at(double v) const {
+    const double a = log ? std::log(low) : low, b = log ? std::log(high) : high,
+                 x = log ? std::log(std::max(v, 1e-300)) : v;
+    return from + (to - from) * (b > a ? (x - a) / (b - a) : 0.5);
+  }
+};
+
+std::vector<double> ticks(const Axis& axis) {
+  std::vector<double> out;
+  if (axis.log) {
+    for (double t = std::pow(10, std::floor(std::log10(axis.low))); t <= axis.high * 1.0001;
+         t *= 10) {
+      for (double m : {1.0, 3.0}) {
+        if (t * m >= axis.low * 0.999 && t * m <= axis.high * 1.001) out.push_back(t * m);
+      }
+    }
+    return out;
+  }
+  const double span = axis.high - axis.low, raw = span / 4;
+  const double power = std::pow(10, std::floor(std::log10(std::max(raw, 1e-12))));
+  const double step = raw / power < 1.5   ? power
+                      : raw / power < 3.5 ? 2 * power
+                      : raw / power < 7.5 ? 5 * power
+                                          : 10 * power;
+  for (double t = std::ceil(axis.low / step) * step; t <= axis.high + step * 1e-6; t += step) {
+    out.push_back(std::abs(t) < step * 1e-6 ? 0 : t);
+  }
+  return out;
+}
+
+void text(std::string& svg, double x, double y, const char* style, const std::string& content) {
+  svg += "<text x='" + number(x) + "' y='" + number(y) + "' " + style + ">" + html_escape(content) +
+         "</text>";
+}
+
+}  // namespace
+
+std::string html_escape(const std::string& s) {
+  std::string out;
+  for (char c : s) {
+    switch (c) {
+      case '&': out += "&amp;"; break;
+      case '<': out += "&lt;"; break;
+      case '>': out += "&gt;"; break;
+      case '\'': out += "&#39;"; break;
+      case '"': out += "&quot;"; break;
+      default: out += c;
+    }
+  }
+  return out;
+}
+
+std::string short_number(double v) {
+  const char* units[] = {"", "k", "M", "G", "T"};
+  int u = 0;
+  while (std::abs(v) >= 999.5 && u < 4) {
+    v /= 1000;
+    ++u;
+  }
+  char text[40];
+  std::snprintf(text, sizeof text, std::abs(v) >= 100 || v == std::floor(v) ? "%.0f%s" : "%.3g%s",
+                v, units[u]);
+  return text;
+}
+
+std::string arm_colour(const std::string& arm) {
+  static const std::pair<const char*, const char*> colours[] = {
+      {"attention", "#7f7f7f"},      {"mlstm", "#0072b2"},
+      {"slstm", "#56b4e9"},          {"xlstm[1:1]", "#009e73"},
+      {"mamba2", "#e69f00"},         {"mamba2[-1,1]", "#b8860b"},
+      {"gated_deltanet", "#d55e00"}, {"gated_deltanet[-1,1]", "#cc79a7"},
+      {"ngram", "#999933"}};
+  for (const auto& [name, colour] : colours) {
+    if (arm == name) return colour;
+  }
+  static const char* others[] = {"#332288", "#117733", "#88ccee", "#882255", "#44aa99"};
+  std::size_t hash = 0;
+  for (char c : arm) hash = hash * 31 + static_cast<unsigned char>(c);
+  return others[hash % 5];
+}
+
+std::string line_chart(const ChartSetup& c, const std::vector<Series>& series) {
+  Axis x{1e300, -1e300, c.log_x, kLeft, kWidth - kRight},
+      y{1e300, -1e300, c.log_y, kHeight - kBottom, kTop};
+  for (const Series& s : series) {
+    for (const auto* points : {&s.line, &s.dots}) {
+      for (const Point& p : *points) {
+        x.low = std::min(x.low, p.x);
+        x.high = std::max(x.high, p.x);
+        y.low = std::min(y.low, p.y);
+        y.high = std::max(y.high, p.y);
+      }
+    }
+  }
+  if (x.low > x.high) return "<p class='note'>No data yet.</p>";
+  if (c.y_low < c.y_high) {
+    y.low = c.y_low;
+    y.high = c.y_high;
+  } else if (!c.log_y) {
+    const double pad = 0.06 * std::max(y.high - y.low, 1e-9);
+    y.low -= pad;
+    y.high += pad;
+  }
+  if (x.low == x.high) {
+    x.low *= c.log_x ? 0.8 : 0.95;
+    x.high *= c.log_x ? 1.25 : 1.05;
+  }
+  std::string svg =
+      "<svg viewBox='0 0 460 280' role='img' aria-label='" + html_escape(c.title) + "'>";
+  text(svg, kLeft, 16, "class='title'", c.title);
+  for (double t : ticks(y)) {
+    const double py = y.at(t);
+    svg += "<line class='grid' x1='" + number(kLeft) + "' x2='" + number(kWidth - kRight) +
+           "' y1='" + number(py) + "' y2='" + number(py) + "'/>";
+    text(svg, kLeft - 6, py + 4, "class='tick' text-anchor='end'", short_number(t));
+  }
+  for (double t : c.x_ticks.empty() ? ticks(x) : c.x_ticks) {
+    text(svg, x.at(t), kHeight - kBottom + 16, "class='tick' text-anchor='middle'",
+         short_number(t));
+  }
+  text(svg, (kLeft + kWidth - kRight) / 2, kHeight - 8, "class='label' text-anchor='middle'",
+       c.x_label);
+  svg += "<text class='label' transform='translate(13," + number((kTop + kHeight - kBottom) / 2) +
+         ") rotate(-90)' text-anchor='middle'>" + html_escape(c.y_label) + "</text>";
+  if (c.reference >= y.low && c.reference <= y.high) {
+    const double py = y.at(c.reference);
+    svg += "<line class='chance' x1='" + number(kLeft) + "' x2='" + number(kWidth - kRight) +
+           "' y1='" + number(py) + "' y2='" + number(py) + "'/>";
+    text(svg, kWidth - kRight - 2, py - 4, "class='tick' text-anchor='end'", c.reference_label);
+  }
+  const auto inside = [&](double v) {
+    return std::clamp(v, std::min(y.low, y.high), std::max(y.low, y.high));
+  };
+  for (const Series& s : series) {
+    if (s.line.size() > 1) {
+      svg += "<polyline fill='none' stroke='" + s.colour + "' stroke-width='2' points='";
+      for (const Point& p : s.line)
+        svg += number(x.at(p.x)) + "," + number(y.at(inside(p.y))) + " ";
+      svg += "'><title>" + html_escape(s.name) + "</title></polyline>";
+    }
+    for (const Point& p : s.dots) {
+      svg += "<circle r='3.4' fill='" + s.colour + "' fill-opacity='.75' cx='" + number(x.at(p.x)) +
+             "' cy='" + number(y.at(inside(p.y))) + "'><title>" +
+             html_escape(s.name + ": " + c.x_label + " " + short_number(p.x) + ", " + c.y_label +
+                         " " + number(p.y)) +
+             "</title></circle>";
+    }
+  }
+  return svg + "</svg>";
+}
+
+}  // namespace subquad

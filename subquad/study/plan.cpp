@@ -1,0 +1,274 @@
+#include "subquad/study/plan.h"
+
+#include <algorithm>
+
+#include "subquad/base/digest.h"
+#include "subquad/base/file.h"
+#include "subquad/io/toml.h"
+
+namespace subquad {
+namespace {
+
+class Reader {
+ public:
+  Reader(const std::string& text, std::string source) : text_(text), source_(std::move(source)) {}
+
+  [[noreturn]] void wrong(const std::string& key, const std::string& what) const {
+    const int line = toml_line(text_, key);
+    fail(ErrorCode::invalid_argument, source_, line ? ":" + std::to_string(line) : "", ": ", key,
+         ": ", what);
+  }
+  template <class Fn>
+  auto guarded(const std::string& key, Fn&& fn) const {
+    try {
+      return fn();
+    } catch (const Error& e) {
+      wrong(key, e.what());
+    }
+  }
+
+  void known_keys(const Json& table, const std::string& prefix,
+                  const std::vector<std::string>& known) const {
+    for (const auto& [key, value] : table.as_object()) {
+      if (std::find(known.begin(), known.end(), key) != known.end()) continue;
+      const std::string near = nearest_key(key, known);
+      wrong(prefix + key, "unknown key" + (near.empty() ? "" : "; did you mean \"" + near + "\"?"));
+    }
+  }
+  const Json* table(const Json& parent, const std::string& key) const {
+    const Json* value = parent.find(key);
+    if (value && !value->is_object())
+      wrong(key, "got " + std::string(value->type_name()) + ", wanted a table");
+    return value;
+  }
+  std::string text(const Json& t, const std::string& prefix, const char* key,
+                   const std::string& fallback) const {
+    return guarded(prefix + key, [&] { return t.get(key, fallback.c_str()); });
+  }
+  std::int64_t integer(const Json& t, const std::string& prefix, const char* key,
+                       std::int64_t fallback, std::int64_t lo, std::int64_t hi) const {
+    const auto v = guarded(prefix + key, [&] { return t.get(key, fallback); });
+    if (v < lo || v > hi) {
+      wrong(prefix + key, "got " + std::to_string(v) + ", wanted " + std::to_string(lo) + " to " +
+                              std::to_string(hi));
+    }
+    return v;
+  }
+  double number(const Json& t, const std::string& prefix, const char* key, double fallback) const {
+    return guarded(prefix + key, [&] { return t.get(key, fallback); });
+  }
+  bool boolean(const Json& t, const std::string& prefix, const char* key, bool fallback) const {
+    return guarded(prefix + key, [&] { return t.get(key, fallback); });
+  }
+  std::vector<std::string> texts(const Json& t, const char* key) const {
+    std::vector<std::string> list;
+    const Json* value = t.find(key);
+    if (!value) wrong(key, "missing; wanted a list of strings");
+    return guarded(key, [&] {
+      for (const Json& v : value->as_array()) list.push_back(v.as_string());
+      return list;
+    });
+  }
+
+ private:
+  const std::string& text_;
+  std::string source_;
+};
+
+constexpr std::int64_t kMany = std::int64_t{1} << 40;
+
+StudyTask read_task(const Reader& r, const std::string& name, const Json* table) {
+  StudyTask t;
+  t.name = name;
+  if (!table) return t;
+  const std::string prefix = "task." + name + ".";
+  r.known_keys(*table, prefix,
+               {"tokens", "batch_size", "learning_rate", "data", "lengths", "extra"});
+  t.tokens = r.integer(*table, prefix, "tokens", 0, 0, kMany);
+  t.batch_size = r.integer(*table, prefix, "batch_size", 0, 0, 1 << 20);
+  t.learning_rate = r.number(*table, prefix, "learning_rate", 0);
+  t.data = r.text(*table, prefix, "data", "");
+  if (const Json* lengths = table->find("lengths")) {
+    r.guarded(prefix + "lengths", [&] {
+      for (const Json& v : lengths->as_array()) t.lengths.push_back(v.as_int());
+    });
+  }
+  if (const Json* extra = table->find("extra")) t.extra = *extra;
+  return t;
+}
+
+}  // namespace
+
+StudyPlan parse_plan(const std::string& text, const std::string& source) {
+  const Json root = parse_toml(text, source);
+  const Reader r(text, source);
+  r.known_keys(root, "",
+               {"name", "question", "level", "arms", "tasks", "seeds", "model", "train", "task",
+                "mixer", "recurrent", "measure"});
+  StudyPlan p;
+  p.name = r.text(root, "", "name", "");
+  if (p.name.empty() ||
+      p.name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_-") != std::string::npos) {
+    r.wrong("name", "got \"" + p.name + "\", wanted lower-case letters, digits, - and _");
+  }
+  p.question = r.text(root, "", "question", "");
+  p.level = r.text(root, "", "level", "look");
+  if (p.level != "look" && p.level != "claim")
+    r.wrong("level", "got \"" + p.level + "\", wanted \"look\" or \"claim\"");
+  p.arms = r.texts(root, "arms");
+  const auto names = r.texts(root, "tasks");
+  if (p.arms.empty() || names.empty())
+    r.wrong(p.arms.empty() ? "arms" : "tasks", "the list is empty");
+  const Json* seeds = root.find("seeds");
+  if (seeds && seeds->is_array()) {
+    r.guarded("seeds", [&] {
+      for (const Json& v : seeds->as_array()) p.seeds.push_back(v.as_int());
+    });
+  } else {
+    const std::int64_t count = r.integer(root, "", "seeds", 3, 1, 1000);
+    for (std::int64_t s = 0; s < count; ++s) p.seeds.push_back(s);
+  }
+  if (const Json* model = r.table(root, "model")) {
+    r.known_keys(*model, "model.", {"d_model", "blocks", "heads", "parameters", "match", "recipe"});
+    p.d_model = r.integer(*model, "model.", "d_model", p.d_model, 1, 1 << 16);
+    p.blocks = r.integer(*model, "model.", "blocks", p.blocks, 1, 4096);
+    p.heads = r.integer(*model, "model.", "heads", p.heads, 1, 1 << 12);
+    p.parameters = r.integer(*model, "model.", "parameters", 0, 0, kMany);
+    p.match = r.text(*model, "model.", "match", p.match);
+    r.guarded("model.match", [&] { match_from(p.match); });
+    p.recipe = r.text(*model, "model.", "recipe", p.recipe);
+    if (p.recipe != "default" && p.recipe != "uniform")
+      r.wrong("model.recipe", "got \"" + p.recipe + "\", wanted \"default\" or \"uniform\"");
+  }
+  if (const Json* train = r.table(root, "train")) {
+    for (const auto& [key, value] : train->as_object()) {
+      Json one = Json::object();
+      one[key] = value;
+      r.guarded("train." + key, [&] { TrainConfig::from_json(one); });
+    }
+    p.train = TrainConfig::from_json(*train);
+  }
+  if (const Json* mixer = r.table(root, "mixer")) p.mixer_options = *mixer;
+  p.recurrent = r.boolean(root, "", "recurrent", true);
+  p.measure = r.boolean(root, "", "measure", true);
+  const Json* tables = r.table(root, "task");
+  if (tables) r.known_keys(*tables, "task.", names);
+  for (const std::string& name : names) {
+    if (std::count(names.begin(), names.end(), name) > 1)
+      r.wrong("tasks", "\"" + name + "\" is listed twice");
+    const Json* own = tables ? tables->find(name) : nullptr;
+    p.tasks.push_back(read_task(r, name, own));
+    r.guarded("tasks", [&] {
+      std::vector<std::string> known;
+      for (const TaskEntry& t : all_tasks()) known.push_back(t.name);
+      const std::string near = nearest_key(name, known);
+      require(std::find(known.begin(), known.end(), name) != known.end(),
+              ErrorCode::invalid_argument, "unknown task \"", name, "\"",
+              near.empty() ? "" : "; did you mean \"" + near + "\"?");
+    });
+  }
+  for (const std::string& arm : p.arms) {
+    if (std::count(p.arms.begin(), p.arms.end(), arm) > 1)
+      r.wrong("arms", "\"" + arm + "\" is listed twice");
+    if (arm != "ngram") r.guarded("arms", [&] { arm_layers(arm, p.blocks); });
+  }
+  return p;
+}
+
+StudyPlan read_plan(const std::string& path) { return parse_plan(read_file(path), path); }
+
+Json StudyPlan::to_json() const {
+  Json j = Json::object();
+  j["name"] = name;
+  j["question"] = question;
+  j["level"] = level;
+  for (const std::string& a : arms) j["arms"].push_back(a);
+  for (const StudyTask& t : tasks) {
+    Json& task = j["tasks"][t.name] = Json::object();
+    task["tokens"] = t.tokens;
+    task["batch_size"] = t.batch_size;
+    task["learning_rate"] = t.learning_rate;
+    task["data"] = t.data;
+    Json& lengths = task["lengths"] = Json::array();
+    for (std::int64_t length : t.lengths) lengths.push_back(length);
+    task["extra"] = t.extra.is_null() ? Json::object() : t.extra;
+  }
+  for (std::int64_t s : seeds) j["seeds"].push_back(s);
+  Json& model = j["model"] = Json::object();
+  model["d_model"] = d_model;
+  model["blocks"] = blocks;
+  model["heads"] = heads;
+  model["parameters"] = parameters;
+  model["match"] = match;
+  model["recipe"] = recipe;
+  j["mixer"] = mixer_options.is_null() ? Json::object() : mixer_options;
+  j["train"] = train.to_json();
+  j["recurrent"] = recurrent;
+  return j;
+}
+
+std::string StudyPlan::hash() const { return sha256(to_json().dump()); }
+
+std::vector<SizedArm> sized_arms(const StudyPlan& plan, const StudyTask& task) {
+  const TaskSpec spec = make_task(task.name, {.data = task.data, .extra = task.extra})->spec();
+  std::vector<std::string> models;
+  for (const std::string& arm : plan.arms) {
+    if (arm != "ngram") models.push_back(arm);
+  }
+  return size_arms(models, {.vocabulary = spec.vocabulary,
+                            .classes = spec.classes,
+                            .d_model = plan.d_model,
+                            .blocks = plan.blocks,
+                            .heads = plan.heads,
+                            .match = match_from(plan.match),
+                            .parameters = plan.parameters,
+                            .train_length = spec.train_length,
+                            .recipe = plan.recipe,
+                            .mixer_options = plan.mixer_options});
+}
+
+std::vector<PlannedRun> planned_runs(const StudyPlan& plan) {
+  struct Prepared {
+    TaskSpec spec;
+    std::vector<SizedArm> sized;
+  };
+  std::vector<Prepared> prepared;
+  for (const StudyTask& t : plan.tasks) {
+    prepared.push_back(
+        {make_task(t.name, {.data = t.data, .extra = t.extra})->spec(), sized_arms(plan, t)});
+  }
+  std::vector<PlannedRun> runs;
+  for (std::int64_t seed : plan.seeds) {
+    for (const std::string& arm : plan.arms) {
+      for (std::size_t i = 0; i < plan.tasks.size(); ++i) {
+        const StudyTask& t = plan.tasks[i];
+        const TaskSpec& spec = prepared[i].spec;
+        const bool counts = arm == "ngram";
+        // The n-gram is counted, not trained: one run, and on byte tasks only.
+        if (counts && (seed != plan.seeds.front() || (t.name != "code" && t.name != "text")))
+          continue;
+        PlannedRun run{t.name + "-" + arm + "-s" + std::to_string(seed), arm, t.name, seed, {}};
+        RunConfig& c = run.config;
+        c.study = plan.name;
+        c.arm = arm;
+        c.task = t.name;
+        c.seed = static_cast<std::uint64_t>(seed);
+        for (const SizedArm& s : prepared[i].sized) {
+          if (s.arm == arm) c.model = s.config;
+        }
+        c.train = plan.train;
+        c.train.tokens = t.tokens > 0 ? t.tokens : spec.default_tokens;
+        c.train.learning_rate = t.learning_rate > 0 ? t.learning_rate : plan.train.learning_rate;
+        c.data = t.data;
+        c.batch_size = t.batch_size;
+        c.task_extra = t.extra;
+        c.lengths = t.lengths;
+        c.recurrent = plan.recurrent;
+        runs.push_back(std::move(run));
+      }
+    }
+  }
+  return runs;
+}
+
+}  // namespace subquad

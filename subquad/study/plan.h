@@ -1,0 +1,54 @@
+// A study: arms x tasks x seeds under one budget, read from TOML. Unknown keys are errors that name
+// the nearest.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "subquad/model/sizing.h"
+#include "subquad/train/run.h"
+
+namespace subquad {
+
+struct StudyTask {
+  std::string name;
+  std::int64_t tokens = 0;      // 0 = the task's own
+  std::int64_t batch_size = 0;  // 0 = the task's own
+  double learning_rate = 0;     // 0 = the study's, then the task's own
+  std::string data;
+  std::vector<std::int64_t> lengths;
+  Json extra;
+};
+
+struct StudyPlan {
+  std::string name, question, level = "look";
+  std::vector<std::string> arms;
+  std::vector<StudyTask> tasks;
+  std::vector<std::int64_t> seeds;
+  std::int64_t d_model = 64, blocks = 2, heads = 4, parameters = 0;
+  std::string match = "parameters", recipe = "default";
+  Json mixer_options;
+  TrainConfig train;
+  bool recurrent = true, measure = true;
+
+  Json to_json() const;      // canonical
+  std::string hash() const;  // SHA-256 of the canonical text
+};
+
+StudyPlan read_plan(const std::string& path);
+StudyPlan parse_plan(const std::string& text, const std::string& source);
+
+// One run of the plan.
+struct PlannedRun {
+  std::string id;  // "parity-mlstm-s0"
+  std::string arm, task;
+  std::int64_t seed = 0;
+  RunConfig config;
+};
+
+// All runs, seed-major: every arm and task of the first seed, then of the second.
+std::vector<PlannedRun> planned_runs(const StudyPlan& plan);
+// Sizes of the arms for one task.
+std::vector<SizedArm> sized_arms(const StudyPlan& plan, const StudyTask& task);
+
+}  // namespace subquad

@@ -1,0 +1,23 @@
+// The report: one HTML file that works offline, and the table and sentences a terminal shows.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "subquad/io/json.h"
+
+namespace subquad {
+
+// Primary metric of every arm on every task: values by seed.
+struct Cell {
+  std::vector<double> values;
+  int solved = 0;  // seeds at or above the task's "solved" level
+};
+
+// Plain text: the table, then "In short", one sentence per question with an interval. `level` look:
+// indicative only.
+std::string terminal_summary(const Json& results, const Json& timings);
+// Self-contained HTML, no external reference. `provenance`: build, machine, commands.
+std::string html_report(const Json& results, const Json& timings, const Json& provenance);
+
+}  // namespace subquad

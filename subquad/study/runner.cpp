@@ -1,0 +1,294 @@
+#include "subquad/study/runner.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <set>
+#include <thread>
+
+#include "subquad/base/file.h"
+#include "subquad/base/interrupt.h"
+#include "subquad/study/ledger.h"
+
+extern char** environ;
+
+namespace subquad {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string run_folder(const std::string& folder, const PlannedRun& run) {
+  return folder + "/runs/" + run.id;
+}
+
+struct Worker {
+  pid_t pid = 0;
+  const PlannedRun* run = nullptr;
+};
+
+class Study {
+ public:
+  Study(const StudyPlan& plan, const RunnerSetup& setup)
+      : plan_(plan),
+        setup_(setup),
+        runs_(planned_runs(plan)),
+        ledger_(setup.folder + "/ledger.jsonl") {
+    for (const Json& r : ledger_.records()) {
+      if (r.get("kind", "") == "run" && r.get("status", "") == "done")
+        done_.insert(r.at("id").as_string());
+    }
+    if (ledger_.records().empty()) {
+      Json record = Json::object();
+      record["kind"] = "plan";
+      record["plan_sha256"] = plan.hash();
+      record["plan"] = plan.to_json();
+      ledger_.append(std::move(record));
+    }
+  }
+
+  int run() {
+    std::size_t next = 0;
+    while (true) {
+      if (interrupted()) stop_workers();
+      while (!stopping_ && static_cast<int>(workers_.size()) < setup_.jobs && next < runs_.size()) {
+        const PlannedRun& r = runs_[next++];
+        if (!done_.contains(r.id)) start(r);
+      }
+      if (workers_.empty()) break;
+      reap();
+      show();
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+    if (setup_.terminal) std::fprintf(stderr, "\r\033[K");
+    if (full_)
+      fail(ErrorCode::out_of_space,
+           "the disk is full. Nothing was lost: free some space and run the same command again");
+    if (stopping_)
+      fail(ErrorCode::interrupted, "interrupted with ", done_.size(), " of ", runs_.size(),
+           " runs done; the same command continues");
+    return failed_;
+  }
+
+ private:
+  void start(const PlannedRun& run) {
+    const std::string folder = run_folder(setup_.folder, run);
+    fs::create_directories(folder);
+    const std::string text = run.config.to_json().dump(1) + "\n";
+    if (!fs::exists(folder + "/config.json") || read_file(folder + "/config.json") != text) {
+      write_file_atomically(folder + "/config.json", text);
+    }
+    const std::string words[] = {setup_.program, "train", "--run", folder, "--quiet"};
+    std::vector<char*> argv;
+    for (const std::string& w : words) argv.push_back(const_cast<char*>(w.c_str()));
+    argv.push_back(nullptr);
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, 2, (folder + "/error.txt").c_str(),
+                                     O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    // A group of its own: Ctrl-C reaches the workers through us only, once.
+    posix_spawnattr_t attributes;
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
+    Worker w;
+    w.run = &run;
+    const int error =
+        posix_spawn(&w.pid, setup_.program.c_str(), &actions, &attributes, argv.data(), environ);
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attributes);
+    require(error == 0, ErrorCode::io, "cannot start a worker: ", setup_.program);
+    workers_.push_back(w);
+  }
+
+  void reap() {
+    for (std::size_t i = 0; i < workers_.size();) {
+      int status = 0;
+      if (waitpid(workers_[i].pid, &status, WNOHANG) == workers_[i].pid) {
+        finish(workers_[i], status);
+        workers_.erase(workers_.begin() + static_cast<std::ptrdiff_t>(i));
+      } else {
+        ++i;
+      }
+    }
+  }
+
+  void finish(const Worker& w, int status) {
+    const std::string folder = run_folder(setup_.folder, *w.run);
+    const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    Json record = Json::object();
+    record["kind"] = "run";
+    record["id"] = w.run->id;
+    record["config_sha256"] = w.run->config.sha256();
+    if (code == 0) {
+      const Json result = Json::read(folder + "/result.json");
+      record["status"] = "done";
+      record["result"] = result;
+      ledger_.append(std::move(record));
+      done_.insert(w.run->id);
+      if (seed_complete(w.run->seed) && setup_.after_seed) setup_.after_seed();
+      return;
+    }
+    if (code == 130 || (stopping_ && code != 1))
+      return;  // stopped with a checkpoint; it continues next time
+    if (code == 75) {
+      full_ = true;
+      stop_workers();
+      return;
+    }
+    std::string message = fs::exists(folder + "/error.txt") ? read_file(folder + "/error.txt") : "";
+    if (message.empty()) message = "ended by signal " + std::to_string(code - 128);
+    record["status"] = "failed";
+    record["message"] = message;
+    ledger_.append(std::move(record));
+    ++failed_;
+    std::fprintf(stderr, "%srun %s failed: %s\n", setup_.terminal ? "\r\033[K" : "",
+                 w.run->id.c_str(), message.c_str());
+  }
+
+  bool seed_complete(std::int64_t seed) const {
+    for (const PlannedRun& r : runs_) {
+      if (r.seed == seed && !done_.contains(r.id)) return false;
+    }
+    return true;
+  }
+
+  void stop_workers() {
+    if (stopping_) return;
+    stopping_ = true;
+    for (const Worker& w : workers_) kill(w.pid, SIGINT);
+  }
+
+  void show() {
+    const auto now = std::chrono::steady_clock::now();
+    if (workers_.empty() || now - shown_ < (setup_.terminal ? std::chrono::milliseconds(400)
+                                                            : std::chrono::milliseconds(15000)))
+      return;
+    shown_ = now;
+    const Worker& w = workers_.front();
+    std::size_t seed_index = 0, of_seed = 0, done_of_seed = 0;
+    for (std::size_t i = 0; i < plan_.seeds.size(); ++i) {
+      if (plan_.seeds[i] == w.run->seed) seed_index = i + 1;
+    }
+    for (const PlannedRun& r : runs_) {
+      of_seed += r.seed == w.run->seed ? 1 : 0;
+      done_of_seed += r.seed == w.run->seed && done_.contains(r.id) ? 1 : 0;
+    }
+    std::string detail = "evaluating";
+    try {
+      const Json p = Json::read(run_folder(setup_.folder, *w.run) + "/progress.json");
+      char text[160];
+      if (p.at("step").as_int() < p.at("steps").as_int()) {
+        const auto left = static_cast<long>(p.at("seconds_left").as_double());
+        std::snprintf(text, sizeof text,
+                      "step %ld/%ld  loss %.3g  %.0fk tok/s  %ld:%02ld left in this run",
+                      static_cast<long>(p.at("step").as_int()),
+                      static_cast<long>(p.at("steps").as_int()), p.at("loss").as_double(),
+                      p.at("tokens_per_second").as_double() / 1000, left / 60, left % 60);
+        detail = text;
+      }
+    } catch (const Error&) {
+      detail = "starting";
+    }
+    std::fprintf(stderr, "%s  seed %zu/%zu  %zu/%zu  %s %s  %s%s",
+                 setup_.terminal ? "\r\033[K" : "", seed_index, plan_.seeds.size(), done_of_seed,
+                 of_seed, w.run->arm.c_str(), w.run->task.c_str(), detail.c_str(),
+                 setup_.terminal ? "" : "\n");
+    std::fflush(stderr);
+  }
+
+  const StudyPlan& plan_;
+  const RunnerSetup& setup_;
+  std::vector<PlannedRun> runs_;
+  Ledger ledger_;
+  std::set<std::string> done_;
+  std::vector<Worker> workers_;
+  std::chrono::steady_clock::time_point shown_{};
+  int failed_ = 0;
+  bool stopping_ = false, full_ = false;
+};
+
+}  // namespace
+
+int run_study(const StudyPlan& plan, const RunnerSetup& setup) { return Study(plan, setup).run(); }
+
+Json collect_results(const StudyPlan& plan, const std::string& folder) {
+  const Ledger ledger(folder + "/ledger.jsonl");
+  Json out = Json::object();
+  out["format"] = 1;
+  out["study"] = plan.name;
+  out["plan_sha256"] = plan.hash();
+  out["plan"] = plan.to_json();
+  Json& tasks = out["tasks"] = Json::object();
+  for (const StudyTask& t : plan.tasks) {
+    const TaskSpec spec = make_task(t.name, {.data = t.data, .extra = t.extra})->spec();
+    Json& task = tasks[t.name];
+    task["primary"] = spec.primary;
+    task["primary_length"] = spec.primary_length;
+    task["train_length"] = spec.train_length;
+    task["chance"] = spec.chance;
+    for (const SizedArm& s : sized_arms(plan, t)) {
+      Json& arm = task["arms"][s.arm];
+      arm["model"] = s.config.to_json();
+      arm["parameters"] = s.parameters;
+      arm["training_macs_per_token"] = s.training_macs_per_token;
+      for (std::size_t i = 0; i < s.state_bytes.size(); ++i) {
+        arm["state_bytes"][std::to_string(kDepths[i])] = s.state_bytes[i];
+      }
+    }
+  }
+  Json& runs = out["runs"] = Json::array();
+  Json& failures = out["failed"] = Json::array();
+  for (const PlannedRun& r : planned_runs(plan)) {
+    const Json *result = nullptr, *failure = nullptr;
+    for (const Json& record : ledger.records()) {
+      if (record.get("id", "") != r.id) continue;
+      if (record.get("status", "") == "done") result = record.find("result");
+      if (record.get("status", "") == "failed") failure = &record;
+    }
+    if (result) {
+      Json run = *result;
+      run["id"] = r.id;
+      runs.push_back(std::move(run));
+    } else if (failure) {
+      Json f = Json::object();
+      f["id"] = r.id;
+      f["message"] = failure->at("message");
+      failures.push_back(std::move(f));
+    }
+  }
+  return out;
+}
+
+Json collect_timings(const StudyPlan& plan, const std::string& folder) {
+  Json out = Json::object();
+  Json& runs = out["runs"] = Json::object();
+  for (const PlannedRun& r : planned_runs(plan)) {
+    const std::string path = run_folder(folder, r) + "/timings.json";
+    if (fs::exists(path)) runs[r.id] = Json::read(path);
+  }
+  if (fs::exists(folder + "/speed.json")) out["speed"] = Json::read(folder + "/speed.json");
+  return out;
+}
+
+std::string results_csv(const Json& results) {
+  std::string csv = "run,arm,task,seed,split,length,metric,value,unit,parameters,tokens\n";
+  for (const Json& r : results.at("runs").as_array()) {
+    for (const Json& m : r.at("metrics").as_array()) {
+      csv += "\"" + r.at("id").as_string() + "\",\"" + r.at("arm").as_string() + "\"," +
+             r.at("task").as_string() + "," + std::to_string(r.at("seed").as_int()) + "," +
+             m.at("split").as_string() + "," + std::to_string(m.at("length").as_int()) + "," +
+             m.at("name").as_string() + "," + m.at("value").dump() + "," +
+             m.at("unit").as_string() + "," + std::to_string(r.at("parameters").as_int()) + "," +
+             std::to_string(r.at("tokens").as_int()) + "\n";
+    }
+  }
+  return csv;
+}
+
+}  // namespace subquad

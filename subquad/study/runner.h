@@ -1,0 +1,32 @@
+// Runs a plan: one single-threaded worker process per core, seed-major, resumable. The parent alone
+// writes the ledger; a worker writes its own run folder only.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "subquad/study/plan.h"
+
+namespace subquad {
+
+struct RunnerSetup {
+  std::string program;  // path of the executable that understands `train --run FOLDER --quiet`
+  std::string folder;   // of the study
+  int jobs = 1;
+  bool terminal = false;             // rewrite one line; otherwise print lines
+  std::function<void()> after_seed;  // results have been rewritten
+};
+
+// Runs what the ledger does not hold yet. Returns the number of runs that failed. Throws
+// Error(interrupted) after stopping the workers on Ctrl-C, Error(out_of_space) if the disk is full:
+// the same command continues in both cases.
+int run_study(const StudyPlan& plan, const RunnerSetup& setup);
+
+// Everything finished so far, in the plan's order: {"study", "plan_sha256", "plan", "arms": {task:
+// [...]}, "runs": [...]}. No wall-clock time in it: equal plans give equal bytes.
+Json collect_results(const StudyPlan& plan, const std::string& folder);
+// The times apart: {"runs": {id: timings}}.
+Json collect_timings(const StudyPlan& plan, const std::string& folder);
+std::string results_csv(const Json& results);
+
+}  // namespace subquad
