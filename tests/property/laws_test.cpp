@@ -1,0 +1,280 @@
+// The laws that every mixer of the list obeys, with its defaults and with a few option variants. A
+// new mixer is covered by being in the list. (L6, gradients, lives in tests/gradcheck.)
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "subquad/base/rng.h"
+#include "subquad/io/safetensors.h"
+#include "subquad/mixer/all_mixers.h"
+#include "subquad/model/engine.h"
+
+namespace subquad {
+namespace {
+
+struct Variant {
+  std::string kind, options;
+};
+
+std::vector<Variant> variants() {
+  std::vector<Variant> list;
+  for (const MixerEntry& e : all_mixers()) list.push_back({e.kind, "{}"});
+  list.push_back({"mlstm", R"({"conv":0,"qk_factor":0.5,"gate_soft_cap":15.0})"});
+  list.push_back({"mlstm", R"({"sigmoid_input":true,"normalizer":false})"});
+  list.push_back({"slstm", R"({"conv":4})"});
+  list.push_back({"mamba2", R"({"groups":2,"head_dim":8,"dt_low":0.01,"dt_high":0.5})"});
+  list.push_back({"gated_deltanet", R"({"value_heads":8,"value_dim":6,"conv":2})"});
+  list.push_back({"gated_deltanet", R"({"erase":false})"});
+  list.push_back({"attention", R"({"kv_heads":2,"window":9,"qk_norm":true})"});
+  list.push_back({"attention", R"({"rope":false})"});
+  return list;
+}
+
+constexpr std::int64_t kWidth = 32, kHeads = 4;
+
+struct Bench {
+  Variant v;
+  ParameterPlan plan;
+  std::unique_ptr<Mixer> mixer;
+  std::unique_ptr<ParameterStore> store;
+  Engine engine;
+
+  explicit Bench(const Variant& variant, int threads = 1) : v(variant), engine(threads) {
+    mixer = make_mixer(
+        v.kind, {.d_model = kWidth, .heads = kHeads, .options = Json::parse(v.options, "options")},
+        plan);
+    store = std::make_unique<ParameterStore>(plan, DType::f32, 11);
+  }
+  std::string name() const { return v.kind + " " + v.options; }
+  bool grows() const {
+    const StateSpec spec = mixer->state_spec();
+    return std::any_of(spec.begin(), spec.end(),
+                       [](const StateField& f) { return f.grows_with_time; });
+  }
+  State fresh(std::int64_t batch) const { return State(mixer->state_spec(), batch, DType::f32); }
+  Tensor run(const Tensor& x, const Segments& segments = {}, State* state = nullptr) {
+    Context cx = engine.context(*store);
+    return mixer->forward(cx, {x}, segments, state).value;
+  }
+};
+
+Tensor inputs(std::int64_t B, std::int64_t T, std::uint64_t stream = 1, double amplitude = 1) {
+  Tensor x({B, T, kWidth}, DType::f32);
+  const Rng rng{5, stream};
+  for (std::int64_t i = 0; i < x.numel(); ++i) {
+    x.data<float>()[i] =
+        static_cast<float>(amplitude * rng.normal(0, static_cast<std::uint64_t>(i)));
+  }
+  return x;
+}
+
+// Rows [b0, b0 + nb), columns [t0, t0 + nt).
+Tensor part(const Tensor& x, std::int64_t b0, std::int64_t nb, std::int64_t t0, std::int64_t nt) {
+  const std::int64_t T = x.shape()[1], D = x.shape()[2];
+  Tensor y({nb, nt, D}, DType::f32);
+  for (std::int64_t b = 0; b < nb; ++b) {
+    std::copy_n(x.data<float>() + ((b0 + b) * T + t0) * D, nt * D, y.data<float>() + b * nt * D);
+  }
+  return y;
+}
+
+double deviation(const Tensor& a, const Tensor& b) {
+  EXPECT_EQ(a.numel(), b.numel());
+  double worst = 0, scale = 1e-30;
+  for (std::int64_t i = 0; i < a.numel(); ++i) {
+    const double d =
+        std::abs(static_cast<double>(a.data<float>()[i]) - static_cast<double>(b.data<float>()[i]));
+    if (!(d <= worst)) worst = d;
+    scale = std::max(scale, std::abs(static_cast<double>(b.data<float>()[i])));
+  }
+  return worst / scale;
+}
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+  return a.bytes() == b.bytes() &&
+         std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.bytes())) == 0;
+}
+
+constexpr double kBound = 2e-5;
+
+TEST(Laws, L1SplitInvariance) {
+  for (const Variant& v : variants()) {
+    Bench bench(v);
+    const std::int64_t T = 75;
+    const Tensor x = inputs(2, T);
+    State whole_state = bench.fresh(2);
+    const Tensor whole = bench.run(x, {}, &whole_state);
+    EXPECT_LE(deviation(bench.run(x), whole), kBound) << bench.name() << ": with and without state";
+    for (const std::vector<std::int64_t>& pieces : {std::vector<std::int64_t>{1, 74},
+                                                    {74, 1},
+                                                    {37, 38},
+                                                    {1, 2, 3, 64, 5},
+                                                    std::vector<std::int64_t>(75, 1)}) {
+      State state = bench.fresh(2);
+      std::int64_t t = 0;
+      for (const std::int64_t n : pieces) {
+        EXPECT_LE(deviation(bench.run(part(x, 0, 2, t, n), {}, &state), part(whole, 0, 2, t, n)),
+                  5 * kBound)
+            << bench.name() << " at " << t;
+        t += n;
+      }
+      for (const auto& [field, var] : whole_state.fields()) {
+        if (bench.grows()) continue;  // caches differ in spare room
+        EXPECT_LE(deviation(state[field].value, var.value), kBound)
+            << bench.name() << " state " << field;
+      }
+    }
+  }
+}
+
+TEST(Laws, L2PaddingAndPackedDocumentsChangeNothing) {
+  for (const Variant& v : variants()) {
+    Bench bench(v);
+    const Tensor x = inputs(2, 40);
+    const std::vector<std::int64_t> valid = {40, 23};
+    const Tensor padded = bench.run(x, {.document_starts = {}, .valid_lengths = valid});
+    EXPECT_LE(deviation(part(padded, 1, 1, 0, 23), bench.run(part(x, 1, 1, 0, 23))), kBound)
+        << bench.name() << " padding";
+    if (!bench.grows()) {
+      State state = bench.fresh(2), alone = bench.fresh(1);
+      bench.run(x, {.document_starts = {}, .valid_lengths = valid}, &state);
+      bench.run(part(x, 1, 1, 0, 23), {}, &alone);
+      const std::vector<std::int64_t> second = {1};
+      const State row = state.select(second);
+      for (const auto& [field, var] : alone.fields()) {
+        EXPECT_LE(deviation(row[field].value, var.value), kBound)
+            << bench.name() << " state after padding " << field;
+      }
+    }
+    const std::vector<std::int64_t> starts = {0, 13, 14, 40, 60};
+    const Tensor packed = bench.run(x, {.document_starts = starts, .valid_lengths = {}});
+    EXPECT_LE(deviation(part(packed, 0, 1, 14, 26), bench.run(part(x, 0, 1, 14, 26))), kBound)
+        << bench.name() << " packing";
+    EXPECT_LE(deviation(part(packed, 1, 1, 20, 20), bench.run(part(x, 1, 1, 20, 20))), kBound)
+        << bench.name() << " packing";
+  }
+}
+
+TEST(Laws, L3BatchIndependence) {
+  for (const Variant& v : variants()) {
+    Bench bench(v);
+    const Tensor x = inputs(5, 33);
+    const Tensor all = bench.run(x);
+    for (std::int64_t b : {0, 4}) {
+      EXPECT_LE(deviation(part(all, b, 1, 0, 33), bench.run(part(x, b, 1, 0, 33))), kBound)
+          << bench.name() << " row " << b;
+    }
+  }
+}
+
+TEST(Laws, L4Causality) {
+  for (const Variant& v : variants()) {
+    Bench bench(v);
+    const Tensor x = inputs(1, 50), changed = x.clone();
+    for (std::int64_t i = 31 * kWidth; i < 50 * kWidth; ++i) changed.data<float>()[i] = 100;
+    EXPECT_LE(deviation(part(bench.run(changed), 0, 1, 0, 31), part(bench.run(x), 0, 1, 0, 31)),
+              1e-6)
+        << bench.name();
+  }
+}
+
+TEST(Laws, L5FastImplementationsEqualTheLiteralRecurrence) {
+  for (const Variant& v : variants()) {
+    Bench bench(v);
+    for (const double amplitude : {0.1, 1.0, 5.0}) {
+      const Tensor x = inputs(2, 65, 3, amplitude);
+      const Tensor fast = bench.run(x);
+      bench.engine.kernels.use_reference_only(true);
+      EXPECT_LE(deviation(fast, bench.run(x)), kBound)
+          << bench.name() << " amplitude " << amplitude;
+      bench.engine.kernels.use_reference_only(false);
+    }
+  }
+}
+
+TEST(Laws, L7StateRoundTripAndFork) {
+  for (const Variant& v : variants()) {
+    Bench bench(v);
+    const Tensor x = inputs(2, 30), other = inputs(2, 10, 8);
+    State state = bench.fresh(2);
+    bench.run(part(x, 0, 2, 0, 20), {}, &state);
+    // Save and load through a file's bytes.
+    NamedTensors named;
+    for (const auto& [field, var] : state.fields()) named.emplace_back(field, var.value);
+    const std::string path = testing::TempDir() + "/state.safetensors";
+    write_safetensors(path, named);
+    const Safetensors file(path);
+    State loaded = bench.fresh(2);
+    for (const auto& [field, tensor] : named) loaded[field] = Var{file.read(field)};
+    loaded.set_positions(state.positions());
+    State fork = state;
+    const Tensor on_fork = bench.run(other, {}, &fork);  // must not disturb the original
+    const Tensor continued = bench.run(part(x, 0, 2, 20, 10), {}, &state);
+    EXPECT_TRUE(same_bits(bench.run(part(x, 0, 2, 20, 10), {}, &loaded), continued))
+        << bench.name() << " load";
+    State again = bench.fresh(2);
+    bench.run(part(x, 0, 2, 0, 20), {}, &again);
+    EXPECT_TRUE(same_bits(bench.run(other, {}, &again), on_fork)) << bench.name() << " fork";
+    EXPECT_LE(deviation(continued, part(bench.run(x), 0, 2, 20, 10)), 5 * kBound) << bench.name();
+  }
+}
+
+TEST(Laws, L8StateBytesAndParametersAreWhatTheSpecSays) {
+  for (const Variant& v : variants()) {
+    Bench bench(v);
+    State state = bench.fresh(1);
+    bench.run(inputs(1, 64), {}, &state);
+    std::int64_t bytes = 0;
+    for (const auto& [field, var] : state.fields()) {
+      bytes += bench.grows() ? var.value.bytes() / var.shape()[1] * 64 : var.value.bytes();
+    }
+    EXPECT_EQ(bytes, state_bytes(bench.mixer->state_spec(), 64)) << bench.name();
+    EXPECT_GT(bench.mixer->cost(64).macs, 0) << bench.name();
+    // Cost of recurrent mixers is linear in the length; attention's core is quadratic.
+    const double one = bench.mixer->cost(1000).macs, two = bench.mixer->cost(2000).macs;
+    if (!bench.grows()) EXPECT_DOUBLE_EQ(two, 2 * one) << bench.name();
+  }
+}
+
+TEST(Laws, L9FullLongRunsStayFinite) {
+  for (const MixerEntry& e : all_mixers()) {
+    if (e.kind == "attention") continue;  // its state grows; nothing accumulates
+    Bench bench({e.kind, "{}"});
+    for (float& w : bench.store->flat_values().host<float>()) w *= 4;  // saturated gates
+    State state = bench.fresh(1);
+    const Tensor x = inputs(1, 1000, 2, 30);
+    for (int piece = 0; piece < 100; ++piece) {
+      for (float y : bench.run(x, {}, &state).host<float>())
+        ASSERT_TRUE(std::isfinite(y)) << e.kind << " piece " << piece;
+    }
+    for (const auto& [field, var] : state.fields()) {
+      for (float s : var.value.host<float>())
+        ASSERT_TRUE(std::isfinite(s)) << e.kind << " " << field;
+    }
+  }
+}
+
+TEST(Laws, L10SameBitsForAnyThreadCountAndEveryRepeat) {
+  for (const Variant& v : variants()) {
+    std::vector<Tensor> outputs, gradients;
+    for (const int threads : {1, 2, 3, 1}) {
+      Bench bench(v, threads);
+      const Tensor x = inputs(6, 70);
+      Tape tape;
+      Context cx = bench.engine.context(*bench.store, &tape);
+      const Var y = bench.mixer->forward(cx, tape.leaf(x), {}, nullptr);
+      tape.add_grad(cx, y, y.value);
+      tape.backward(cx);
+      outputs.push_back(y.value.clone());
+      gradients.push_back(bench.store->flat_grads().clone());
+    }
+    for (std::size_t i = 1; i < outputs.size(); ++i) {
+      EXPECT_TRUE(same_bits(outputs[i], outputs[0])) << v.kind << v.options;
+      EXPECT_TRUE(same_bits(gradients[i], gradients[0])) << v.kind << v.options;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace subquad
