@@ -64,14 +64,15 @@ int train(Arguments arguments) {
     c.seed = static_cast<std::uint64_t>(seed);
     c.data = data;
     const TaskSpec spec = make_task(task, {.data = data, .extra = {}})->spec();
-    c.model = size_arms({arm}, {.vocabulary = spec.vocabulary,
-                                .classes = spec.classes,
-                                .d_model = d_model,
-                                .blocks = blocks,
-                                .heads = heads,
-                                .train_length = spec.train_length,
-                                .mixer_options = {}})[0]
-                  .config;
+    if (arm != "ngram")
+      c.model = size_arms({arm}, {.vocabulary = spec.vocabulary,
+                                  .classes = spec.classes,
+                                  .d_model = d_model,
+                                  .blocks = blocks,
+                                  .heads = heads,
+                                  .train_length = spec.train_length,
+                                  .mixer_options = {}})[0]
+                    .config;
     c.train.tokens = tokens > 0 ? tokens : spec.default_tokens;
     c.train.learning_rate = learning_rate > 0 ? learning_rate : spec.learning_rate;
     c.threads = static_cast<int>(threads);

@@ -1,3 +1,4 @@
+#include "subquad/task/code/code.h"
 #include "subquad/task/counting/counting.h"
 #include "subquad/task/recall/recall.h"
 #include "subquad/task/state_tracking/state_tracking.h"
@@ -13,6 +14,8 @@ const std::vector<TaskEntry>& all_tasks() {
       {"anbn", "stop after as many b's as there were a's (counting)", make_anbn},
       {"plurality", "the most frequent of 16 symbols so far (counting)", make_plurality},
       {"mqar", "multi-query associative recall, 8 pairs (recall)", make_mqar},
+      {"code", "next byte of source files (bits per byte)", make_code},
+      {"text", "next byte of any UTF-8 text (bits per byte)", make_text},
   };
   return tasks;
 }

@@ -14,6 +14,8 @@
 
 namespace subquad {
 
+class ByteCorpus;  // data/corpus.h
+
 enum class Split : std::uint8_t { train, validation, test };
 
 struct Batch {
@@ -72,6 +74,8 @@ class Task {
   virtual Json provenance() const = 0;
   // A few lines that explain one sample: `subquad tasks show`.
   virtual std::string describe_sample(std::int64_t index) const = 0;
+  // The byte corpus behind a byte task, for the n-gram arm; null for all others.
+  virtual const ByteCorpus* corpus() const { return nullptr; }
 };
 
 struct TaskEntry {

@@ -4,10 +4,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 
 #include "subquad/base/digest.h"
 #include "subquad/base/file.h"
+#include "subquad/data/corpus.h"
+#include "subquad/data/ngram.h"
 #include "subquad/model/sizing.h"
 #include "subquad/train/evaluator.h"
 
@@ -32,6 +35,51 @@ Json metric_json(const Metric& m, const std::string& split, std::int64_t length)
   j["unit"] = m.unit;
   j["higher_is_better"] = m.higher_is_better;
   return j;
+}
+
+// The n-gram arm: counted on the whole training split, scored on the windows that models are scored
+// on, with the context those have: from the start of the window.
+Json count_ngram(const RunConfig& c, const Task& task) {
+  const ByteCorpus* corpus = task.corpus();
+  require(corpus != nullptr, ErrorCode::unsupported, "the ngram arm counts bytes: task ", c.task,
+          " has none; it works with code and text");
+  const ByteNgram ngram(corpus->split(0));
+  Json r = Json::object();
+  r["parameters"] = 0;
+  r["training_macs_per_token"] = 0.0;
+  r["steps"] = 0;
+  r["tokens"] = static_cast<std::int64_t>(corpus->split(0).size());
+  r["train_loss"] = 0.0;
+  r["weights_sha256"] = "";
+  r["metrics"] = Json::array();
+  for (const Split split : {Split::test, Split::validation}) {
+    for (const std::int64_t length : task.spec().lengths) {
+      std::vector<Scored> scored;
+      for (std::int64_t i = 0; i < task.eval_batches(split, length); ++i) {
+        Scored s{task.eval_batch(split, length, i), {}, {}};
+        const auto in = s.batch.inputs.host<std::int32_t>(),
+                   target = s.batch.targets.host<std::int32_t>();
+        std::vector<std::uint8_t> bytes(in.begin(), in.end());
+        for (std::size_t j = 0; j < in.size(); ++j) {
+          const std::size_t start =
+              j / static_cast<std::size_t>(length) * static_cast<std::size_t>(length);
+          const std::span<const std::uint8_t> context(bytes.data() + start, j + 1 - start);
+          const double p =
+              target[j] < 0 ? 1 : ngram.probability(context, static_cast<std::uint8_t>(target[j]));
+          s.loss.push_back(static_cast<float>(-std::log(p)));
+          s.predicted.push_back(-1);
+        }
+        scored.push_back(std::move(s));
+      }
+      for (const Metric& m : task.score(length, scored)) {
+        r["metrics"].push_back(
+            metric_json(m, split == Split::test ? "test" : "validation", length));
+      }
+    }
+  }
+  r["mode_agreement"] = Json::object();
+  r["curve"] = Json::array();
+  return r;
 }
 
 std::unique_ptr<Task> task_of(const RunConfig& c) {
@@ -121,6 +169,25 @@ Json execute_run(const std::string& folder,
   }
   const auto task = task_of(c);
   const TaskSpec spec = task->spec();
+  if (c.arm == "ngram") {
+    const auto begin = Clock::now();
+    Json r = Json::object();
+    r["format"] = 1;
+    r["study"] = c.study;
+    r["arm"] = c.arm;
+    r["task"] = c.task;
+    r["seed"] = static_cast<std::int64_t>(c.seed);
+    r["config_sha256"] = c.sha256();
+    const Json counted = count_ngram(c, *task);
+    for (const auto& [key, value] : counted.as_object()) r[key] = value;
+    r["data"] = task->provenance();
+    Json timings = Json::object();
+    timings["train_seconds"] = std::chrono::duration<double>(Clock::now() - begin).count();
+    timings["peak_rss_bytes"] = peak_rss_bytes();
+    write_file_atomically(folder + "/timings.json", timings.dump(1) + "\n");
+    write_file_atomically(folder + "/result.json", r.dump(1) + "\n");
+    return r;
+  }
   ParameterPlan plan;
   const Model model(c.model, plan);
   require(c.model.vocabulary == spec.vocabulary && c.model.classes == spec.classes,

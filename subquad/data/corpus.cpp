@@ -1,0 +1,323 @@
+#include "subquad/data/corpus.h"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <vector>
+
+#include "subquad/base/digest.h"
+#include "subquad/base/rng.h"
+
+namespace subquad {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr const char* kSplits[] = {"train", "validation", "test"};
+
+bool is_utf8(const std::string& s) {
+  for (std::size_t i = 0; i < s.size();) {
+    const auto c = static_cast<unsigned char>(s[i]);
+    if (c == 0) return false;  // binary, and our separator
+    const std::size_t n = c < 0x80                ? 1
+                          : c >= 0xC2 && c < 0xE0 ? 2
+                          : c >= 0xE0 && c < 0xF0 ? 3
+                          : c >= 0xF0 && c < 0xF5 ? 4
+                                                  : 0;
+    if (n == 0 || i + n > s.size()) return false;
+    for (std::size_t k = 1; k < n; ++k) {
+      if ((static_cast<unsigned char>(s[i + k]) & 0xC0) != 0x80) return false;
+    }
+    i += n;
+  }
+  return true;
+}
+
+bool skipped_component(const std::string& name) {
+  static const std::set<std::string> names = {
+      "vendor", "_vendor",  "third_party", "3rdparty",     "thirdparty", "deps",
+      "extern", "external", "bundled",     "node_modules", "dist",       "build",
+      "min",    "testdata", "fixtures",    "typeshed",     "__pycache__"};
+  return names.contains(name) || (name.size() > 1 && name[0] == '.');
+}
+
+bool source_extension(const fs::path& p) {
+  static const std::set<std::string> known = {
+      ".py", ".c",   ".h",  ".cc",    ".cpp", ".hpp",   ".hh",  ".cxx", ".hxx", ".ipp",
+      ".go", ".rs",  ".js", ".mjs",   ".ts",  ".java",  ".rb",  ".pl",  ".pm",  ".lua",
+      ".sh", ".hs",  ".ml", ".scala", ".kt",  ".swift", ".cs",  ".php", ".r",   ".R",
+      ".jl", ".sql", ".el", ".lisp",  ".scm", ".tcl",   ".f90", ".adb", ".ads", ".cmake"};
+  return known.contains(p.extension().string()) &&
+         p.filename().string().find(".min.") == std::string::npos;
+}
+
+struct File {
+  std::string path, project;  // path relative to the source
+};
+
+std::vector<File> list_files(const CorpusOptions& o) {
+  std::vector<File> files;
+  require(fs::exists(o.source), ErrorCode::io, "no folder or file ", o.source,
+          "; give --data DIR, or run ./setup compare once, which builds the default corpus");
+  if (fs::is_regular_file(o.source)) return {{"", fs::path(o.source).filename()}};
+  for (auto it = fs::recursive_directory_iterator(o.source,
+                                                  fs::directory_options::skip_permission_denied);
+       it != fs::recursive_directory_iterator(); ++it) {
+    const fs::path relative = fs::relative(it->path(), o.source);
+    if (it->is_directory() && !it->is_symlink() && skipped_component(it->path().filename())) {
+      it.disable_recursion_pending();
+      continue;
+    }
+    if (!it->is_regular_file() || it->is_symlink()) continue;
+    if (o.code && !source_extension(it->path())) continue;
+    const auto first = relative.begin();
+    files.push_back({relative, std::next(first) == relative.end() ? "." : first->string()});
+  }
+  std::sort(files.begin(), files.end(),
+            [](const File& a, const File& b) { return a.path < b.path; });
+  return files;
+}
+
+// Which files they are, without reading them.
+std::string fingerprint(const CorpusOptions& o, const std::vector<File>& files) {
+  Sha256 hash;
+  hash.update(std::string("corpus 1 ") + (o.code ? "code " : "text ") +
+              std::to_string(o.most_bytes) + "\n");
+  for (const File& f : files) {
+    const fs::path p = f.path.empty() ? fs::path(o.source) : fs::path(o.source) / f.path;
+    hash.update(f.path + "\t" + std::to_string(fs::file_size(p)) + "\t" +
+                std::to_string(fs::last_write_time(p).time_since_epoch().count()) + "\n");
+  }
+  return hash.finish();
+}
+
+std::string without_whitespace(const std::string& s) {
+  std::string out;
+  out.reserve(s.size());
+  for (char c : s) {
+    if (!std::isspace(static_cast<unsigned char>(c))) out += c;
+  }
+  return out;
+}
+
+// Split of a unit (project or file): test 10 %, validation 10 %, by its name.
+int split_of(const std::string& name) {
+  const std::uint64_t h = stream_id("split/" + name) >> 13;
+  return h % 10 == 0 ? 2 : h % 10 == 1 ? 1 : 0;
+}
+
+struct Document {
+  std::string name, text, unit;
+  int split = 0;
+};
+
+Json build(const CorpusOptions& o, const std::vector<File>& files, const std::string& folder,
+           const std::string& print) {
+  std::map<std::string, std::int64_t> dropped;
+  std::vector<Document> documents;
+  for (const File& f : files) {
+    const std::string path = f.path.empty() ? o.source : (fs::path(o.source) / f.path).string();
+    if (o.code && (fs::file_size(path) > 200000 || fs::file_size(path) < 200)) {
+      ++dropped["size outside 200 B to 200 kB"];
+      continue;
+    }
+    std::string text = read_file(path);
+    if (!is_utf8(text)) {
+      ++dropped["not UTF-8, or a zero byte"];
+      continue;
+    }
+    if (o.code) {
+      text = strip_leading_comment(text);
+      if (const std::string rule = broken_rule(text); !rule.empty()) {
+        ++dropped[rule];
+        continue;
+      }
+    }
+    if (!text.empty()) documents.push_back({f.path, std::move(text), f.project, 0});
+  }
+  std::set<std::string> projects;
+  for (const Document& d : documents) projects.insert(d.unit);
+  std::string how = "by project (top-level folder)";
+  if (documents.size() == 1) {
+    // One file only: the first 80 % trains, then 10 % and 10 %.
+    how = "one file: by position, 80 % / 10 % / 10 %";
+    const Document whole = documents[0];
+    documents.clear();
+    const std::size_t n = whole.text.size(), a = n * 8 / 10, b = n * 9 / 10;
+    const std::pair<std::size_t, std::size_t> cuts[] = {{0, a}, {a, b}, {b, n}};
+    for (int s = 0; s < 3; ++s)
+      documents.push_back(
+          {whole.name, whole.text.substr(cuts[s].first, cuts[s].second - cuts[s].first), "", s});
+  } else {
+    const bool by_project = projects.size() >= 6;
+    if (!by_project) how = "by file (fewer than six top-level folders)";
+    std::map<std::string, int> unit_split;
+    for (Document& d : documents)
+      unit_split[by_project ? d.unit : d.name] = split_of(by_project ? d.unit : d.name);
+    // Every split must hold something: take units in name order where chance left one empty.
+    for (int wanted : {2, 1, 0}) {
+      const bool present = std::any_of(unit_split.begin(), unit_split.end(),
+                                       [&](const auto& u) { return u.second == wanted; });
+      if (present || unit_split.size() < 3) continue;
+      for (auto& [name, split] : unit_split) {
+        const auto same = std::count_if(unit_split.begin(), unit_split.end(),
+                                        [&, s = split](const auto& u) { return u.second == s; });
+        if (same > 1) {
+          split = wanted;
+          break;
+        }
+      }
+    }
+    for (Document& d : documents) d.split = unit_split[by_project ? d.unit : d.name];
+  }
+  // Exact duplicates: the first owner in the order test, validation, train keeps the document.
+  std::stable_sort(documents.begin(), documents.end(),
+                   [](const Document& a, const Document& b) { return a.split > b.split; });
+  std::set<std::string> seen;
+  std::string content[3];
+  std::int64_t counts[3] = {0, 0, 0};
+  for (const Document& d : documents) {
+    if (!seen.insert(sha256(without_whitespace(d.text))).second) {
+      ++dropped["duplicate"];
+      continue;
+    }
+    const std::int64_t total = static_cast<std::int64_t>(content[0].size() + content[1].size() +
+                                                         content[2].size() + d.text.size());
+    if (total > o.most_bytes) {
+      ++dropped["beyond the size limit"];
+      continue;
+    }
+    content[d.split] += d.text;
+    content[d.split] += '\0';
+    ++counts[d.split];
+  }
+  Json index = Json::object();
+  index["format"] = 1;
+  index["fingerprint"] = print;
+  index["split"] = how;
+  index["projects"] = static_cast<std::int64_t>(projects.size());
+  Json& rules = index["dropped"] = Json::object();
+  std::string reasons;
+  for (const auto& [rule, count] : dropped) {
+    rules[rule] = count;
+    reasons += "\n  " + std::to_string(count) + " files: " + rule;
+  }
+  for (int s = 0; s < 3; ++s) {
+    require(content[s].size() > 1024, ErrorCode::invalid_argument, "the ", kSplits[s], " split of ",
+            o.source, " has ", content[s].size(), " bytes, wanted at least 1 kB. Of ", files.size(),
+            " files ", counts[0] + counts[1] + counts[2], " were used",
+            reasons.empty() ? "" : "; left out:", reasons, "\nGive a folder with more text");
+    index["splits"][kSplits[s]]["documents"] = counts[s];
+    index["splits"][kSplits[s]]["bytes"] = static_cast<std::int64_t>(content[s].size());
+    index["splits"][kSplits[s]]["sha256"] = sha256(content[s]);
+  }
+  std::error_code error;
+  fs::create_directories(folder, error);
+  require(!error, ErrorCode::io, "cannot create the corpus cache ", folder, ": ", error.message());
+  for (int s = 0; s < 3; ++s) write_file_atomically(folder + "/" + kSplits[s] + ".bin", content[s]);
+  write_file_atomically(folder + "/index.json",
+                        index.dump(1) + "\n");  // last: it makes the cache valid
+  return index;
+}
+
+}  // namespace
+
+std::string strip_leading_comment(const std::string& text) {
+  std::size_t at = 0;
+  if (text.starts_with("#!")) at = std::min(text.find('\n'), text.size() - 1) + 1;
+  const std::size_t head = at;
+  for (;;) {
+    std::size_t line = at;
+    while (line < text.size() &&
+           (text[line] == ' ' || text[line] == '\t' || text[line] == '\n' || text[line] == '\r'))
+      ++line;
+    const std::string_view rest = std::string_view(text).substr(line);
+    if (rest.starts_with("/*")) {
+      const auto end = rest.find("*/");
+      if (end == std::string_view::npos) break;
+      at = line + end + 2;
+    } else if (rest.starts_with("//") || rest.starts_with("--") || rest.starts_with(";") ||
+               (rest.starts_with("#") && !rest.starts_with("#include") &&
+                !rest.starts_with("#if") && !rest.starts_with("#define") &&
+                !rest.starts_with("#pragma") && !rest.starts_with("#["))) {
+      const auto end = rest.find('\n');
+      at = end == std::string_view::npos ? text.size() : line + end + 1;
+    } else {
+      break;
+    }
+  }
+  if (at == head) return text;
+  // Only a licence or header goes; a comment without such words stays.
+  std::string comment = text.substr(head, at - head);
+  std::transform(comment.begin(), comment.end(), comment.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  for (const char* word :
+       {"licen", "copyright", "spdx", "warranty", "redistribut", "all rights reserved"}) {
+    if (comment.find(word) == std::string::npos) continue;
+    while (at < text.size() && (text[at] == '\n' || text[at] == '\r')) ++at;
+    return text.substr(0, head) + text.substr(at);
+  }
+  return text;
+}
+
+std::string broken_rule(const std::string& text) {
+  if (text.size() < 200) return "size outside 200 B to 200 kB";
+  std::size_t lines = 1, longest = 0, current = 0;
+  for (char c : text) {
+    if (c == '\n') {
+      ++lines;
+      current = 0;
+    } else {
+      longest = std::max(longest, ++current);
+    }
+  }
+  if (longest > 1000 || text.size() / lines > 120) return "over-long lines";
+  std::size_t letters = 0, digits = 0;
+  const std::size_t n = std::min<std::size_t>(text.size(), 20000);
+  for (std::size_t i = 0; i < n; ++i) {
+    letters += std::isalpha(static_cast<unsigned char>(text[i])) ? 1 : 0;
+    digits += std::isdigit(static_cast<unsigned char>(text[i])) ? 1 : 0;
+  }
+  if (letters * 10 < n * 3) return "fewer than 30 % letters";
+  if (digits * 10 > n * 4) return "mostly numbers";
+  std::string head = text.substr(0, 600);
+  std::transform(head.begin(), head.end(), head.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  for (const char* mark : {"do not edit", "autogenerated", "auto-generated",
+                           "automatically generated", "generated by"}) {
+    if (head.find(mark) != std::string::npos) return "generated";
+  }
+  return "";
+}
+
+ByteCorpus::ByteCorpus(const CorpusOptions& options) {
+  const auto files = list_files(options);
+  require(!files.empty(), ErrorCode::invalid_argument, options.source, " holds no ",
+          options.code ? "source files" : "files", "; give a folder with some");
+  const std::string print = fingerprint(options, files),
+                    folder = options.cache + "/" + print.substr(0, 16);
+  bool cached = false;
+  if (fs::exists(folder + "/index.json")) {
+    index_ = Json::read(folder + "/index.json");
+    cached = index_.get("fingerprint", "") == print;
+  }
+  if (!cached) index_ = build(options, files, folder, print);
+  for (int s = 0; s < 3; ++s) {
+    const std::string path = folder + "/" + kSplits[s] + ".bin";
+    files_[static_cast<std::size_t>(s)] = MappedFile(path);
+    const auto bytes =
+        static_cast<std::int64_t>(files_[static_cast<std::size_t>(s)].bytes().size());
+    require(bytes == index_.at("splits").at(kSplits[s]).at("bytes").as_int(), ErrorCode::format,
+            path, " has ", bytes, " bytes, its index says ",
+            index_.at("splits").at(kSplits[s]).at("bytes").as_int(), "; remove ", folder,
+            " to build it again");
+  }
+}
+
+std::span<const std::uint8_t> ByteCorpus::split(int which) const {
+  const auto bytes = files_[static_cast<std::size_t>(which)].bytes();
+  return {reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()};
+}
+
+}  // namespace subquad
