@@ -48,9 +48,11 @@ TrainConfig TrainConfig::from_json(const Json& json) {
   number("learning_rate", c.learning_rate, 0, 10);
   integer("warmup_steps", c.warmup_steps, 0, std::int64_t{1} << 40);
   c.schedule = json.get("schedule", c.schedule.c_str());
-  require(c.schedule == "cosine" || c.schedule == "wsd" || c.schedule == "constant",
+  const std::vector<std::string> schedules = {"cosine", "linear",     "constant",
+                                              "wsd",    "wsd_cosine", "wsd_sqrt"};
+  require(std::find(schedules.begin(), schedules.end(), c.schedule) != schedules.end(),
           ErrorCode::invalid_argument, "train.schedule = \"", c.schedule,
-          "\", wanted cosine, wsd or constant");
+          "\", wanted cosine, linear, constant, wsd, wsd_cosine or wsd_sqrt");
   number("final_fraction", c.final_fraction, 0, 1);
   number("decay_fraction", c.decay_fraction, 0, 1);
   number("weight_decay", c.weight_decay, 0, 10);
@@ -65,21 +67,23 @@ TrainConfig TrainConfig::from_json(const Json& json) {
 }
 
 double learning_rate_at(const TrainConfig& c, std::int64_t step, std::int64_t steps) {
-  const auto t = static_cast<double>(step);
+  const auto t = static_cast<double>(step), total = static_cast<double>(steps);
   const auto warmup =
       static_cast<double>(std::min(c.warmup_steps, std::max<std::int64_t>(steps / 2, 1)));
-  const auto total = static_cast<double>(steps);
-  if (t < warmup) return c.learning_rate * t / warmup;
-  if (c.schedule == "constant") return c.learning_rate;
-  if (c.schedule == "wsd") {
-    const double begin = total * (1 - c.decay_fraction);
-    if (t <= begin) return c.learning_rate;
-    const double progress = std::min(1.0, (t - begin) / std::max(1.0, total - begin));
-    return c.learning_rate * (1 - progress * (1 - c.final_fraction));
+  const bool wsd = c.schedule.starts_with("wsd");
+  const double low = c.final_fraction;
+  if (t < warmup) {
+    const double start = wsd ? low : 0.0;
+    return c.learning_rate * (start + (1 - start) * t / warmup);
   }
-  const double progress = std::min(1.0, (t - warmup) / std::max(1.0, total - warmup));
-  const double cosine = 0.5 * (1 + std::cos(std::numbers::pi * progress));
-  return c.learning_rate * (c.final_fraction + (1 - c.final_fraction) * cosine);
+  if (c.schedule == "constant") return c.learning_rate;
+  const double begin = wsd ? total * (1 - c.decay_fraction) : warmup;
+  const double y = std::clamp((t - begin) / std::max(1.0, total - begin), 0.0, 1.0);
+  double shape = 1 - y;  // linear, wsd
+  if (c.schedule == "cosine" || c.schedule == "wsd_cosine")
+    shape = 0.5 * (1 + std::cos(std::numbers::pi * y));
+  if (c.schedule == "wsd_sqrt") shape = 1 - std::sqrt(y);
+  return c.learning_rate * (low + (1 - low) * shape);
 }
 
 AdamW::AdamW(const ParameterPlan& plan, DType dtype)

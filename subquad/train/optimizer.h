@@ -14,7 +14,7 @@ struct TrainConfig {
   std::int64_t tokens = 100000;
   double learning_rate = 2e-3;
   std::int64_t warmup_steps = 100;
-  std::string schedule = "cosine";  // "cosine" | "wsd" | "constant"
+  std::string schedule = "cosine";  // cosine linear constant wsd wsd_cosine wsd_sqrt
   double final_fraction = 0.05;     // of the peak, at the end
   double decay_fraction = 0.2;      // of the steps, for wsd
   double weight_decay = 0.01;
@@ -28,9 +28,9 @@ struct TrainConfig {
   static TrainConfig from_json(const Json& json);  // unknown keys and absurd values are errors
 };
 
-// The rate of step t of `steps` (t = 0 is the first): linear warm-up from 0 reaching the peak at t
-// = warmup, then cosine to final_fraction, or flat and a linear decay over the last decay_fraction
-// (wsd). Flat after the end.
+// The rate of step t of `steps` (t = 0 is the first). Warm-up is linear and reaches the peak at t =
+// warmup; it starts from 0, for wsd from final_fraction. Then down to final_fraction: at once
+// (cosine, linear), or flat with a decay over the last decay_fraction (wsd*). Flat after the end.
 double learning_rate_at(const TrainConfig& config, std::int64_t step, std::int64_t steps);
 
 // p <- p (1 - lr wd); m <- b1 m + (1-b1) g; v <- b2 v + (1-b2) g²; p <- p - lr m̂ / (sqrt(v̂) + eps).

@@ -1,0 +1,169 @@
+// Bad input gives one clear message and the right exit code: 2 for usage, 1 for failure.
+#include <unistd.h>
+
+#include <fstream>
+#include <vector>
+
+#include "tests/e2e/program.h"
+
+namespace subquad {
+namespace {
+
+void write(const std::string& path, const std::string& content) {
+  std::ofstream(path, std::ios::binary) << content;
+}
+
+void expect(const Outcome& o, int code, std::vector<const char*> parts) {
+  EXPECT_EQ(o.code, code) << o.text;
+  for (const char* part : parts)
+    EXPECT_NE(o.text.find(part), std::string::npos) << "wanted \"" << part << "\" in:\n" << o.text;
+  EXPECT_EQ(o.text.find("terminate"), std::string::npos) << o.text;
+}
+
+const char* kPlan =
+    "name = \"t\"\narms = [\"mlstm\"]\ntasks = [\"parity\"]\nseeds = 1\nmeasure = "
+    "false\n[model]\nd_model = 32\nheads = 2\n[task.parity]\ntokens = 4096\n";
+
+TEST(BadInput, CommandsAndOptions) {
+  expect(run_program(""), 2, {"usage"});
+  expect(run_program("compair"), 2, {"did you mean \"compare\""});
+  expect(run_program("train --tokenz 5"), 2, {"--tokenz", "did you mean --tokens"});
+  expect(run_program("train --arm mlstn --out /tmp/x"), 2, {"mlstn", "did you mean \"mlstm\""});
+  expect(run_program("train --task parti --out /tmp/x"), 2, {"parti", "did you mean \"parity\""});
+  expect(run_program("info --match parameter"), 2, {"did you mean \"parameters\""});
+  expect(run_program("compare --budget soon"), 2, {"soon", "20m"});
+  expect(run_program("verify --mixer mamba3"), 2, {"mamba3"});
+}
+
+TEST(BadInput, Plans) {
+  const Folder f("plans");
+  const std::pair<std::string, std::vector<const char*>> cases[] = {
+      {"name = \"t\"\narmz = [\"mlstm\"]\ntasks = [\"parity\"]\n",
+       {":2:", "armz", "did you mean \"arms\""}},
+      {"name = \"t\"\narms = [\"mlstm\"]\ntasks = [\"parity\"]\nseeds = \"three\"\n",
+       {":4:", "seeds", "string"}},
+      {"name = \"t\"\narms = \"mlstm\"\ntasks = [\"parity\"]\n", {":2:", "arms", "array"}},
+      {"name = \"t\"\narms = [\"mlstm\"]\ntasks = [\"parity\"]\n[train]\nlearning_rat = 1\n",
+       {"learning_rat", "learning_rate"}},
+      {"name = \"t\"\narms = [\"mlstm\"]\ntasks = [\"parity\"]\n[model]\nd_model = 99999999999\n",
+       {":5:", "d_model", "wanted 1 to"}},
+      {"name = \"t\"\narms = [\"mlstm\"]\ntasks = [\"parity\"]\n[task.anbn]\ntokens = 5\n",
+       {"anbn"}},
+      {"name = \"t\"\narms = [\"mlstm\"\ntasks = 3\n", {"not valid TOML"}},
+      {"name = \"t\"\narms = [\"mlstm\", \"mlstm\"]\ntasks = [\"parity\"]\n", {"listed twice"}},
+      {"name = \"T x\"\narms = [\"mlstm\"]\ntasks = [\"parity\"]\n", {"name", "lower-case"}}};
+  for (const auto& [text, parts] : cases) {
+    write(f / "plan.toml", text);
+    expect(run_program("compare " + (f / "plan.toml") + " --out " + (f / "runs")), 2, parts);
+  }
+  expect(run_program("compare " + (f / "none.toml")), 2, {"none.toml"});
+}
+
+TEST(BadInput, Data) {
+  const Folder f("data");
+  const std::string cache = "SUBQUAD_DATA=" + (f / "cache");
+  expect(
+      run_program("train --task code --arm mlstm --data " + (f / "missing") + " --out " + (f / "r"),
+                  cache),
+      1, {"missing", "--data"});
+  std::filesystem::create_directories(f / "empty");
+  expect(
+      run_program("train --task code --arm mlstm --data " + (f / "empty") + " --out " + (f / "r"),
+                  cache),
+      2, {"no source files"});
+  std::filesystem::create_directories(f / "tiny");
+  write(f / "tiny/a.py", "x = 1\n");
+  expect(run_program("train --task code --arm mlstm --data " + (f / "tiny") + " --out " + (f / "r"),
+                     cache),
+         2, {"split", "size outside"});
+  write(f / "bad.txt", std::string("\xff\xfe\x00\x01", 4));
+  expect(
+      run_program("train --task text --arm mlstm --data " + (f / "bad.txt") + " --out " + (f / "r"),
+                  cache),
+      2, {"UTF-8"});
+  // One file is enough for a text: it is cut by position.
+  std::string text;
+  for (int i = 0; i < 3000; ++i) text += "line " + std::to_string(i * 7919 % 1000) + " of a file\n";
+  write(f / "one.txt", text);
+  const Outcome o =
+      run_program("train --task text --arm mlstm --d-model 32 --heads 2 --tokens 4096 --data " +
+                      (f / "one.txt") + " --out " + (f / "one"),
+                  cache);
+  EXPECT_EQ(o.code, 0) << o.text;
+}
+
+TEST(BadInput, DamagedCheckpointsAndWeights) {
+  const Folder f("checkpoint");
+  const std::string
+      run = f / "run",
+      train = "train --arm mlstm --task parity --d-model 32 --heads 2 --tokens 4096 --out " + run;
+  ASSERT_EQ(run_program(train).code, 0);
+  std::string checkpoint;
+  for (const auto& e : std::filesystem::directory_iterator(run + "/checkpoints"))
+    checkpoint = e.path();
+  const std::string model = checkpoint + "/model.safetensors";
+  const auto size = std::filesystem::file_size(model);
+  // One flipped bit.
+  {
+    std::fstream file(model, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(size / 2));
+    file.put('\x5a');
+  }
+  const Outcome flipped = run_program("generate " + run + " '0 1'");
+  expect(flipped, 1, {"set aside", "SHA-256", "no checkpoint in"});
+  EXPECT_TRUE(std::filesystem::exists(checkpoint + ".corrupt-1"));
+  // Without any checkpoint there is nothing to generate from.
+  std::filesystem::remove_all(checkpoint + ".corrupt-1");
+  expect(run_program("generate " + run + " '0 1'"), 1, {"no checkpoint yet"});
+  expect(run_program("evaluate " + (f / "nowhere")), 1, {"is not a run"});
+  expect(run_program("generate " + run + " ''"), 1, {"no checkpoint yet"});
+}
+
+TEST(BadInput, DamagedLedger) {
+  const Folder f("ledger");
+  write(f / "plan.toml", kPlan);
+  const std::string compare =
+      "compare " + (f / "plan.toml") + " --out " + (f / "runs") + " --jobs 1";
+  ASSERT_EQ(run_program(compare).code, 0);
+  std::string folder;
+  for (const auto& e : std::filesystem::directory_iterator(f / "runs")) folder = e.path();
+  const std::string ledger = folder + "/ledger.jsonl";
+  std::ifstream in(ledger, std::ios::binary);
+  const std::string good((std::istreambuf_iterator<char>(in)), {});
+  // Cut short: reported, repaired, continued.
+  write(ledger, good.substr(0, good.size() - 40));
+  const Outcome cut = run_program(compare);
+  expect(cut, 0, {"cut short"});
+  // Edited in the middle: refused.
+  std::string edited = good;
+  edited[edited.find("\"tokens\"") + 10] ^= 1;
+  write(ledger, edited);
+  expect(run_program(compare), 1, {"ledger", "SHA-256"});
+}
+
+TEST(BadInput, UnwritableOutput) {
+  if (geteuid() == 0) {
+    expect(run_program("train --arm mlstm --task parity --tokens 4096 --out /proc/subquad"), 1,
+           {"cannot create folder"});
+    return;
+  }
+  const Folder f("readonly");
+  std::filesystem::permissions(
+      f.path(), std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
+  expect(run_program("train --arm mlstm --task parity --tokens 4096 --out " + (f / "r")), 1,
+         {"cannot"});
+}
+
+TEST(BadInput, AbsurdSizes) {
+  expect(run_program("train --arm mlstm --task parity --d-model 4611686018427387904 --out "
+                     "/tmp/subquad-absurd"),
+         2, {"4611686018427387904"});
+  expect(run_program("train --arm mlstm --task parity --d-model 65 --out /tmp/subquad-absurd"), 2,
+         {"65", "equal parts"});
+  expect(run_program("train --arm mlstm --task parity --blocks 100000 --out /tmp/subquad-absurd"),
+         2, {"100000"});
+  expect(run_program("evaluate x --lengths 12a"), 2, {"12a"});
+}
+
+}  // namespace
+}  // namespace subquad

@@ -1,0 +1,53 @@
+// Runs the program as a user would.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <string>
+
+namespace subquad {
+
+struct Outcome {
+  int code = -1;
+  std::string text;  // stdout and stderr together
+};
+
+inline std::string quoted(const std::string& s) { return "'" + s + "'"; }
+
+// `arguments` is a shell line behind the program's name; `environment` stands before it.
+inline Outcome run_program(const std::string& arguments, const std::string& environment = "") {
+  Outcome o;
+  const std::string line =
+      environment + " " + quoted(SUBQUAD_PROGRAM) + " " + arguments + " 2>&1 < /dev/null";
+  FILE* pipe = popen(line.c_str(), "r");
+  if (!pipe) return o;
+  char buffer[4096];
+  while (const std::size_t n = fread(buffer, 1, sizeof buffer, pipe)) o.text.append(buffer, n);
+  const int status = pclose(pipe);
+  o.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return o;
+}
+
+// A fresh folder that goes away with the test.
+class Folder {
+ public:
+  explicit Folder(const std::string& name) : path_(testing::TempDir() + "/subquad-" + name) {
+    std::filesystem::remove_all(path_);
+    std::filesystem::create_directories(path_);
+  }
+  ~Folder() {
+    std::error_code ignored;
+    std::filesystem::permissions(path_, std::filesystem::perms::owner_all, ignored);
+    std::filesystem::remove_all(path_, ignored);
+  }
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+}  // namespace subquad
