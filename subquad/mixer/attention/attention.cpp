@@ -18,16 +18,17 @@ struct Config {
   Config(const MixerSetup& setup) : d_model(setup.d_model), heads(setup.heads) {
     OptionReader r(setup.options, "attention");
     kv_heads = r.get("kv_heads", heads);
+    require(heads >= 1, ErrorCode::invalid_argument, "attention: ", heads, " heads");
     head_dim = r.get("head_dim", std::int64_t{d_model / heads});
     window = r.get("window", std::int64_t{0});
     use_rope = r.get("rope", true);
-    rope.theta = r.get("rope_theta", 10000.0);
+    rope.theta = r.number("rope_theta", 10000, 1, 1e300);
     rope.dims = r.get("rope_dims", head_dim);
     rope.interleaved = r.get("rope_interleaved", false);
     qk_norm = r.get("qk_norm", false);
     qk_norm_plus_one = r.get("qk_norm_plus_one", false);
     output_gate = r.get("output_gate", false);
-    norm_eps = r.get("norm_eps", 1e-6);
+    norm_eps = r.number("norm_eps", 1e-6, 0, 1);
     r.finish();
     exact_division(heads, kv_heads, "attention heads");
     require(

@@ -31,7 +31,8 @@ struct AttentionBackward {
   View<T, 4> dq, dk, dv;  // written; dk, dv summed over the query heads of a group
 };
 
-// `keys`: how many rows of k and v are filled, for caches with room to grow (-1: all; others need no tape).
+// `keys`: how many rows of k and v are filled, for caches with room to grow (-1: all; others need
+// no tape).
 Var attention_core(Context& cx, const Var& q, const Var& k, const Var& v, const Spans& spans,
                    double scale, std::int64_t window, std::int64_t keys = -1);
 

@@ -153,10 +153,17 @@ class Head {
       r.n_q += x * s.n[size(i)];
     }
     if (o.normalizer) {
-      r.floor = o.exponential_input ? std::exp(-s.m) : T(1);
+      r.floor = o.exponential_input ? std::exp(std::min(-s.m, static_cast<T>(88))) : T(1);
       r.denominator = std::max(std::abs(r.n_q), r.floor) + static_cast<T>(o.eps);
     }
     return r;
+  }
+
+  // <d_o, o>
+  T o_along(const T* d_o, const Read& r) const {
+    T sum = 0;
+    for (std::int64_t j = 0; j < dv_; ++j) sum += d_o[j] * (r.numerator[size(j)] / r.denominator);
+    return sum;
   }
 
   void read_backward(const LinearCoreBackward<T>& g, const Step<T>& s, std::vector<T>& dS,
@@ -167,14 +174,14 @@ class Head {
     const T* d_o = g.d_o.at(b_, s.t, h_);
     T d_n_q = 0;
     if (f_.options.normalizer) {
-      T d_denominator = 0;
+      T d_denominator = 0;  // with o = numerator / denominator: no square that could overflow
       for (std::int64_t j = 0; j < dv_; ++j) {
-        d_denominator -= d_o[j] * r.numerator[size(j)] / (r.denominator * r.denominator);
+        d_denominator -= d_o[j] * (r.numerator[size(j)] / r.denominator) / r.denominator;
       }
       if (std::abs(r.n_q) > r.floor) {
         d_n_q = r.n_q > 0 ? d_denominator : -d_denominator;
       } else if (f_.options.exponential_input) {
-        dm -= d_denominator * r.floor;
+        dm += o_along(d_o, r) * (r.floor / r.denominator);
       }
     }
     for (std::int64_t i = 0; i < dk_; ++i) {

@@ -30,6 +30,26 @@ class OptionReader {
     }
   }
 
+  // One of a few words.
+  std::string choice(const char* key, const std::string& fallback,
+                     const std::vector<std::string>& words) {
+    const std::string value = get(key, fallback);
+    for (const std::string& w : words) {
+      if (value == w) return value;
+    }
+    std::string list;
+    for (const std::string& w : words) list += (list.empty() ? "" : ", ") + w;
+    fail(ErrorCode::invalid_argument, "option ", key, " of mixer ", mixer_, ": got \"", value,
+         "\", wanted one of ", list);
+  }
+  // A number in [low, high].
+  double number(const char* key, double fallback, double low, double high) {
+    const double value = get(key, fallback);
+    require(value >= low && value <= high, ErrorCode::invalid_argument, "option ", key,
+            " of mixer ", mixer_, ": got ", value, ", wanted ", low, " to ", high);
+    return value;
+  }
+
   // Call when every key has been asked for.
   void finish() const {
     if (options_.is_null()) return;
@@ -48,6 +68,15 @@ class OptionReader {
   std::string mixer_;
   std::vector<std::string> known_;
 };
+
+// `factor` times `width`, which must be a whole number.
+inline std::int64_t exact_product(double factor, std::int64_t width, const char* what) {
+  const double product = factor * static_cast<double>(width);
+  require(product >= 1 && product == static_cast<double>(static_cast<std::int64_t>(product)),
+          ErrorCode::invalid_argument, what, ": ", factor, " times ", width, " is ", product,
+          ", wanted a whole number");
+  return static_cast<std::int64_t>(product);
+}
 
 // Fails unless `value` divides into `parts` without rest.
 inline std::int64_t exact_division(std::int64_t value, std::int64_t parts, const char* what) {

@@ -16,6 +16,7 @@ struct Config {
   LinearCoreOptions core;
 
   Config(const MixerSetup& setup, bool negative) : d_model(setup.d_model), heads(setup.heads) {
+    require(heads >= 1, ErrorCode::invalid_argument, "gated_deltanet: ", heads, " heads");
     OptionReader r(setup.options, negative ? "gated_deltanet[-1,1]" : "gated_deltanet");
     value_heads = r.get("value_heads", heads);
     dk = r.get("head_dim", std::int64_t{d_model / heads});
@@ -23,10 +24,10 @@ struct Config {
     conv = r.get("conv", std::int64_t{4});
     conv_bias = r.get("conv_bias", false);
     output_gate = r.get("output_gate", true);
-    sigmoid_gate = r.get("gate", std::string("silu")) == "sigmoid";
-    write_range = r.get("write_range", negative ? 2.0 : 1.0);
-    norm_eps = r.get("norm_eps", 1e-6);
-    l2_eps = r.get("l2_eps", 1e-6);
+    sigmoid_gate = r.choice("gate", "silu", {"silu", "sigmoid"}) == "sigmoid";
+    write_range = r.number("write_range", negative ? 2 : 1, 0, 2);
+    norm_eps = r.number("norm_eps", 1e-6, 0, 1);
+    l2_eps = r.number("l2_eps", 1e-6, 1e-30, 1);
     core.erase = r.get("erase", true);
     core.normalizer = r.get("normalizer", false);
     core.scale = 1 / std::sqrt(static_cast<double>(dk));

@@ -11,11 +11,13 @@ namespace {
 
 struct Config {
   std::int64_t d_model, inner, heads, head_dim, N, groups, conv;
+  bool bias;
   double dt_low, dt_high, norm_eps;
   LinearCoreOptions core;
 
   Config(const MixerSetup& setup, bool negative) : d_model(setup.d_model) {
     OptionReader r(setup.options, negative ? "mamba2[-1,1]" : "mamba2");
+    require(setup.heads >= 1, ErrorCode::invalid_argument, "mamba2: ", setup.heads, " heads");
     const auto expand = r.get("expand", std::int64_t{2});
     inner = expand * d_model;
     head_dim = r.get("head_dim", std::int64_t{inner / setup.heads});
@@ -23,12 +25,15 @@ struct Config {
     N = r.get("state", std::int64_t{32});
     groups = r.get("groups", std::int64_t{1});
     conv = r.get("conv", std::int64_t{4});
-    dt_low = r.get("dt_low", 0.0);
-    dt_high = r.get("dt_high", 1e300);
-    norm_eps = r.get("norm_eps", 1e-5);
+    dt_low = r.number("dt_low", 0, 0, 1e300);
+    dt_high = r.number("dt_high", 1e300, 0, 1e300);
+    norm_eps = r.number("norm_eps", 1e-5, 0, 1);
+    bias = r.get("bias", false);
     core.signed_decay = r.get("signed_decay", negative);
     r.finish();
     exact_division(heads, groups, "mamba2 heads");
+    require(dt_low < dt_high, ErrorCode::invalid_argument, "mamba2: dt_low ", dt_low,
+            ", wanted below dt_high ", dt_high);
     require(N > 0 && conv >= 0 && conv <= 64, ErrorCode::invalid_argument, "mamba2: state ", N,
             ", conv ", conv);
   }
@@ -53,6 +58,11 @@ class Mamba2 final : public Mixer {
     norm_ = plan.declare("norm.weight", {c_.inner}, Init::ones(), false);
     out_ = plan.declare("out_proj.weight", {d, c_.inner},
                         Init::normal(1 / std::sqrt(static_cast<double>(c_.inner))), true);
+    if (c_.bias) {
+      in_bias_ =
+          plan.declare("in_proj.bias", {c_.inner + channels_ + c_.heads}, Init::zeros(), false);
+      out_bias_ = plan.declare("out_proj.bias", {d}, Init::zeros(), false);
+    }
   }
 
   StateSpec state_spec() const override {
@@ -64,7 +74,7 @@ class Mamba2 final : public Mixer {
   Var forward(Context& cx, const Var& x, const Segments& segments, State* state) const override {
     const std::int64_t B = x.shape()[0], T = x.shape()[1], GN = c_.groups * c_.N;
     const Spans spans(segments, B, T);
-    const auto in = split_last(cx, linear(cx, x, in_), widths_);
+    const auto in = split_last(cx, linear(cx, x, in_, in_bias_), widths_);
     const Var mixed = c_.conv ? short_conv(cx, in[1], conv_, conv_bias_, true, spans,
                                            state && c_.conv > 1 ? &(*state)["conv"] : nullptr)
                               : unary(cx, Unary::silu, in[1]);
@@ -88,7 +98,7 @@ class Mamba2 final : public Mixer {
     const Var skipped = reshape(cx, add_skip(cx, y, v, D_skip_), {B, T, c_.inner});
     const Var gated_y = gated_norm(cx, skipped, in[0], norm_,
                                    {.eps = c_.norm_eps, .groups = c_.groups, .gate_first = true});
-    return linear(cx, gated_y, out_);
+    return linear(cx, gated_y, out_, out_bias_);
   }
 
   Cost cost(std::int64_t tokens) const override {
@@ -106,7 +116,7 @@ class Mamba2 final : public Mixer {
   Config c_;
   std::int64_t channels_ = 0;
   std::vector<std::int64_t> widths_;
-  ParamId in_, conv_, conv_bias_, A_log_, dt_bias_, D_skip_, norm_, out_;
+  ParamId in_, in_bias_, out_bias_, conv_, conv_bias_, A_log_, dt_bias_, D_skip_, norm_, out_;
 };
 
 }  // namespace

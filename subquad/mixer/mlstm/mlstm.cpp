@@ -17,22 +17,23 @@ struct Config {
 
   Config(const MixerSetup& setup) : d_model(setup.d_model), heads(setup.heads) {
     OptionReader r(setup.options, "mlstm");
-    const double qk_factor = r.get("qk_factor", 1.0), v_factor = r.get("v_factor", 1.0);
-    dk = exact_division(static_cast<std::int64_t>(qk_factor * static_cast<double>(d_model)), heads,
+    const double qk_factor = r.number("qk_factor", 1, 1e-3, 64),
+                 v_factor = r.number("v_factor", 1, 1e-3, 64);
+    dk = exact_division(exact_product(qk_factor, d_model, "mlstm qk_factor"), heads,
                         "mlstm query width");
-    dv = exact_division(static_cast<std::int64_t>(v_factor * static_cast<double>(d_model)), heads,
+    dv = exact_division(exact_product(v_factor, d_model, "mlstm v_factor"), heads,
                         "mlstm value width");
     conv = r.get("conv", std::int64_t{4});
     conv_silu = r.get("conv_silu", false);
-    soft_cap = r.get("gate_soft_cap", 0.0);
-    norm_eps = r.get("norm_eps", 1e-6);
+    soft_cap = r.number("gate_soft_cap", 0, 0, 1e6);
+    norm_eps = r.number("norm_eps", 1e-6, 0, 1);
     center = r.get("norm_center", true);
-    output_silu = r.get("output_gate", std::string("sigmoid")) == "silu";
+    output_silu = r.choice("output_gate", "sigmoid", {"sigmoid", "silu"}) == "silu";
     sigmoid_input = r.get("sigmoid_input", false);
     core.exponential_input = !sigmoid_input;
     core.normalizer = r.get("normalizer", true);
     core.erase = r.get("erase", false);
-    core.eps = r.get("eps", 1e-6);
+    core.eps = r.number("eps", 1e-6, 0, 1);
     core.scale = 1 / std::sqrt(static_cast<double>(dk));
     r.finish();
     require(conv >= 0 && conv <= 64, ErrorCode::invalid_argument, "mlstm conv width ", conv,

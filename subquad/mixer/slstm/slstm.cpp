@@ -21,8 +21,8 @@ struct Config {
     exponential_forget = r.get("exponential_forget", false);
     recurrent_deviation =
         r.get("recurrent_deviation", 0.5) / std::sqrt(static_cast<double>(head_dim));
-    powerlaw = r.get("forget_bias", std::string("linspace")) == "powerlaw";
-    norm_eps = r.get("norm_eps", 1e-5);
+    powerlaw = r.choice("forget_bias", "linspace", {"linspace", "powerlaw"}) == "powerlaw";
+    norm_eps = r.number("norm_eps", 1e-5, 0, 1);
     center = r.get("norm_center", true);
     output_projection = r.get("output_projection", true);
     r.finish();

@@ -1,0 +1,81 @@
+// Options of mixers: bad values are refused by name; closed gates keep the reference finite.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "subquad/mixer/all_mixers.h"
+#include "subquad/mixer/common/linear_core.h"
+
+namespace subquad {
+namespace {
+
+TEST(MixerOptions, BadValuesAreRefused) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"mlstm", R"({"output_gate":"slu"})"},
+      {"mlstm", R"({"eps":-1.0})"},
+      {"mlstm", R"({"gate_soft_cap":-3.0})"},
+      {"mlstm", R"({"qk_factor":0.55})"},
+      {"mlstm", R"({"conf":4})"},
+      {"gated_deltanet", R"({"gate":"sigmiod"})"},
+      {"gated_deltanet", R"({"write_range":5.0})"},
+      {"mamba2", R"({"dt_low":1.0,"dt_high":0.1})"},
+      {"mamba2", R"({"groups":3})"},
+      {"slstm", R"({"forget_bias":"flat"})"},
+      {"attention", R"({"rope_dims":3})"},
+      {"attention", R"({"kv_heads":3})"},
+      {"mlstm", R"({"conv":"four"})"}};
+  for (const auto& [kind, options] : cases) {
+    ParameterPlan plan;
+    try {
+      make_mixer(kind, {.d_model = 16, .heads = 2, .options = Json::parse(options, "test")}, plan);
+      ADD_FAILURE() << kind << " accepted " << options;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), ErrorCode::invalid_argument) << e.what();
+    }
+  }
+}
+
+TEST(LinearCore, ClosedGatesKeepTheF32ReferenceGradientFinite) {
+  KernelTable table;
+  add_linear_core_reference(table);
+  ThreadPool threads;
+  for (const float gate : {-10.0F, -50.0F, -80.0F, -120.0F}) {
+    const Shape s4{1, 5, 1, 4}, s3{1, 5, 1, 1};
+    Tensor q(s4, DType::f32), k(s4, DType::f32), v(s4, DType::f32), d_o(s4, DType::f32),
+        decay(s3, DType::f32), write(s3, DType::f32), m({1, 1}, DType::f32);
+    for (std::int64_t i = 0; i < 20; ++i) {
+      q.data<float>()[i] = std::sin(static_cast<float>(i));
+      k.data<float>()[i] = std::cos(static_cast<float>(i));
+      v.data<float>()[i] = d_o.data<float>()[i] = 1 + 0.1F * static_cast<float>(i);
+    }
+    std::fill_n(decay.data<float>(), 5, -40.0F);
+    std::fill_n(write.data<float>(), 5, gate);
+    m.data<float>()[0] = gate;
+    const Tensor dq(s4, DType::f32), dk(s4, DType::f32), dv(s4, DType::f32), ddecay(s3, DType::f32),
+        dwrite(s3, DType::f32);
+    const Spans spans({}, 1, 5);
+    LinearCoreBackward<float> b;
+    b.f.q = q.view<const float, 4>();
+    b.f.k = k.view<const float, 4>();
+    b.f.v = v.view<const float, 4>();
+    b.f.decay = decay.view<const float, 4>();
+    b.f.write = write.view<const float, 4>();
+    b.f.m_initial = m.view<const float, 2>();
+    b.f.spans = &spans;
+    b.f.options = {.exponential_input = true, .normalizer = true, .scale = 0.5, .eps = 1e-6};
+    b.d_o = d_o.view<const float, 4>();
+    b.dq = dq.view<float, 4>();
+    b.dk = dk.view<float, 4>();
+    b.dv = dv.view<float, 4>();
+    b.ddecay = ddecay.view<float, 4>();
+    b.dwrite = dwrite.view<float, 4>();
+    table.run(b, threads);
+    for (const Tensor& t : {dq, dk, dv, ddecay, dwrite}) {
+      for (float x : t.host<float>()) EXPECT_TRUE(std::isfinite(x)) << "gate " << gate;
+    }
+    EXPECT_NE(dwrite.data<float>()[0], gate > -85 ? 0.0F : 1.0F) << "gate " << gate;
+  }
+}
+
+}  // namespace
+}  // namespace subquad
