@@ -1,5 +1,5 @@
-// Uses the installed library: one mLSTM layer over eight positions at once, and again one position at a
-// time with an explicit state. Both must agree.
+// Uses the installed library: one mLSTM layer over eight positions at once, and again one position
+// at a time with an explicit state. Both must agree.
 #include <cmath>
 #include <cstdio>
 
@@ -15,7 +15,8 @@ int main() {
   Context cx = engine.context(store);
 
   const Tensor x = Tensor::zeros({1, 8, 32}, DType::f32);
-  for (std::int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = std::sin(0.1F * static_cast<float>(i));
+  for (std::int64_t i = 0; i < x.numel(); ++i)
+    x.data<float>()[i] = std::sin(0.1F * static_cast<float>(i));
   const Var whole = mixer->forward(cx, {x}, {}, nullptr);
 
   State state(mixer->state_spec(), 1, DType::f32);
@@ -23,9 +24,11 @@ int main() {
   for (std::int64_t t = 0; t < 8; ++t) {
     const Var step = mixer->forward(cx, {x.slice(t * 32, {1, 1, 32})}, {}, &state);
     for (std::int64_t i = 0; i < 32; ++i) {
-      worst = std::max(worst, std::abs(step.value.data<float>()[i] - whole.value.data<float>()[t * 32 + i]));
+      worst = std::max(
+          worst, std::abs(step.value.data<float>()[i] - whole.value.data<float>()[t * 32 + i]));
     }
   }
-  std::printf("mlstm: whole sequence against single steps, largest difference %.1e\n", static_cast<double>(worst));
+  std::printf("mlstm: whole sequence against single steps, largest difference %.1e\n",
+              static_cast<double>(worst));
   return worst < 1e-5F ? 0 : 1;
 }

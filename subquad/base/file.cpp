@@ -17,7 +17,7 @@ namespace {
 
 [[noreturn]] void fail_io(const std::string& doing, const std::string& path) {
   const int reason = errno;
-  const bool full = reason == ENOSPC || reason == EDQUOT;
+  const bool full = reason == ENOSPC || reason == EDQUOT || reason == EFBIG;
   fail(full ? ErrorCode::out_of_space : ErrorCode::io, "cannot ", doing, " ", path, ": ",
        std::strerror(reason),
        full ? ". Nothing was lost: free some space and run the same command again" : "");

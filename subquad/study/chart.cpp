@@ -73,6 +73,7 @@ std::string html_escape(const std::string& s) {
 }
 
 std::string short_number(double v) {
+  if (v == std::floor(v) && std::abs(v) < 10000) return std::to_string(static_cast<long>(v));
   const char* units[] = {"", "k", "M", "G", "T"};
   int u = 0;
   while (std::abs(v) >= 999.5 && u < 4) {

@@ -174,7 +174,8 @@ std::string verdict(const Json& results, const std::string& task) {
     const std::string numbers =
         higher ? format("%+.2f [%+.2f, %+.2f]", mean_of(differences), i.low, i.high)
                : format("%+.3f [%+.3f, %+.3f]", mean_of(differences), i.low, i.high);
-    text += "; first minus second " + numbers + (i.low <= 0 && i.high >= 0 ? ": undecided." : ".");
+    text +=
+        "; the first two differ by " + numbers + (i.low <= 0 && i.high >= 0 ? ": undecided." : ".");
   } else {
     text += "; one seed only: no interval.";
   }
@@ -214,6 +215,11 @@ std::string cost_sentence(const Json& results, const Json& timings) {
                                   : " cheaper from T = " + short_number(crossing));
   }
   return "decoding one token against attention: " + text + ".";
+}
+
+std::string words_of(std::string metric) {
+  std::replace(metric.begin(), metric.end(), '_', ' ');
+  return metric;
 }
 
 const char* kColumns[] = {"decode_us_64", "decode_us_1024", "decode_us_16384", "decode_us_65536"};
@@ -434,9 +440,9 @@ const char* kStyle = R"(
 h1{font-size:1.55rem;margin:0 0 4px}h2{font-size:1.15rem;margin:34px 0 8px;border-bottom:1px solid var(--line);padding-bottom:4px}
 p,li{max-width:78ch}.note{color:var(--soft);font-size:.92em}a{color:var(--accent)}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.93em;margin:8px 0}
-th,td{padding:4px 10px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}th:first-child,td:first-child{text-align:left}
+th,td{padding:4px 8px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}thead th{white-space:normal;vertical-align:bottom;max-width:9em}th:first-child,td:first-child{text-align:left}
 thead th{color:var(--soft);font-weight:600;border-bottom:2px solid var(--line)}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(320px,1fr));gap:12px}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr));gap:12px}
 figure{margin:0;background:var(--panel);border:1px solid var(--line);border-radius:8px;padding:8px}figcaption{text-align:right;font-size:.82em}
 svg{width:100%;height:auto;display:block}svg text{fill:var(--fg);font:11px system-ui,sans-serif}svg .title{font-weight:600;font-size:12px}
 svg .tick,svg .label{fill:var(--soft)}.grid{stroke:var(--line)}.chance{stroke:var(--soft);stroke-dasharray:4 4}
@@ -472,8 +478,9 @@ std::string html_report(const Json& results, const Json& timings, const Json& pr
   std::vector<std::string> head = {"arm"};
   for (const std::string& t : tasks) {
     const Json& info = results.at("tasks").at(t);
-    head.push_back(html_escape(t) + "<br>" + html_escape(info.at("primary").as_string()) + " @" +
-                   std::to_string(info.at("primary_length").as_int()));
+    head.push_back(html_escape(t) + "<br><small>" +
+                   html_escape(words_of(info.at("primary").as_string())) + " @" +
+                   std::to_string(info.at("primary_length").as_int()) + "</small>");
   }
   for (const char* c :
        {"state bytes", "train<br>ktok/s", "decode us<br>@64", "<br>@1k", "<br>@16k", "<br>@64k"})

@@ -3,6 +3,7 @@
 #include "subquad/task/recall/recall.h"
 #include "subquad/task/state_tracking/state_tracking.h"
 #include "subquad/task/task.h"
+#include "subquad/task/tokens/tokens.h"
 
 namespace subquad {
 
@@ -16,6 +17,7 @@ const std::vector<TaskEntry>& all_tasks() {
       {"mqar", "multi-query associative recall, 8 pairs (recall)", make_mqar},
       {"code", "next byte of source files (bits per byte)", make_code},
       {"text", "next byte of any UTF-8 text (bits per byte)", make_text},
+      {"tokens", "JSON lines with input and target: a task without C++", make_tokens},
   };
   return tasks;
 }

@@ -154,6 +154,49 @@ TEST(BadInput, UnwritableOutput) {
          {"cannot"});
 }
 
+TEST(BadInput, TokensFileNamesLineAndKey) {
+  const Folder f("tokens");
+  const std::string file = f / "t.jsonl";
+  const std::string run =
+      "train --task tokens --arm mlstm --d-model 32 --heads 2 --tokens 2000 --data " + file +
+      " --out " + (f / "r");
+  write(file, "{\"input\":[1,2],\"target\":[0]}\n");
+  expect(run_program(run), 1, {"t.jsonl:1", "2 ids and target 1"});
+  write(file, "{\"input\":[1,2],\"target\":[0,1]}\n{\"input\":[-4],\"target\":[0]}\n");
+  expect(run_program(run), 1, {"t.jsonl:2", "-4"});
+  write(file, "{\"inputs\":[1,2],\"target\":[0,1]}\n");
+  expect(run_program(run), 1, {"t.jsonl:1", "inputs"});
+  write(file, "not json\n");
+  expect(run_program(run), 1, {"t.jsonl:1", "JSON"});
+  std::string good;
+  for (int i = 0; i < 200; ++i) {
+    good += "{\"input\":[" + std::to_string(i % 7) + "," + std::to_string(i) + "],\"target\":[-1," +
+            std::to_string(i % 7) + "]}\n";
+  }
+  write(file, good);
+  const Outcome o = run_program(run);
+  EXPECT_EQ(o.code, 0) << o.text;
+}
+
+TEST(BadInput, AWriteThatFailsLeavesNothingHalfWritten) {
+  // A file-size limit stands in for a full disk: writes beyond it fail and nothing half-written is
+  // left.
+  const Folder f("full");
+  const std::string run = f / "run";
+  const Outcome o =
+      run_program("train --arm mlstm --task parity --d-model 64 --tokens 4096 --out " + run,
+                  "ulimit -f 64; trap '' XFSZ;");
+  EXPECT_EQ(o.code, 75) << o.text;
+  EXPECT_EQ(o.text.find("terminate"), std::string::npos) << o.text;
+  if (std::filesystem::exists(run + "/checkpoints")) {
+    for (const auto& e : std::filesystem::directory_iterator(run + "/checkpoints"))
+      ADD_FAILURE() << "left behind: " << e.path();
+  }
+  const Outcome again =
+      run_program("train --arm mlstm --task parity --d-model 64 --tokens 4096 --out " + run);
+  EXPECT_EQ(again.code, 0) << again.text;
+}
+
 TEST(BadInput, AbsurdSizes) {
   expect(run_program("train --arm mlstm --task parity --d-model 4611686018427387904 --out "
                      "/tmp/subquad-absurd"),

@@ -1,0 +1,218 @@
+// Tasks: definitions against brute force, pure functions of (seed, step), train and test apart,
+// metrics by hand.
+#include "subquad/task/task.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <set>
+
+#include "subquad/data/corpus.h"
+#include "subquad/data/ngram.h"
+
+namespace subquad {
+namespace {
+
+std::vector<std::int32_t> ids(const Tensor& t) {
+  const auto s = t.host<std::int32_t>();
+  return {s.begin(), s.end()};
+}
+
+TEST(Tasks, ParityAndS3AreRunningProducts) {
+  const auto parity = make_task("parity", {.seed = 3, .extra = {}});
+  const Batch b = parity->train_batch(7);
+  const auto in = ids(b.inputs), target = ids(b.targets);
+  for (std::size_t r = 0; r < 32; ++r) {
+    int state = 0;
+    for (std::size_t t = 0; t < 32; ++t) EXPECT_EQ(target[r * 32 + t], state ^= in[r * 32 + t]);
+  }
+  // S3: the targets must obey the group: equal (state, input) gives equal next state, and each
+  // input permutes states.
+  const auto s3 = make_task("s3", {.seed = 1, .total_steps = 100, .extra = {}});
+  std::map<std::pair<int, int>, int> table;
+  for (std::int64_t step = 60; step < 80; ++step) {
+    const Batch c = s3->train_batch(step);
+    const auto x = ids(c.inputs), y = ids(c.targets);
+    const auto T = static_cast<std::size_t>(c.inputs.shape()[1]);
+    for (std::size_t r = 0; r < static_cast<std::size_t>(c.inputs.shape()[0]); ++r) {
+      int state = 0;
+      for (std::size_t t = 0; t < T; ++t) {
+        const auto [it, fresh] = table.try_emplace({state, x[r * T + t]}, y[r * T + t]);
+        ASSERT_EQ(it->second, y[r * T + t]);
+        state = y[r * T + t];
+      }
+    }
+  }
+  EXPECT_EQ(table.size(), 36U);
+  bool commutes = true;
+  for (int a = 0; a < 6; ++a) {
+    std::set<int> images;
+    for (int s = 0; s < 6; ++s) {
+      images.insert(table[{s, a}]);
+      commutes = commutes && table[{a, s}] == table[{s, a}];
+    }
+    EXPECT_EQ(images.size(), 6U);
+  }
+  EXPECT_FALSE(commutes);
+}
+
+TEST(Tasks, CurriculumGrowsAndEndsAtTheTrainingLength) {
+  const auto s3 = make_task("s3", {.seed = 1, .total_steps = 1000, .extra = {}});
+  EXPECT_LE(s3->train_batch(0).inputs.shape()[1], 4);
+  std::int64_t longest = 0;
+  for (std::int64_t step = 700; step < 760; ++step) {
+    const std::int64_t T = s3->train_batch(step).inputs.shape()[1];
+    EXPECT_GE(T, 16);
+    longest = std::max(longest, T);
+  }
+  EXPECT_EQ(longest, 32);
+}
+
+TEST(Tasks, BatchesArePureFunctionsOfSeedAndStep) {
+  for (const char* name : {"parity", "s3", "anbn", "plurality", "mqar"}) {
+    const auto a = make_task(name, {.seed = 1, .total_steps = 100, .extra = {}}),
+               b = make_task(name, {.seed = 1, .total_steps = 100, .extra = {}});
+    const auto other = make_task(name, {.seed = 2, .total_steps = 100, .extra = {}});
+    EXPECT_EQ(ids(a->train_batch(90).inputs), ids(b->train_batch(90).inputs)) << name;
+    EXPECT_NE(ids(a->train_batch(90).inputs), ids(a->train_batch(91).inputs)) << name;
+    EXPECT_NE(ids(a->train_batch(90).inputs), ids(other->train_batch(90).inputs)) << name;
+    const std::int64_t length = a->spec().lengths[1];
+    EXPECT_EQ(ids(a->eval_batch(Split::test, length, 0).inputs),
+              ids(other->eval_batch(Split::test, length, 0).inputs))
+        << name << ": tests do not depend on the seed";
+  }
+}
+
+TEST(Tasks, NoSampleIsInBothTrainAndTest) {
+  for (const char* name : {"parity", "s3", "plurality", "mqar"}) {
+    const auto task = make_task(name, {.seed = 5, .extra = {}});
+    const std::int64_t T = task->spec().train_length;
+    std::set<std::vector<std::int32_t>> test;
+    for (std::int64_t i = 0; i < task->eval_batches(Split::test, T); ++i) {
+      const Batch b = task->eval_batch(Split::test, T, i);
+      const auto x = ids(b.inputs);
+      for (std::size_t r = 0; r < x.size(); r += static_cast<std::size_t>(T))
+        test.insert({x.begin() + static_cast<std::ptrdiff_t>(r),
+                     x.begin() + static_cast<std::ptrdiff_t>(r) + T});
+    }
+    for (std::int64_t step = 0; step < 100; ++step) {
+      const auto x = ids(task->train_batch(step).inputs);
+      for (std::size_t r = 0; r < x.size(); r += static_cast<std::size_t>(T)) {
+        EXPECT_FALSE(test.contains({x.begin() + static_cast<std::ptrdiff_t>(r),
+                                    x.begin() + static_cast<std::ptrdiff_t>(r) + T}))
+            << name;
+      }
+    }
+  }
+}
+
+// Metrics of one batch whose predictions are given.
+double value(const Task& task, std::int64_t length, const Batch& b,
+             const std::vector<std::int32_t>& predicted, const std::string& name) {
+  const Scored s[1] = {{b, std::vector<float>(predicted.size(), 0.5F), predicted}};
+  for (const Metric& m : task.score(length, s)) {
+    if (m.name == name) return m.value;
+  }
+  ADD_FAILURE() << "no metric " << name;
+  return -1;
+}
+
+TEST(Tasks, MetricsByHand) {
+  const auto anbn = make_task("anbn", {.extra = {}});
+  const Batch b = anbn->eval_batch(Split::test, 32, 0);
+  auto predicted = ids(b.targets);
+  EXPECT_EQ(value(*anbn, 32, b, predicted, "stop_ratio"), 1);
+  EXPECT_EQ(value(*anbn, 32, b, predicted, "exact"), 1);
+  predicted[16 + 1 + 3] = 3;  // the end after the 4th b of 16
+  EXPECT_DOUBLE_EQ(value(*anbn, 32, b, predicted, "stop_ratio"), 0.25);
+  std::fill(predicted.begin(), predicted.end(), 2);
+  EXPECT_EQ(value(*anbn, 32, b, predicted, "stop_ratio"), 2) << "never stops";
+  EXPECT_DOUBLE_EQ(value(*anbn, 32, b, predicted, "balanced_accuracy"), 0.5);
+
+  const auto parity = make_task("parity", {.extra = {}});
+  const Batch p = parity->eval_batch(Split::test, 32, 0);
+  auto half = ids(p.targets);
+  for (std::size_t i = 0; i < half.size(); ++i) {
+    if (i % 32 >= 24) half[i] ^= 1;  // the last quarter all wrong
+  }
+  EXPECT_EQ(value(*parity, 32, p, half, "tail_accuracy"), 0);
+  EXPECT_DOUBLE_EQ(value(*parity, 32, p, half, "accuracy"), 0.75);
+  EXPECT_DOUBLE_EQ(value(*parity, 32, p, half, "scaled_accuracy"), 0.5);
+  EXPECT_EQ(value(*parity, 32, p, half, "horizon"), 25);
+}
+
+class Folder {
+ public:
+  Folder() : path_(testing::TempDir() + "/subquad-corpus") {
+    std::filesystem::remove_all(path_);
+    std::filesystem::create_directories(path_);
+  }
+  ~Folder() { std::filesystem::remove_all(path_); }
+  void write(const std::string& name, const std::string& text) const {
+    std::filesystem::create_directories(
+        std::filesystem::path(path_ + "/src/" + name).parent_path());
+    std::ofstream(path_ + "/src/" + name, std::ios::binary) << text;
+  }
+  CorpusOptions options(bool code = true) const {
+    return {.source = path_ + "/src", .code = code, .cache = path_ + "/cache"};
+  }
+
+ private:
+  std::string path_;
+};
+
+std::string source_text(int n) {
+  std::string s;
+  for (int i = 0; i < 40; ++i)
+    s += "def function_" + std::to_string(n) + "_" + std::to_string(i) +
+         "(value):\n    return value + other\n";
+  return s;
+}
+
+TEST(Corpus, CleansDeduplicatesAndSplitsByProject) {
+  const Folder f;
+  for (int p = 0; p < 24; ++p) f.write("project" + std::to_string(p) + "/a.py", source_text(p));
+  f.write("project0/copy.py", source_text(0) + "\n\n");
+  f.write("project1/vendor/b.py", source_text(100));
+  f.write("project2/gen.py", "# generated by a tool, do not edit\n" + source_text(101));
+  f.write("project3/bin.py", std::string("\0\1\2", 3) + source_text(102));
+  f.write("project4/licence.py",
+          "# Copyright somebody\n# All rights reserved\n" + source_text(103));
+  const ByteCorpus corpus(f.options());
+  std::string all;
+  for (int s = 0; s < 3; ++s) {
+    const auto bytes = corpus.split(s);
+    EXPECT_GT(bytes.size(), 1024U);
+    EXPECT_EQ(bytes.back(), 0);
+    all += std::string(bytes.begin(), bytes.end());
+  }
+  EXPECT_EQ(all.find("Copyright"), std::string::npos);
+  EXPECT_NE(all.find("function_103_0"), std::string::npos) << "only the licence goes";
+  for (const char* gone : {"function_100_", "function_101_", "function_102_"})
+    EXPECT_EQ(all.find(gone), std::string::npos) << gone;
+  EXPECT_EQ(corpus.index().at("dropped").at("duplicate").as_int(), 1);
+  EXPECT_EQ(all.find("function_0_0("), all.rfind("function_0_0(")) << "once only";
+  // Again from the cache: the same bytes.
+  const ByteCorpus again(f.options());
+  EXPECT_EQ(again.index(), corpus.index());
+}
+
+TEST(Ngram, MatchesACountByHandAndBeatsUniform) {
+  const std::string text = "abababacab";
+  const std::vector<std::uint8_t> bytes(text.begin(), text.end());
+  const ByteNgram n(bytes);
+  // Empty context: N = 10, D = 3 different bytes; N(a) = 5.
+  const double p_a = (5 + 3 * (1.0 / 256)) / (10 + 3);
+  EXPECT_NEAR(n.probability({}, 'a'), p_a, 1e-12);
+  // Context "b": followed by a three times, by nothing else.
+  const std::vector<std::uint8_t> b = {'b'};
+  EXPECT_NEAR(n.probability(b, 'a'), (3 + 1 * p_a) / (3 + 1), 1e-12);
+  double total = 0;
+  for (int c = 0; c < 256; ++c) total += n.probability(b, static_cast<std::uint8_t>(c));
+  EXPECT_NEAR(total, 1, 1e-9);
+}
+
+}  // namespace
+}  // namespace subquad

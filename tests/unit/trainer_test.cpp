@@ -1,0 +1,133 @@
+#include "subquad/train/trainer.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+
+#include "subquad/train/evaluator.h"
+
+namespace subquad {
+namespace {
+
+struct Bench {
+  std::unique_ptr<Task> task = make_task("parity", {.seed = 1, .extra = {}});
+  ParameterPlan plan;
+  Model model;
+  ParameterStore store;
+  Engine engine;
+  std::string folder;
+
+  explicit Bench(const std::string& name, std::vector<std::string> layers = {"mlstm", "slstm"})
+      : model(ModelConfig{.vocabulary = 2,
+                          .classes = 2,
+                          .d_model = 16,
+                          .heads = 2,
+                          .mlp_hidden = 16,
+                          .layers = std::move(layers),
+                          .mixer_options = {}},
+              plan),
+        store(plan, DType::f32, 1),
+        folder(testing::TempDir() + "/subquad-trainer-" + name) {
+    std::filesystem::remove_all(folder);
+    std::filesystem::create_directories(folder);
+  }
+  ~Bench() { std::filesystem::remove_all(folder); }
+  TrainOutcome train(std::int64_t tokens) {
+    TrainConfig c;
+    c.tokens = tokens;
+    c.warmup_steps = 2;
+    return Trainer(engine, model, store, *task, c, folder).run(nullptr);
+  }
+};
+
+TEST(Trainer, NanInAWeightIsNamedBeforeAnyWeightChanges) {
+  Bench bench("nan");
+  std::int32_t index = 0;
+  for (const ParamInfo& p : bench.plan.all()) {
+    if (p.name == "blocks.1.mixer.in_proj.weight")
+      bench.store.value(ParamId{index}).data<float>()[3] = NAN;
+    ++index;
+  }
+  const Tensor before = bench.store.flat_values().clone();
+  try {
+    bench.train(4096);
+    FAIL() << "trained on";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::numeric);
+    const std::string text = e.what();
+    for (const char* part : {"step 0", "op linear", "blocks.1.mixer"})
+      EXPECT_NE(text.find(part), std::string::npos) << text;
+  }
+  EXPECT_EQ(std::memcmp(before.raw(), bench.store.flat_values().raw(),
+                        static_cast<std::size_t>(before.bytes())),
+            0);
+}
+
+TEST(Trainer, LossFallsAndRepeatsBitForBit) {
+  std::vector<std::string> digests;
+  for (const char* name : {"a", "b"}) {
+    Bench bench(name);
+    const TrainOutcome o = bench.train(60000);
+    EXPECT_LT(o.final_loss, 0.69);
+    EXPECT_EQ(o.steps, 58);
+    digests.push_back(weights_digest(bench.store));
+  }
+  EXPECT_EQ(digests[0], digests[1]);
+}
+
+TEST(Trainer, CheckpointsRoundTripAndTheNewestValidOneWins) {
+  Bench bench("checkpoint");
+  AdamW adam(bench.plan, DType::f32);
+  Checkpoints saver(bench.folder + "/c");
+  std::vector<std::string> digests;
+  for (std::int64_t step : {1, 2, 3}) {
+    bench.store.flat_values().data<float>()[0] += 1;
+    saver.save(bench.store, adam,
+               {.step = step,
+                .tokens = 10 * step,
+                .loss_sum = 0.1 * static_cast<double>(step),
+                .loss_count = step});
+    digests.push_back(weights_digest(bench.store));
+  }
+  EXPECT_FALSE(std::filesystem::exists(bench.folder + "/c/step-0000000001")) << "two are kept";
+  ParameterStore other(bench.plan, DType::f32, 9);
+  const auto state = Checkpoints(bench.folder + "/c").load(other, adam);
+  ASSERT_TRUE(state.has_value());
+  EXPECT_EQ(state->step, 3);
+  EXPECT_EQ(state->tokens, 30);
+  EXPECT_EQ(weights_digest(other), digests[2]);
+  // Truncate the newest: the older one is used, the damaged one set aside.
+  std::filesystem::resize_file(bench.folder + "/c/step-0000000003/optim.safetensors", 100);
+  const auto older = Checkpoints(bench.folder + "/c").load(other, adam);
+  ASSERT_TRUE(older.has_value());
+  EXPECT_EQ(older->step, 2);
+  EXPECT_EQ(weights_digest(other), digests[1]);
+  EXPECT_TRUE(std::filesystem::exists(bench.folder + "/c/step-0000000003.corrupt-1"));
+}
+
+TEST(Evaluator, ChunkwiseAndRecurrentAgree) {
+  Bench bench("evaluate", {"gated_deltanet", "attention", "mamba2"});
+  bench.train(20000);
+  for (const LengthResult& r : evaluate(bench.engine, bench.model, bench.store, *bench.task,
+                                        {.lengths = {32, 64}, .recurrent_positions = 4096})) {
+    EXPECT_GE(r.agreement, 0.999) << r.length;
+  }
+}
+
+TEST(Model, ArmPatterns) {
+  using L = std::vector<std::string>;
+  EXPECT_EQ(arm_layers("xlstm[1:1]", 4), (L{"mlstm", "slstm", "mlstm", "slstm"}));
+  EXPECT_EQ(arm_layers("xlstm[7:1]", 8).back(), "slstm");
+  EXPECT_EQ(arm_layers("xlstm[1:0]", 2), (L{"mlstm", "mlstm"}));
+  EXPECT_EQ(arm_layers("gated_deltanet:attention[3:1]", 4),
+            (L{"gated_deltanet", "gated_deltanet", "gated_deltanet", "attention"}));
+  EXPECT_EQ(arm_layers("mamba2[-1,1]", 2), (L{"mamba2[-1,1]", "mamba2[-1,1]"}));
+  EXPECT_EQ(arm_layers("mlstm,mamba2[-1,1],slstm", 3), (L{"mlstm", "mamba2[-1,1]", "slstm"}));
+  EXPECT_THROW(arm_layers("mlstm,slstm", 3), Error);
+  EXPECT_THROW(arm_layers("lstm", 2), Error);
+}
+
+}  // namespace
+}  // namespace subquad
