@@ -7,6 +7,24 @@
 #include "subquad/io/json.h"
 
 namespace subquad::app {
+namespace {
+
+// "a,b[-1,1],c" -> three: commas inside brackets belong to a name.
+std::vector<std::string> split_list(const std::string& text) {
+  std::vector<std::string> parts(1);
+  int depth = 0;
+  for (const char c : text) {
+    depth += c == '[' ? 1 : c == ']' ? -1 : 0;
+    if (c == ',' && depth == 0) {
+      parts.emplace_back();
+    } else {
+      parts.back() += c;
+    }
+  }
+  return parts;
+}
+
+}  // namespace
 
 struct Options::State {
   CLI::App app;
@@ -54,7 +72,8 @@ Options& Options::option(const std::string& name, double& to, const std::string&
 }
 Options& Options::list(const std::string& name, std::vector<std::string>& to,
                        const std::string& help) {
-  state_->app.add_option(name, to, help)->delimiter(',')->take_all();
+  state_->app.add_option_function<std::string>(
+      name, [&to](const std::string& text) { to = split_list(text); }, help);
   state_->names.push_back(name);
   return *this;
 }

@@ -31,6 +31,8 @@ TEST(BadInput, CommandsAndOptions) {
   expect(run_program("train --arm mlstn --out /tmp/x"), 2, {"mlstn", "did you mean \"mlstm\""});
   expect(run_program("train --task parti --out /tmp/x"), 2, {"parti", "did you mean \"parity\""});
   expect(run_program("info --match parameter"), 2, {"did you mean \"parameters\""});
+  expect(run_program("info --arms 'mlstm,mamba2[-1,1],xlstm[1:1]'"), 0,
+         {"mamba2[-1,1]", "xlstm[1:1]"});
   expect(run_program("compare --budget soon"), 2, {"soon", "20m"});
   expect(run_program("verify --mixer mamba3"), 2, {"mamba3"});
 }
