@@ -117,6 +117,7 @@ int compare(Arguments arguments) {
       .option("--out", out, "folder that holds study folders")
       .flag("--dry-run", dry_run, "print plan and matched sizes, train nothing");
   if (!options.parse(arguments)) return 0;
+  const double budget_seconds = budget.empty() ? 0 : duration(budget);
   require(fs::exists(study), ErrorCode::invalid_argument, "no study file ", study,
           "; see the folder studies/");
   StudyPlan plan = read_plan(study);
@@ -172,7 +173,7 @@ int compare(Arguments arguments) {
     // The same factor for every task keeps their proportions; evaluation is a fixed cost.
     const double fixed = 2.0 * static_cast<double>(runs.size()) / workers;
     const double factor =
-        std::max(0.01, (duration(budget) - fixed) / std::max(estimate - fixed, 1e-9));
+        std::max(0.01, (budget_seconds - fixed) / std::max(estimate - fixed, 1e-9));
     for (StudyTask& t : plan.tasks) {
       const TaskSpec spec = make_task(t.name, {.data = t.data, .extra = t.extra})->spec();
       const double tokens =

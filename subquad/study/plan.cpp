@@ -136,6 +136,16 @@ StudyPlan parse_plan(const std::string& text, const std::string& source) {
     p.parameters = r.integer(*model, "model.", "parameters", 0, 0, kMany);
     p.match = r.text(*model, "model.", "match", p.match);
     r.guarded("model.match", [&] { match_from(p.match); });
+    if (p.match == "time" || p.match == "state") {
+      r.wrong(
+          "model.match",
+          "\"" + p.match + "\" cannot be solved by the MLP width: " +
+              (p.match == "time"
+                   ? "measured times would give other widths at every start; use \"flops\""
+                   : "the state follows from heads and head sizes; set those under [mixer.KIND] "
+                     "and match \"parameters\"") +
+              ". The report shows parameters, multiply-adds, speed and state bytes of every arm");
+    }
     p.recipe = r.text(*model, "model.", "recipe", p.recipe);
     if (p.recipe != "default" && p.recipe != "uniform")
       r.wrong("model.recipe", "got \"" + p.recipe + "\", wanted \"default\" or \"uniform\"");

@@ -51,6 +51,8 @@ TEST(BadInput, Plans) {
        {":5:", "d_model", "wanted 1 to"}},
       {"name = \"t\"\narms = [\"mlstm\"]\ntasks = [\"parity\"]\n[task.anbn]\ntokens = 5\n",
        {"anbn"}},
+      {"name = \"t\"\narms = [\"mlstm\"]\ntasks = [\"parity\"]\n[model]\nmatch = \"time\"\n",
+       {":5:", "flops"}},
       {"name = \"t\"\narms = [\"mlstm\"\ntasks = 3\n", {"not valid TOML"}},
       {"name = \"t\"\narms = [\"mlstm\", \"mlstm\"]\ntasks = [\"parity\"]\n", {"listed twice"}},
       {"name = \"T x\"\narms = [\"mlstm\"]\ntasks = [\"parity\"]\n", {"name", "lower-case"}}};
