@@ -1,27 +1,37 @@
 #include "subquad/base/interrupt.h"
 
+#include <pthread.h>
+
+#include <atomic>
 #include <csignal>
 #include <cstdlib>
+#include <thread>
 
 namespace subquad {
 namespace {
 
-volatile std::sig_atomic_t flag = 0;  // the one thing a signal handler may touch
-
-void on_signal(int signal) {
-  if (flag && signal == SIGINT) std::_Exit(130);
-  flag = 1;
-}
+std::atomic<bool> flag{false};
 
 }  // namespace
 
+// The signals are blocked in every thread and awaited in one of their own, so that no handler ever
+// runs on the stack of a computing thread: generated kernels of the dense library keep data below
+// the stack pointer, further than the 128 bytes a signal frame spares.
 void install_interrupt_handler() {
-  struct sigaction action {};
-  action.sa_handler = on_signal;
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  if (pthread_sigmask(SIG_BLOCK, &set, nullptr) != 0) return;
+  std::thread([set] {
+    for (;;) {
+      int signal = 0;
+      if (sigwait(&set, &signal) != 0) continue;
+      if (flag.exchange(true) && signal == SIGINT) std::_Exit(130);
+    }
+  }).detach();
 }
 
-bool interrupted() { return flag != 0; }
+bool interrupted() { return flag.load(std::memory_order_relaxed); }
 
 }  // namespace subquad

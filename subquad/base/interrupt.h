@@ -3,8 +3,10 @@
 
 namespace subquad {
 
-void install_interrupt_handler();  // SIGINT and SIGTERM set the flag; a second SIGINT ends the
-                                   // process
+// To be called first in main. SIGINT and SIGTERM set the flag; a second SIGINT ends the process
+// with 130.
+void install_interrupt_handler();
+// process
 bool interrupted();
 
 }  // namespace subquad

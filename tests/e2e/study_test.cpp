@@ -85,7 +85,7 @@ TEST(Study, SecondProcessIsRefused) {
           .code,
       0);
   const pid_t pid =
-      start({"train", "--arm", "mlstm", "--task", "parity", "--tokens", "100000000", "--out", run});
+      start({"train", "--arm", "mlstm", "--task", "parity", "--tokens", "5000000", "--out", run});
   for (int i = 0; i < 200 && !std::filesystem::exists(run + "/progress.json"); ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   const Outcome o = run_program("train --run " + run);
