@@ -153,5 +153,62 @@ TEST(SimdOps, ConvolutionAndRopeEqualReference) {
   }
 }
 
+// A broken weight must show: no function may turn NaN into a number, in a whole vector or its tail.
+TEST(SimdOps, NanStaysNan) {
+  const ParameterPlan plan;
+  ParameterStore store(plan, DType::f32, 0);
+  for (const Unary kind :
+       {Unary::silu, Unary::gelu, Unary::gelu_tanh, Unary::sigmoid, Unary::tanh, Unary::softplus,
+        Unary::exp, Unary::log_sigmoid, Unary::square, Unary::relu}) {
+    for (const bool reference : {false, true}) {
+      for (const std::int64_t n : {1, 3, 17, 64}) {
+        KernelTable kernels;
+        add_op_kernels(kernels);
+        kernels.use_reference_only(reference);
+        ThreadPool threads(1);
+        StoragePool storage;
+        Tape tape;
+        Context cx{.kernels = kernels,
+                   .params = store,
+                   .threads = threads,
+                   .storage = storage,
+                   .tape = &tape};
+        Tensor x = values({n}, 1, 1);
+        x.data<float>()[n - 1] = std::nanf("");
+        const Var leaf = tape.leaf(x), y = unary(cx, kind, leaf);
+        const Tensor value = y.value;
+        tape.add_grad(cx, y, values({n}, 2, 1));
+        tape.backward(cx);
+        const std::string what =
+            "kind " + std::to_string(static_cast<int>(kind)) + (reference ? " reference" : "");
+        EXPECT_TRUE(std::isnan(value.data<float>()[n - 1])) << what << " n " << n;
+        if (kind != Unary::relu)  // its slope is a comparison
+          EXPECT_TRUE(std::isnan(tape.grad(leaf).data<float>()[n - 1])) << what << " n " << n;
+        for (std::int64_t i = 0; i < n - 1; ++i)
+          EXPECT_TRUE(std::isfinite(value.data<float>()[i])) << what;
+      }
+    }
+  }
+}
+
+TEST(SimdOps, WrongShapesAreRefused) {
+  ParameterPlan plan;
+  const ParamId w = plan.declare("w", {4}, Init::ones(), false);
+  ParameterStore store(plan, DType::f32, 0);
+  KernelTable kernels;
+  add_op_kernels(kernels);
+  ThreadPool threads(1);
+  StoragePool storage;
+  Context cx{.kernels = kernels, .params = store, .threads = threads, .storage = storage};
+  const Var flat{values({2, 3, 4}, 1, 1)}, wide{values({2, 3, 5}, 2, 1)},
+      heads{values({2, 3, 2, 4}, 3, 1)};
+  EXPECT_THROW(concat_time(cx, flat, wide), Error);
+  EXPECT_NO_THROW(concat_time(cx, flat, Var{values({2, 7, 4}, 4, 1)}));
+  EXPECT_THROW(add_skip(cx, flat, flat, w), Error);
+  EXPECT_THROW(norm(cx, flat, {}, w, {}), Error);
+  EXPECT_THROW(rope(cx, heads, {}, Spans({}, 1, 3), 0), Error);
+  EXPECT_THROW(rope(cx, heads, {.dims = -2}, Spans({}, 2, 3), 0), Error);
+}
+
 }  // namespace
 }  // namespace subquad

@@ -41,6 +41,8 @@ Var normalise(Context& cx, std::string_view op, const Var& x, std::int64_t width
 }  // namespace
 
 Var norm(Context& cx, const Var& x, ParamId w, ParamId b, const NormOptions& options) {
+  require(w || !b, ErrorCode::invalid_argument,
+          "norm with a bias but no weight, wanted both or none");
   const std::int64_t n = x.shape()[-1];
   const std::int64_t size = w ? cx.params.value(w).numel() : n;
   const std::int64_t heads =

@@ -183,6 +183,8 @@ Var mul_weight(Context& cx, const Var& x, ParamId w) {
 
 Var add_skip(Context& cx, const Var& y, const Var& x, ParamId D) {
   require_same("add_skip", y, x);
+  require(x.shape().rank == 4 && x.shape()[2] > 0 && x.shape()[3] > 0, ErrorCode::shape_mismatch,
+          "add_skip of ", x.shape().text(), ", wanted (B,T,H,P) with heads and channels");
   const std::int64_t heads = x.shape()[2], width = x.shape()[3],
                      n = x.value.numel() / (heads * width);
   require(cx.params.value(D).numel() == heads, ErrorCode::shape_mismatch, "add_skip: ", heads,

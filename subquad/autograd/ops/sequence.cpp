@@ -64,9 +64,13 @@ Var rope(Context& cx, const Var& x, const RopeOptions& options, const Spans& spa
          std::int64_t first_position) {
   require(x.shape().rank == 4, ErrorCode::shape_mismatch, "rope of ", x.shape().text(),
           ", wanted (B,T,H,D)");
+  require(spans.batch() == x.shape()[0] && spans.length() == x.shape()[1],
+          ErrorCode::shape_mismatch, "rope of ", x.shape().text(), " with spans of ", spans.batch(),
+          " rows of ", spans.length(), " positions");
   const std::int64_t dims = options.dims == 0 ? x.shape()[3] : options.dims;
-  require(dims % 2 == 0 && dims <= x.shape()[3], ErrorCode::invalid_argument, "rope over ", dims,
-          " of ", x.shape()[3], " features, wanted an even number of at most all");
+  require(dims % 2 == 0 && dims >= 0 && dims <= x.shape()[3], ErrorCode::invalid_argument,
+          "rope over ", dims, " of ", x.shape()[3],
+          " features, wanted an even number of at most all");
   const auto shared = std::make_shared<const Spans>(spans);
   const auto rotate = [=](Context& cx, const Tensor& from, bool backward) {
     const Tensor to = cx.empty(from.shape());

@@ -93,9 +93,14 @@ Var concat_last(Context& cx, std::span<const Var> parts) {
 }
 
 Var concat_time(Context& cx, const Var& a, const Var& b) {
-  require(a.shape().rank == b.shape().rank && a.shape().rank >= 2 && a.shape()[0] == b.shape()[0],
-          ErrorCode::shape_mismatch, "concat_time of ", a.shape().text(), " and ",
-          b.shape().text());
+  const auto fits = [&] {
+    if (a.shape().rank != b.shape().rank || a.shape().rank < 2) return false;
+    Shape wanted = b.shape();
+    wanted.dims[1] = a.shape()[1];
+    return a.shape() == wanted;
+  };
+  require(fits(), ErrorCode::shape_mismatch, "concat_time of ", a.shape().text(), " and ",
+          b.shape().text(), ", wanted shapes that differ in dimension 1 only");
   const std::int64_t batch = a.shape()[0], ta = a.shape()[1], tb = b.shape()[1];
   const std::int64_t row = batch * tb == 0 ? (batch * ta == 0 ? 0 : a.value.numel() / (batch * ta))
                                            : b.value.numel() / (batch * tb);

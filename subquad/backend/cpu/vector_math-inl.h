@@ -39,13 +39,16 @@ HWY_INLINE void store(V v, float* p, std::int64_t count) {
 HWY_INLINE V set(float x) { return hn::Set(F(), x); }
 HWY_INLINE float sum(V v) { return hn::GetLane(hn::SumOfLanes(F(), v)); }
 
-// exp(min(x, 88)); relative error below 2e-7; exactly 0 below -87. Cody-Waite reduction, Taylor to
+// NaN must come out as NaN everywhere, or a broken weight trains on unnoticed. On x86 Max and Min
+// return their second operand if either is NaN: the value comes second, the limit first.
+
+// exp(min(x, 88)); relative error below 3e-7; exactly 0 below -87. Cody-Waite reduction, Taylor to
 // degree 6.
 HWY_INLINE V exp(V x) {
   const F d;
   const hn::RebindToSigned<F> di;
   const auto tiny = hn::Lt(x, set(-87.0f));
-  x = hn::Min(hn::Max(x, set(-87.0f)), set(88.0f));
+  x = hn::Min(set(88.0f), hn::Max(set(-87.0f), x));
   const V n = hn::Round(hn::Mul(x, set(1.44269504f)));
   V r = hn::NegMulAdd(n, set(0.693359375f), x);
   r = hn::NegMulAdd(n, set(-2.12194440e-4f), r);
@@ -63,11 +66,11 @@ HWY_INLINE V sigmoid(V x) { return hn::Div(set(1.0f), hn::Add(set(1.0f), exp(hn:
 // Relative accuracy also near 0, through expm1.
 HWY_INLINE V tanh(V x) { return hn::Tanh(F(), x); }
 HWY_INLINE V softplus(V x) {
-  const V y = hn::Add(hn::Max(x, set(0.0f)), hn::Log1p(F(), exp(hn::Neg(hn::Abs(x)))));
+  const V y = hn::Add(hn::Max(set(0.0f), x), hn::Log1p(F(), exp(hn::Neg(hn::Abs(x)))));
   return hn::IfThenElse(hn::Gt(x, set(20.0f)), x, y);
 }
 HWY_INLINE V log_sigmoid(V x) {
-  return hn::Sub(hn::Min(x, set(0.0f)), hn::Log1p(F(), exp(hn::Neg(hn::Abs(x)))));
+  return hn::Sub(hn::Min(set(0.0f), x), hn::Log1p(F(), exp(hn::Neg(hn::Abs(x)))));
 }
 
 // Which functions have a vector form here.
@@ -85,7 +88,7 @@ HWY_INLINE V value(V x) {
   if constexpr (kKind == Unary::softplus) return softplus(x);
   if constexpr (kKind == Unary::log_sigmoid) return log_sigmoid(x);
   if constexpr (kKind == Unary::square) return hn::Mul(x, x);
-  if constexpr (kKind == Unary::relu) return hn::Max(x, set(0.0f));
+  if constexpr (kKind == Unary::relu) return hn::Max(set(0.0f), x);
   if constexpr (kKind == Unary::exp) return exp(x);
   return x;
 }

@@ -40,7 +40,7 @@ T value(Unary kind, T x) {
     case Unary::exp: return std::exp(x);
     case Unary::log_sigmoid: return log_sigmoid(x);
     case Unary::square: return x * x;
-    case Unary::relu: return x > 0 ? x : T(0);
+    case Unary::relu: return x < 0 ? T(0) : x;  // NaN stays NaN
   }
   return x;
 }
