@@ -1,12 +1,14 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <thread>
 
 #include "app/commands.h"
 #include "app/options.h"
+#include "subquad/base/digest.h"
 #include "subquad/base/file.h"
 #include "subquad/base/interrupt.h"
 #include "subquad/study/report.h"
@@ -81,6 +83,60 @@ std::string minutes(double seconds) {
   return text;
 }
 
+// Sets tokens so that the study fits `seconds`; the same factor for every task keeps their
+// proportions, evaluation is a fixed cost. A calibration is never twice the same, so its choice is
+// kept beside the study folders: the same command then finds the same plan and continues it.
+void fit_budget(StudyPlan& plan, const Json& calibration, double seconds, int jobs,
+                const std::string& out, bool keep) {
+  Json key = plan.to_json();
+  key["budget_seconds"] = seconds;
+  key["jobs"] = jobs;
+  const std::string path =
+      out + "/" + plan.name + "-budget-" + sha256(key.dump()).substr(0, 8) + ".json";
+  if (fs::exists(path)) {
+    const Json chosen = Json::read(path);
+    for (StudyTask& t : plan.tasks) {
+      t.tokens = chosen.at("tokens").at(t.name).as_int();
+      std::printf("  budget      %-9s %ld tokens per run, as chosen before (%s)\n", t.name.c_str(),
+                  static_cast<long>(t.tokens), path.c_str());
+    }
+    return;
+  }
+  for (const auto& [task, by_arm] : calibration.as_object()) {
+    for (const auto& [arm, us] : by_arm.as_object())
+      std::printf("  calibrated  %-9s %-22s %6.1f us/token\n", task.c_str(), arm.c_str(),
+                  us.as_double());
+  }
+  const double fixed = 2.0 * static_cast<double>(planned_runs(plan).size()) / jobs;
+  const double factor = std::max(
+      0.01, (seconds - fixed) / std::max(estimate_seconds(plan, calibration, jobs) - fixed, 1e-9));
+  Json chosen = Json::object();
+  for (StudyTask& t : plan.tasks) {
+    const TaskSpec spec = make_task(t.name, {.data = t.data, .extra = t.extra})->spec();
+    const double tokens =
+        static_cast<double>(t.tokens > 0 ? t.tokens : spec.default_tokens) * factor;
+    t.tokens = std::max<std::int64_t>(10000, static_cast<std::int64_t>(tokens / 10000) * 10000);
+    chosen["tokens"][t.name] = t.tokens;
+    std::printf("  budget      %-9s %ld tokens per run\n", t.name.c_str(),
+                static_cast<long>(t.tokens));
+  }
+  if (keep) write_file_atomically(path, chosen.dump(1) + "\n");
+}
+
+void make_folder(const std::string& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  require(!error, ErrorCode::io, "cannot create folder ", folder, ": ", error.message());
+}
+
+// A repeated name would run twice in one folder and count twice in every interval.
+void require_distinct(const std::vector<std::string>& names, const char* option) {
+  for (const std::string& name : names) {
+    require(std::count(names.begin(), names.end(), name) == 1, ErrorCode::invalid_argument, option,
+            ": \"", name, "\" is listed twice");
+  }
+}
+
 void print_sizes(const StudyPlan& plan) {
   for (const StudyTask& t : plan.tasks) {
     std::printf("  %s\n", t.name.c_str());
@@ -117,13 +173,18 @@ int compare(Arguments arguments) {
       .option("--out", out, "folder that holds study folders")
       .flag("--dry-run", dry_run, "print plan and matched sizes, train nothing");
   if (!options.parse(arguments)) return 0;
+  require_distinct(arms, "--arms");
+  require_distinct(tasks, "--tasks");
+  require(seeds >= 0 && seeds <= 1000, ErrorCode::invalid_argument, "--seeds ", seeds,
+          ", wanted 1 to 1000");
+  require(jobs >= 0 && jobs <= 1024, ErrorCode::invalid_argument, "--jobs ", jobs,
+          ", wanted 0 (one per core) to 1024");
   const double budget_seconds = budget.empty() ? 0 : duration(budget);
   require(fs::exists(study), ErrorCode::invalid_argument, "no study file ", study,
           "; see the folder studies/");
   StudyPlan plan = read_plan(study);
   if (!arms.empty()) plan.arms = arms;
   if (seeds > 0) {
-    require(seeds <= 1000, ErrorCode::invalid_argument, "--seeds ", seeds, ", wanted 1 to 1000");
     plan.seeds.clear();
     for (std::int64_t s = 0; s < seeds; ++s) plan.seeds.push_back(s);
   }
@@ -147,6 +208,10 @@ int compare(Arguments arguments) {
   const int workers = jobs > 0 ? static_cast<int>(jobs) : cores;
 
   const auto runs = planned_runs(plan);
+  require(
+      !runs.empty(), ErrorCode::invalid_argument,
+      "nothing to run: the n-gram counts bytes and has no part in synthetic tasks; add an arm, or "
+      "the task code or text");
   std::printf("  %zu arms x %zu tasks x %zu seeds = %zu runs, %d at a time, 1 thread each\n",
               plan.arms.size(), plan.tasks.size(), plan.seeds.size(), runs.size(), workers);
   double low = 1e300, high = 0;
@@ -154,10 +219,11 @@ int compare(Arguments arguments) {
     low = std::min(low, static_cast<double>(s.parameters));
     high = std::max(high, static_cast<double>(s.parameters));
   }
-  std::printf(
-      "  equal for all: parameters %.1fk +-%.1f %%, tokens, data order, optimiser (one recipe, "
-      "untuned)\n",
-      (low + high) / 2000, 100 * (high - low) / (high + low));
+  if (high > 0)
+    std::printf(
+        "  equal for all: parameters %.1fk +-%.1f %%, tokens, data order, optimiser (one recipe, "
+        "untuned)\n",
+        (low + high) / 2000, 100 * (high - low) / (high + low));
   if (dry_run && budget.empty()) {
     print_sizes(plan);
     return 0;
@@ -165,23 +231,8 @@ int compare(Arguments arguments) {
   const Json calibration = calibrate(plan);
   double estimate = estimate_seconds(plan, calibration, workers);
   if (!budget.empty()) {
-    for (const auto& [task, by_arm] : calibration.as_object()) {
-      for (const auto& [arm, us] : by_arm.as_object())
-        std::printf("  calibrated  %-9s %-22s %6.1f us/token\n", task.c_str(), arm.c_str(),
-                    us.as_double());
-    }
-    // The same factor for every task keeps their proportions; evaluation is a fixed cost.
-    const double fixed = 2.0 * static_cast<double>(runs.size()) / workers;
-    const double factor =
-        std::max(0.01, (budget_seconds - fixed) / std::max(estimate - fixed, 1e-9));
-    for (StudyTask& t : plan.tasks) {
-      const TaskSpec spec = make_task(t.name, {.data = t.data, .extra = t.extra})->spec();
-      const double tokens =
-          static_cast<double>(t.tokens > 0 ? t.tokens : spec.default_tokens) * factor;
-      t.tokens = std::max<std::int64_t>(10000, static_cast<std::int64_t>(tokens / 10000) * 10000);
-      std::printf("  budget      %-9s %ld tokens per run\n", t.name.c_str(),
-                  static_cast<long>(t.tokens));
-    }
+    if (!dry_run) make_folder(out);
+    fit_budget(plan, calibration, budget_seconds, workers, out, !dry_run);
     estimate = estimate_seconds(plan, calibration, workers);
   }
   if (dry_run) {
@@ -190,7 +241,6 @@ int compare(Arguments arguments) {
     return 0;
   }
   const std::string folder = out + "/" + plan.name + "-" + plan.hash().substr(0, 8);
-  std::error_code error;
   bool other = false;
   if (fs::exists(out)) {
     for (const auto& entry : fs::directory_iterator(out)) {
@@ -203,8 +253,7 @@ int compare(Arguments arguments) {
     std::printf(
         "  the plan differs from that of the study folders already there: a new folder is "
         "started\n");
-  fs::create_directories(folder, error);
-  require(!error, ErrorCode::io, "cannot create folder ", folder, ": ", error.message());
+  make_folder(folder);
   const FileLock lock(folder + "/.lock", "another process works on " + folder +
                                              "; wait for it, or give another --out");
   std::printf("  estimate %s (calibrated now); Ctrl-C is safe, the same command continues\n",

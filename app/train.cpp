@@ -1,3 +1,5 @@
+#include <signal.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -28,11 +30,17 @@ void show(const RunProgress& p, bool terminal) {
   std::fflush(stderr);
 }
 
+// Ends this process as Ctrl-C would (checkpoint saved) when the study that started it dies.
+void follow(std::int64_t parent) {
+  prctl(PR_SET_PDEATHSIG, SIGINT);
+  require(getppid() == parent, ErrorCode::interrupted, "the study that started this run is gone");
+}
+
 }  // namespace
 
 int train(Arguments arguments) {
   std::string run, arm = "xlstm[1:1]", task = "parity", out, data;
-  std::int64_t seed = 0, tokens = 0, d_model = 64, blocks = 2, heads = 4, threads = 1;
+  std::int64_t seed = 0, tokens = 0, d_model = 64, blocks = 2, heads = 4, threads = 1, parent = 0;
   double learning_rate = 0;
   bool quiet = false;
   Options options("train",
@@ -55,8 +63,10 @@ int train(Arguments arguments) {
       .option("--threads", threads, "threads; the result has the same bits for any number")
       .option("--data", data, "folder or file, for tasks that read one")
       .option("--out", out, "run folder to create (default runs/TASK-ARM-SEED)")
+      .option("--parent", parent, "process id of a study: end when it ends (0: none)")
       .flag("--quiet", quiet, "no progress");
   if (!options.parse(arguments)) return 0;
+  if (parent > 0) follow(parent);
   if (run.empty()) {
     RunConfig c;
     c.arm = arm;

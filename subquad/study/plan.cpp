@@ -76,21 +76,32 @@ class Reader {
 };
 
 constexpr std::int64_t kMany = std::int64_t{1} << 40;
+constexpr std::int64_t kLongest = 1 << 24;
 
 StudyTask read_task(const Reader& r, const std::string& name, const Json* table) {
   StudyTask t;
   t.name = name;
   if (!table) return t;
   const std::string prefix = "task." + name + ".";
+  if (!table->is_object())
+    r.wrong("task." + name, "got " + std::string(table->type_name()) + ", wanted a table");
   r.known_keys(*table, prefix,
                {"tokens", "batch_size", "learning_rate", "data", "lengths", "extra"});
   t.tokens = r.integer(*table, prefix, "tokens", 0, 0, kMany);
   t.batch_size = r.integer(*table, prefix, "batch_size", 0, 0, 1 << 20);
   t.learning_rate = r.number(*table, prefix, "learning_rate", 0);
+  if (!(t.learning_rate >= 0 && t.learning_rate <= 10)) {
+    r.wrong(prefix + "learning_rate",
+            "got " + Json(t.learning_rate).dump() + ", wanted 0 (the study's) to 10");
+  }
   t.data = r.text(*table, prefix, "data", "");
   if (const Json* lengths = table->find("lengths")) {
     r.guarded(prefix + "lengths", [&] {
-      for (const Json& v : lengths->as_array()) t.lengths.push_back(v.as_int());
+      for (const Json& v : lengths->as_array()) {
+        t.lengths.push_back(v.as_int());
+        require(v.as_int() >= 1 && v.as_int() <= kLongest, ErrorCode::invalid_argument, "got ",
+                v.as_int(), ", wanted 1 to ", kLongest);
+      }
     });
   }
   if (const Json* extra = table->find("extra")) t.extra = *extra;
@@ -122,7 +133,15 @@ StudyPlan parse_plan(const std::string& text, const std::string& source) {
   const Json* seeds = root.find("seeds");
   if (seeds && seeds->is_array()) {
     r.guarded("seeds", [&] {
-      for (const Json& v : seeds->as_array()) p.seeds.push_back(v.as_int());
+      require(seeds->size() > 0, ErrorCode::invalid_argument, "the list is empty");
+      for (const Json& v : seeds->as_array()) {
+        // A repeated seed would count one result twice and narrow every interval.
+        require(std::find(p.seeds.begin(), p.seeds.end(), v.as_int()) == p.seeds.end(),
+                ErrorCode::invalid_argument, v.as_int(), " is listed twice");
+        require(v.as_int() >= 0, ErrorCode::invalid_argument, "got ", v.as_int(),
+                ", wanted 0 or more");
+        p.seeds.push_back(v.as_int());
+      }
     });
   } else {
     const std::int64_t count = r.integer(root, "", "seeds", 3, 1, 1000);
@@ -158,7 +177,12 @@ StudyPlan parse_plan(const std::string& text, const std::string& source) {
     }
     p.train = TrainConfig::from_json(*train);
   }
-  if (const Json* mixer = r.table(root, "mixer")) p.mixer_options = *mixer;
+  if (const Json* mixer = r.table(root, "mixer")) {
+    std::vector<std::string> kinds;
+    for (const MixerEntry& m : all_mixers()) kinds.push_back(m.kind);
+    r.known_keys(*mixer, "mixer.", kinds);
+    p.mixer_options = *mixer;
+  }
   p.recurrent = r.boolean(root, "", "recurrent", true);
   p.measure = r.boolean(root, "", "measure", true);
   const Json* tables = r.table(root, "task");

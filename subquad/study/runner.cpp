@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <set>
+#include <system_error>
 #include <thread>
 
 #include "subquad/base/file.h"
@@ -53,6 +54,25 @@ class Study {
   }
 
   int run() {
+    try {
+      work();
+    } catch (...) {  // a full disk, say: no worker may outlive the study that it belongs to
+      stop_workers();
+      for (const Worker& w : workers_) waitpid(w.pid, nullptr, 0);
+      throw;
+    }
+    if (setup_.terminal) std::fprintf(stderr, "\r\033[K");
+    if (full_)
+      fail(ErrorCode::out_of_space,
+           "the disk is full. Nothing was lost: free some space and run the same command again");
+    if (stopping_)
+      fail(ErrorCode::interrupted, "interrupted with ", done_.size(), " of ", runs_.size(),
+           " runs done; the same command continues");
+    return static_cast<int>(failed_.size());
+  }
+
+ private:
+  void work() {
     std::size_t next = 0;
     while (true) {
       if (interrupted()) stop_workers();
@@ -65,25 +85,35 @@ class Study {
       show();
       std::this_thread::sleep_for(std::chrono::milliseconds(50));
     }
-    if (setup_.terminal) std::fprintf(stderr, "\r\033[K");
-    if (full_)
-      fail(ErrorCode::out_of_space,
-           "the disk is full. Nothing was lost: free some space and run the same command again");
-    if (stopping_)
-      fail(ErrorCode::interrupted, "interrupted with ", done_.size(), " of ", runs_.size(),
-           " runs done; the same command continues");
-    return failed_;
   }
 
- private:
+  // A worker of a study that was killed saves a checkpoint before it ends: give it the time to. If
+  // somebody else holds the run, the new worker says so.
+  static void wait_until_free(const std::string& folder) {
+    for (int i = 0; i < 200 && !interrupted(); ++i) {
+      try {
+        const FileLock lock(folder + "/.lock", "busy");
+        return;
+      } catch (const Error&) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      }
+    }
+  }
+
   void start(const PlannedRun& run) {
     const std::string folder = run_folder(setup_.folder, run);
-    fs::create_directories(folder);
+    std::error_code error;
+    fs::create_directories(folder, error);
+    require(!error,
+            error == std::errc::no_space_on_device ? ErrorCode::out_of_space : ErrorCode::io,
+            "cannot create folder ", folder, ": ", error.message());
+    wait_until_free(folder);
     const std::string text = run.config.to_json().dump(1) + "\n";
     if (!fs::exists(folder + "/config.json") || read_file(folder + "/config.json") != text) {
       write_file_atomically(folder + "/config.json", text);
     }
-    const std::string words[] = {setup_.program, "train", "--run", folder, "--quiet"};
+    const std::string words[] = {
+        setup_.program, "train", "--run", folder, "--quiet", "--parent", std::to_string(getpid())};
     std::vector<char*> argv;
     for (const std::string& w : words) argv.push_back(const_cast<char*>(w.c_str()));
     argv.push_back(nullptr);
@@ -101,11 +131,12 @@ class Study {
     posix_spawnattr_setsigmask(&attributes, &none);
     Worker w;
     w.run = &run;
-    const int error =
+    const int refused =
         posix_spawn(&w.pid, setup_.program.c_str(), &actions, &attributes, argv.data(), environ);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
-    require(error == 0, ErrorCode::io, "cannot start a worker: ", setup_.program);
+    require(refused == 0, ErrorCode::io, "cannot start a worker: ", setup_.program, ": ",
+            std::generic_category().message(refused));
     workers_.push_back(w);
   }
 
@@ -134,31 +165,34 @@ class Study {
       record["result"] = result;
       ledger_.append(std::move(record));
       done_.insert(w.run->id);
-      if (seed_complete(w.run->seed) && setup_.after_seed) setup_.after_seed();
+      report_if_settled(w.run->seed);
       return;
     }
-    if (code == 130 || (stopping_ && code != 1))
-      return;  // stopped with a checkpoint; it continues next time
+    if (stopping_ && code != 1) return;  // stopped with a checkpoint; it continues next time
     if (code == 75) {
       full_ = true;
       stop_workers();
       return;
     }
     std::string message = fs::exists(folder + "/error.txt") ? read_file(folder + "/error.txt") : "";
+    if (code == 130) message = "stopped from outside the study; its checkpoint is kept";
     if (message.empty()) message = "ended by signal " + std::to_string(code - 128);
     record["status"] = "failed";
     record["message"] = message;
     ledger_.append(std::move(record));
-    ++failed_;
+    failed_.insert(w.run->id);
     std::fprintf(stderr, "%srun %s failed: %s\n", setup_.terminal ? "\r\033[K" : "",
                  w.run->id.c_str(), message.c_str());
+    report_if_settled(w.run->seed);
   }
 
-  bool seed_complete(std::int64_t seed) const {
+  // A seed is settled when each of its runs is done or has failed: a failure never holds back the
+  // report of the others.
+  void report_if_settled(std::int64_t seed) const {
     for (const PlannedRun& r : runs_) {
-      if (r.seed == seed && !done_.contains(r.id)) return false;
+      if (r.seed == seed && !done_.contains(r.id) && !failed_.contains(r.id)) return;
     }
-    return true;
+    if (setup_.after_seed) setup_.after_seed();
   }
 
   void stop_workers() {
@@ -209,10 +243,9 @@ class Study {
   const RunnerSetup& setup_;
   std::vector<PlannedRun> runs_;
   Ledger ledger_;
-  std::set<std::string> done_;
+  std::set<std::string> done_, failed_;
   std::vector<Worker> workers_;
   std::chrono::steady_clock::time_point shown_{};
-  int failed_ = 0;
   bool stopping_ = false, full_ = false;
 };
 

@@ -10,7 +10,7 @@
 namespace subquad {
 
 struct RunnerSetup {
-  std::string program;  // path of the executable that understands `train --run FOLDER --quiet`
+  std::string program;  // understands `train --run FOLDER --quiet --parent PID`
   std::string folder;   // of the study
   int jobs = 1;
   bool terminal = false;             // rewrite one line; otherwise print lines
