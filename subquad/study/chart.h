@@ -15,12 +15,12 @@ struct Series {
   std::vector<Point> dots;  // single observations (seeds)
 };
 struct ChartSetup {
-  std::string title, x_label, y_label;
+  std::string title = {}, x_label = {}, y_label = {};
   bool log_x = false, log_y = false;
-  double y_low = 0, y_high = 0;  // equal: from the data
-  std::vector<double> x_ticks;   // empty: chosen
-  double reference = -1;         // a dashed line at this y (chance), if inside the range
-  std::string reference_label;
+  double y_low = 0, y_high = 0;      // equal: from the data
+  std::vector<double> x_ticks = {};  // empty: chosen
+  double reference = -1;             // a dashed line at this y (chance), if inside the range
+  std::string reference_label = {};
 };
 
 std::string line_chart(const ChartSetup& setup, const std::vector<Series>& series);
