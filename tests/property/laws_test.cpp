@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "subquad/base/rng.h"
 #include "subquad/io/safetensors.h"
@@ -251,6 +252,30 @@ TEST(Laws, L9FullLongRunsStayFinite) {
     for (const auto& [field, var] : state.fields()) {
       for (float s : var.value.host<float>())
         ASSERT_TRUE(std::isfinite(s)) << e.kind << " " << field;
+    }
+  }
+}
+
+// Maxima and minima in vector code may drop a NaN; a poisoned weight must reach the output instead,
+// in chunks and in single steps.
+TEST(Laws, ANanInAnyParameterReachesTheOutput) {
+  for (const Variant& v : variants()) {
+    Bench bench(v);
+    const Tensor x = inputs(1, 40);
+    for (std::size_t i = 0; i < bench.plan.all().size(); ++i) {
+      Tensor weight = bench.store->value({static_cast<std::int32_t>(i)});
+      for (const std::int64_t element : {std::int64_t{0}, weight.numel() - 1}) {
+        const float healthy = std::exchange(weight.data<float>()[element], NAN);
+        for (const std::int64_t T : {std::int64_t{40}, std::int64_t{1}}) {
+          State state = bench.fresh(1);
+          const Tensor y = bench.run(part(x, 0, 1, 0, T), {}, &state);
+          const auto values = y.host<float>();
+          EXPECT_TRUE(std::any_of(values.begin(), values.end(), [](float o) { return o != o; }))
+              << bench.name() << " " << bench.plan.all()[i].name << "[" << element
+              << "], T = " << T;
+        }
+        weight.data<float>()[element] = healthy;
+      }
     }
   }
 }

@@ -42,7 +42,7 @@ inline void exponential_gates(const LinearPlan& p, std::int64_t n, std::int64_t 
   double G[kMaxLinearChunk], M[kMaxLinearChunk];  // prefix sums of the decay; M_i
   double prefix = 0;
   for (std::int64_t i = 0; i < n; ++i) {
-    prefix += static_cast<double>(HWY_MAX(decay[i], kStrongest));
+    prefix += static_cast<double>(HWY_MAX(kStrongest, decay[i]));
     G[i] = prefix;
   }
   double best = static_cast<double>(m);
@@ -125,7 +125,7 @@ inline void make_decay_matrix(const LinearPlan& p, std::int64_t n, const LinearG
     for (std::int64_t j = 0; j < cols; j += kLanes) {
       const VF x =
           hn::Add(hn::Add(high, hn::Load(d, g.c_high + j)), hn::Add(low, hn::Load(d, g.c_low + j)));
-      VF y = exp_vector(hn::Min(x, hn::Zero(d)));
+      VF y = exp_vector(hn::Min(hn::Zero(d), x));
       if (j + kLanes > i + 1) {
         const std::int64_t keep = HWY_MAX(i + 1 - j, std::int64_t{0});
         y = hn::IfThenElseZero(hn::FirstN(d, static_cast<std::size_t>(keep)), y);
@@ -177,7 +177,7 @@ inline void finish_denominators(const LinearPlan& p, std::int64_t n, std::int64_
   for (std::int64_t i = 0; i < n; ++i) {
     const float d = g.denominator[i] + g.from_start[i] * dot(s.q + i * p.dk, norm, p.dk);
     g.denominator[i] = d;
-    g.inverse[i] = 1.0f / (HWY_MAX(d < 0 ? -d : d, g.floor[i]) + p.eps);
+    g.inverse[i] = 1.0f / (HWY_MAX(g.floor[i], d < 0 ? -d : d) + p.eps);
   }
   for (std::int64_t i = n; i < padded; ++i) g.inverse[i] = 0;
 }

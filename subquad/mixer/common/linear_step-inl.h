@@ -186,7 +186,7 @@ void linear_step_task(const LinearPlan& p, const LinearCoreForward<float>& f, st
       }
       if (p.normalizer) {
         const float d = p.scale * step_norm(x);
-        x.inverse = 1.0f / (HWY_MAX(d < 0 ? -d : d, floor) + p.eps);
+        x.inverse = 1.0f / (HWY_MAX(floor, d < 0 ? -d : d) + p.eps);
       }
       step(x);
       before = S;

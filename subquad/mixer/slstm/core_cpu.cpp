@@ -108,7 +108,7 @@ void step(const SlstmForward<float>& a, std::int64_t b, std::int64_t t, std::int
       const V m0 = hn::Load(vm::F(), s.at(r, 3) + u);
       const V l = hn::Add(m0, a.exponential_forget ? acc[r][1] : vm::log_sigmoid(acc[r][1]));
       const V m = hn::IfThenElse(hn::Eq(n0, vm::set(0)), acc[r][0], hn::Max(acc[r][0], l));
-      const V i = vm::exp(hn::Sub(acc[r][0], m)), f = hn::Min(vm::exp(hn::Sub(l, m)), vm::set(1));
+      const V i = vm::exp(hn::Sub(acc[r][0], m)), f = hn::Min(vm::set(1), vm::exp(hn::Sub(l, m)));
       const V z = vm::tanh(acc[r][2]), o = vm::sigmoid(acc[r][3]);
       const V c = hn::MulAdd(f, c0, hn::Mul(i, z)), n = hn::MulAdd(f, n0, i);
       const V h = hn::Mul(o, hn::Div(c, n));
