@@ -18,6 +18,7 @@ enum class Unary : std::uint8_t {
   log_sigmoid,
   square,
   relu,
+  one_minus_exp,  // 1 - exp(x), accurate near 0
 };
 
 // y = f(x); n values.

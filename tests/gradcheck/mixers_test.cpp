@@ -49,8 +49,8 @@ TEST(MixerGradients, Options) {
   const auto options = [](const char* text) { return Json::parse(text, "options"); };
   check("mlstm", options(R"({"conv":0,"qk_factor":0.5,"gate_soft_cap":15.0,"output_gate":"silu"})"),
         "mlstm 7B");
-  check("mlstm", options(R"({"sigmoid_input":true})"), "mlstm sigmoid input");
-  check("mlstm", options(R"({"sigmoid_input":true,"normalizer":false})"), "mlstm plain");
+  check("mlstm", options(R"({"exponential_input":false})"), "mlstm sigmoid input");
+  check("mlstm", options(R"({"exponential_input":false,"normalizer":false})"), "mlstm plain");
   check("slstm", options(R"({"conv":4,"output_projection":false})"), "slstm conv");
   check("mamba2", options(R"({"groups":2,"dt_low":0.01,"dt_high":0.5,"head_dim":4})"),
         "mamba2 groups");
@@ -63,6 +63,27 @@ TEST(MixerGradients, Options) {
         options(R"({"kv_heads":1,"qk_norm":true,"output_gate":true,"rope_dims":2,"window":3})"),
         "attention");
   check("attention", options(R"({"rope":false})"), "attention NoPE");
+}
+
+TEST(MixerGradients, EverySwitchOfTheLinearCore) {
+  const std::pair<const char*, const char*> variants[] = {
+      {"mlstm", R"({"tied_gates":true})"},
+      {"mlstm", R"({"tied_gates":true,"exponential_input":false})"},
+      {"mlstm", R"({"decay":false})"},
+      {"mlstm", R"({"erase":true})"},
+      {"mamba2", R"({"erase":true})"},
+      {"mamba2", R"({"normalizer":true})"},
+      {"mamba2", R"({"tied_gates":false})"},
+      {"mamba2", R"({"exponential_input":true,"normalizer":true})"},
+      {"mamba2", R"({"decay":false})"},
+      {"mamba2", R"({"decay":false,"tied_gates":false,"erase":true})"},
+      {"gated_deltanet", R"({"tied_gates":true})"},
+      {"gated_deltanet", R"({"decay":false})"},
+      {"gated_deltanet", R"({"erase":false,"exponential_input":true,"normalizer":true})"},
+  };
+  for (const auto& [kind, options] : variants) {
+    check(kind, Json::parse(options, "options"), std::string(kind) + " " + options);
+  }
 }
 
 }  // namespace

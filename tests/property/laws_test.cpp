@@ -22,11 +22,25 @@ std::vector<Variant> variants() {
   std::vector<Variant> list;
   for (const MixerEntry& e : all_mixers()) list.push_back({e.kind, "{}"});
   list.push_back({"mlstm", R"({"conv":0,"qk_factor":0.5,"gate_soft_cap":15.0})"});
-  list.push_back({"mlstm", R"({"sigmoid_input":true,"normalizer":false})"});
+  list.push_back({"mlstm", R"({"exponential_input":false,"normalizer":false})"});
   list.push_back({"slstm", R"({"conv":4})"});
   list.push_back({"mamba2", R"({"groups":2,"head_dim":8,"dt_low":0.01,"dt_high":0.5})"});
   list.push_back({"gated_deltanet", R"({"value_heads":8,"value_dim":6,"conv":2})"});
   list.push_back({"gated_deltanet", R"({"erase":false})"});
+  list.push_back({"mlstm", R"({"tied_gates":true})"});
+  list.push_back({"mlstm", R"({"tied_gates":true,"exponential_input":false})"});
+  list.push_back({"mlstm", R"({"decay":false})"});
+  list.push_back({"mlstm", R"({"erase":true})"});
+  list.push_back({"mamba2", R"({"erase":true})"});
+  list.push_back({"mamba2", R"({"normalizer":true})"});
+  list.push_back({"mamba2", R"({"tied_gates":false})"});
+  list.push_back({"mamba2", R"({"exponential_input":true,"normalizer":true})"});
+  list.push_back({"mamba2", R"({"decay":false})"});
+  list.push_back({"mamba2", R"({"decay":false,"tied_gates":false,"erase":true})"});
+  list.push_back({"gated_deltanet", R"({"tied_gates":true})"});
+  list.push_back({"gated_deltanet", R"({"decay":false})"});
+  list.push_back(
+      {"gated_deltanet", R"({"erase":false,"exponential_input":true,"normalizer":true})"});
   list.push_back({"attention", R"({"kv_heads":2,"window":9,"qk_norm":true})"});
   list.push_back({"attention", R"({"rope":false})"});
   return list;

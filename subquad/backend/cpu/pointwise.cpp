@@ -92,9 +92,23 @@ HWY_EXPORT(unary_backward);
 HWY_EXPORT(gated_forward);
 HWY_EXPORT(gated_backward);
 
+// Those of with_kind() in vector_math-inl.h.
 template <class Args>
 bool vector_form(const Args& a) {
-  return a.kind != Unary::gelu && a.kind != Unary::gelu_tanh;
+  switch (a.kind) {
+    case Unary::silu:
+    case Unary::sigmoid:
+    case Unary::tanh:
+    case Unary::softplus:
+    case Unary::log_sigmoid:
+    case Unary::square:
+    case Unary::relu:
+    case Unary::exp: return true;
+    case Unary::gelu:
+    case Unary::gelu_tanh:
+    case Unary::one_minus_exp: return false;
+  }
+  return false;
 }
 
 }  // namespace

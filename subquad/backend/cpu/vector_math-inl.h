@@ -73,13 +73,6 @@ HWY_INLINE V log_sigmoid(V x) {
   return hn::Sub(hn::Min(set(0.0f), x), hn::Log1p(F(), exp(hn::Neg(hn::Abs(x)))));
 }
 
-// Which functions have a vector form here.
-inline bool has_vector_form(Unary kind) {
-  return kind == Unary::silu || kind == Unary::sigmoid || kind == Unary::tanh ||
-         kind == Unary::softplus || kind == Unary::log_sigmoid || kind == Unary::square ||
-         kind == Unary::relu || kind == Unary::exp;
-}
-
 template <Unary kKind>
 HWY_INLINE V value(V x) {
   if constexpr (kKind == Unary::silu) return hn::Mul(x, sigmoid(x));
@@ -114,7 +107,7 @@ HWY_INLINE V slope(V x) {
   return one;
 }
 
-// Calls fn.operator()<kind>() with the kind as a constant.
+// Calls fn.operator()<kind>() with the kind as a constant, for the kinds with a vector form here.
 template <class Fn>
 void with_kind(Unary kind, Fn&& fn) {
   switch (kind) {

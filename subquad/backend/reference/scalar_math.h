@@ -38,6 +38,7 @@ T value(Unary kind, T x) {
     case Unary::tanh: return std::tanh(x);
     case Unary::softplus: return softplus(x);
     case Unary::exp: return std::exp(x);
+    case Unary::one_minus_exp: return -std::expm1(x);
     case Unary::log_sigmoid: return log_sigmoid(x);
     case Unary::square: return x * x;
     case Unary::relu: return x < 0 ? T(0) : x;  // NaN stays NaN
@@ -73,6 +74,7 @@ T slope(Unary kind, T x) {
     }
     case Unary::softplus: return softplus_slope(x);
     case Unary::exp: return std::exp(x);
+    case Unary::one_minus_exp: return -std::exp(x);
     case Unary::log_sigmoid: return sigmoid(-x);
     case Unary::square: return 2 * x;
     case Unary::relu: return x > 0 ? T(1) : T(0);

@@ -16,6 +16,8 @@ class OptionReader {
             "options of mixer ", mixer_, ": got ", options.type_name(), ", wanted an object");
   }
 
+  const std::string& mixer() const { return mixer_; }
+
   template <class T>
   T get(const char* key, T fallback) {
     known_.emplace_back(key);

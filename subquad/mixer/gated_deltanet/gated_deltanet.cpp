@@ -1,10 +1,10 @@
 #include "subquad/mixer/gated_deltanet/gated_deltanet.h"
 
 #include <cmath>
+#include <numeric>
 
 #include "subquad/autograd/ops.h"
-#include "subquad/mixer/common/linear_core.h"
-#include "subquad/mixer/common/option_reader.h"
+#include "subquad/mixer/common/linear_switches.h"
 
 namespace subquad {
 namespace {
@@ -13,7 +13,7 @@ struct Config {
   std::int64_t d_model, heads, value_heads, dk, dv, conv;
   bool conv_bias, output_gate, sigmoid_gate;
   double write_range, norm_eps, l2_eps;
-  LinearCoreOptions core;
+  LinearSwitches switches;
 
   Config(const MixerSetup& setup, bool negative) : d_model(setup.d_model), heads(setup.heads) {
     require(heads >= 1, ErrorCode::invalid_argument, "gated_deltanet: ", heads, " heads");
@@ -28,10 +28,11 @@ struct Config {
     write_range = r.number("write_range", negative ? 2 : 1, 0, 2);
     norm_eps = r.number("norm_eps", 1e-6, 0, 1);
     l2_eps = r.number("l2_eps", 1e-6, 1e-30, 1);
-    core.erase = r.get("erase", true);
-    core.normalizer = r.get("normalizer", false);
-    core.scale = 1 / std::sqrt(static_cast<double>(dk));
+    switches = read_linear_switches(
+        r, {.core = {.erase = true, .scale = 1 / std::sqrt(static_cast<double>(dk))}});
     r.finish();
+    require(switches.decay || !switches.tied_gates, ErrorCode::invalid_argument,
+            "gated_deltanet: got tied_gates without decay, wanted decay (the write is 1 - a)");
     exact_division(value_heads, heads, "gated_deltanet value heads");
     require(dk > 0 && dv > 0 && conv >= 0 && conv <= 64, ErrorCode::invalid_argument,
             "gated_deltanet: head_dim ", dk, ", value_dim ", dv, ", conv ", conv);
@@ -45,25 +46,30 @@ class GatedDeltaNet final : public Mixer {
     keys_ = c_.heads * c_.dk;
     values_ = c_.value_heads * c_.dv;
     channels_ = 2 * keys_ + values_;
-    widths_ = {channels_, c_.output_gate ? values_ : 0, c_.value_heads,
-               c_.value_heads};  // q k v | z | a | b
-    in_ = plan.declare("in_proj.weight", {channels_ + widths_[1] + 2 * c_.value_heads, d},
+    // q k v | z | a | b; a tied or absent gate has no rows of its own
+    widths_ = {channels_, c_.output_gate ? values_ : 0, c_.switches.decay ? c_.value_heads : 0,
+               c_.switches.tied_gates ? 0 : c_.value_heads};
+    rows_ = std::accumulate(widths_.begin(), widths_.end(), std::int64_t{0});
+    in_ = plan.declare("in_proj.weight", {rows_, d},
                        Init::normal(1 / std::sqrt(static_cast<double>(d))), true);
     if (c_.conv) {
       const double bound = 1 / std::sqrt(static_cast<double>(c_.conv));
       conv_ = plan.declare("conv.weight", {channels_, c_.conv}, Init::uniform(-bound, bound), true);
       if (c_.conv_bias) conv_bias_ = plan.declare("conv.bias", {channels_}, Init::zeros(), false);
     }
-    A_log_ = plan.declare("A_log", {c_.value_heads}, {Init::Kind::log_uniform, 0, 16}, false);
-    dt_bias_ = plan.declare("dt_bias", {c_.value_heads}, {Init::Kind::dt_bias, 1e-3, 1e-1}, false);
+    if (c_.switches.decay) {
+      A_log_ = plan.declare("A_log", {c_.value_heads}, {Init::Kind::log_uniform, 0, 16}, false);
+      dt_bias_ =
+          plan.declare("dt_bias", {c_.value_heads}, {Init::Kind::dt_bias, 1e-3, 1e-1}, false);
+    }
     norm_ = plan.declare("norm.weight", {c_.dv}, Init::ones(), false);
     out_ = plan.declare("out_proj.weight", {d, values_},
                         Init::normal(1 / std::sqrt(static_cast<double>(values_))), true);
   }
 
   StateSpec state_spec() const override {
-    StateSpec spec = {{"S", {c_.value_heads, c_.dk, c_.dv}}};
-    if (c_.core.normalizer) spec.push_back({"n", {c_.value_heads, c_.dk}});
+    StateSpec spec;
+    add_linear_memory(spec, c_.switches.core, c_.value_heads, c_.dk, c_.dv);
     if (c_.conv > 1) spec.push_back({"conv", {c_.conv - 1, channels_}});
     return spec;
   }
@@ -76,12 +82,7 @@ class GatedDeltaNet final : public Mixer {
                                            state && c_.conv > 1 ? &(*state)["conv"] : nullptr)
                               : unary(cx, Unary::silu, in[0]);
     const auto qkv = split_last(cx, mixed, std::vector<std::int64_t>{keys_, keys_, values_});
-    const DecayGates gates = gdn_gates(cx, in[2], in[3], A_log_, dt_bias_, c_.write_range);
-    LinearCoreState memory;
-    if (state) {
-      memory.S = (*state)["S"];
-      if (c_.core.normalizer) memory.n = (*state)["n"];
-    }
+    const DecayGates gates = this->gates(cx, in[2], in[3]);
     const Var o =
         linear_core(cx,
                     {.q = l2_norm(cx, reshape(cx, qkv[0], {B, T, c_.heads, c_.dk}), c_.l2_eps),
@@ -89,12 +90,7 @@ class GatedDeltaNet final : public Mixer {
                      .v = reshape(cx, qkv[2], {B, T, c_.value_heads, c_.dv}),
                      .decay = gates.decay,
                      .write = gates.write},
-                    spans, c_.core, state ? &memory : nullptr);
-    if (state) {
-      (*state)["S"] = memory.S;
-      if (c_.core.normalizer) (*state)["n"] = memory.n;
-      state->advance(T);
-    }
+                    spans, c_.switches.core, state);
     const Var y = c_.output_gate
                       ? gated_norm(cx, reshape(cx, o, {B, T, values_}), in[1], norm_,
                                    {.eps = c_.norm_eps,
@@ -107,18 +103,32 @@ class GatedDeltaNet final : public Mixer {
   Cost cost(std::int64_t tokens) const override {
     const auto d = static_cast<double>(c_.d_model), T = static_cast<double>(tokens);
     const auto H = static_cast<double>(c_.value_heads);
-    const double projections =
-        d * static_cast<double>(channels_ + widths_[1] + 2 * c_.value_heads + values_);
+    const double projections = d * static_cast<double>(rows_ + values_);
     const double conv = static_cast<double>(c_.conv * channels_);
-    return {.macs = T * (projections + conv + H * linear_core_macs(c_.core, c_.dk, c_.dv)),
+    return {.macs = T * (projections + conv + H * linear_core_macs(c_.switches.core, c_.dk, c_.dv)),
             .executed_macs = T * (projections + conv) +
-                             H * linear_core_executed_macs(c_.core, tokens, c_.dk, c_.dv,
+                             H * linear_core_executed_macs(c_.switches.core, tokens, c_.dk, c_.dv,
                                                            c_.value_heads / c_.heads)};
   }
 
  private:
+  DecayGates gates(Context& cx, const Var& a, const Var& b) const {
+    const LinearSwitches& s = c_.switches;
+    if (s.tied_gates) {  // write = range (1 - exp(decay))
+      const Var decay = mamba2_gates(cx, a, A_log_, dt_bias_, 0, 1e300, false).decay;
+      return {decay, scale(cx, unary(cx, Unary::one_minus_exp, decay), c_.write_range)};
+    }
+    const auto own_write = [&] {
+      return s.core.exponential_input ? b : scale(cx, unary(cx, Unary::sigmoid, b), c_.write_range);
+    };
+    if (!s.decay) return {Var{cx.zeros(b.shape())}, own_write()};
+    DecayGates gates = gdn_gates(cx, a, b, A_log_, dt_bias_, c_.write_range);
+    if (s.core.exponential_input) gates.write = own_write();
+    return gates;
+  }
+
   Config c_;
-  std::int64_t keys_ = 0, values_ = 0, channels_ = 0;
+  std::int64_t keys_ = 0, values_ = 0, channels_ = 0, rows_ = 0;
   std::vector<std::int64_t> widths_;
   ParamId in_, conv_, conv_bias_, A_log_, dt_bias_, norm_, out_;
 };

@@ -3,8 +3,7 @@
 #include <cmath>
 
 #include "subquad/autograd/ops.h"
-#include "subquad/mixer/common/linear_core.h"
-#include "subquad/mixer/common/option_reader.h"
+#include "subquad/mixer/common/linear_switches.h"
 
 namespace subquad {
 namespace {
@@ -13,7 +12,7 @@ struct Config {
   std::int64_t d_model, inner, heads, head_dim, N, groups, conv;
   bool bias;
   double dt_low, dt_high, norm_eps;
-  LinearCoreOptions core;
+  LinearSwitches switches;
 
   Config(const MixerSetup& setup, bool negative) : d_model(setup.d_model) {
     OptionReader r(setup.options, negative ? "mamba2[-1,1]" : "mamba2");
@@ -26,10 +25,12 @@ struct Config {
     groups = r.get("groups", std::int64_t{1});
     conv = r.get("conv", std::int64_t{4});
     dt_low = r.number("dt_low", 0, 0, 1e300);
-    dt_high = r.number("dt_high", 1e300, 0, 1e300);
     norm_eps = r.number("norm_eps", 1e-5, 0, 1);
     bias = r.get("bias", false);
-    core.signed_decay = r.get("signed_decay", negative);
+    switches = read_linear_switches(
+        r, {.core = {.signed_decay = r.get("signed_decay", negative)}, .tied_gates = true});
+    // The delta rule is stable for writes of at most 1 on unit keys.
+    dt_high = r.number("dt_high", switches.core.erase ? 1 : 1e300, 0, 1e300);
     r.finish();
     exact_division(heads, groups, "mamba2 heads");
     require(dt_low < dt_high, ErrorCode::invalid_argument, "mamba2: dt_low ", dt_low,
@@ -44,29 +45,35 @@ class Mamba2 final : public Mixer {
   Mamba2(const MixerSetup& setup, ParameterPlan& plan, bool negative) : c_(setup, negative) {
     const std::int64_t d = c_.d_model;
     channels_ = c_.inner + 2 * c_.groups * c_.N;
-    widths_ = {c_.inner, channels_, c_.heads};  // z | x B C | dt
-    in_ = plan.declare("in_proj.weight", {c_.inner + channels_ + c_.heads, d},
+    // z | x B C | dt | an own write gate, if it is not tied to the decay's dt
+    own_write_ = !c_.switches.tied_gates || c_.switches.core.exponential_input;
+    const bool dt = c_.switches.decay || !own_write_;
+    widths_ = {c_.inner, channels_, dt ? c_.heads : 0, own_write_ ? c_.heads : 0};
+    rows_ = c_.inner + channels_ + widths_[2] + widths_[3];
+    in_ = plan.declare("in_proj.weight", {rows_, d},
                        Init::normal(1 / std::sqrt(static_cast<double>(d))), true);
     if (c_.conv) {
       const double bound = 1 / std::sqrt(static_cast<double>(c_.conv));
       conv_ = plan.declare("conv.weight", {channels_, c_.conv}, Init::uniform(-bound, bound), true);
       conv_bias_ = plan.declare("conv.bias", {channels_}, Init::zeros(), false);
     }
-    A_log_ = plan.declare("A_log", {c_.heads}, {Init::Kind::log_uniform, 1, 16}, false);
-    dt_bias_ = plan.declare("dt_bias", {c_.heads}, {Init::Kind::dt_bias, 1e-3, 1e-1}, false);
+    if (c_.switches.decay)
+      A_log_ = plan.declare("A_log", {c_.heads}, {Init::Kind::log_uniform, 1, 16}, false);
+    if (dt)
+      dt_bias_ = plan.declare("dt_bias", {c_.heads}, {Init::Kind::dt_bias, 1e-3, 1e-1}, false);
     D_skip_ = plan.declare("D_skip", {c_.heads}, Init::ones(), false);
     norm_ = plan.declare("norm.weight", {c_.inner}, Init::ones(), false);
     out_ = plan.declare("out_proj.weight", {d, c_.inner},
                         Init::normal(1 / std::sqrt(static_cast<double>(c_.inner))), true);
     if (c_.bias) {
-      in_bias_ =
-          plan.declare("in_proj.bias", {c_.inner + channels_ + c_.heads}, Init::zeros(), false);
+      in_bias_ = plan.declare("in_proj.bias", {rows_}, Init::zeros(), false);
       out_bias_ = plan.declare("out_proj.bias", {d}, Init::zeros(), false);
     }
   }
 
   StateSpec state_spec() const override {
-    StateSpec spec = {{"S", {c_.heads, c_.N, c_.head_dim}}};
+    StateSpec spec;
+    add_linear_memory(spec, c_.switches.core, c_.heads, c_.N, c_.head_dim);
     if (c_.conv > 1) spec.push_back({"conv", {c_.conv - 1, channels_}});
     return spec;
   }
@@ -80,21 +87,17 @@ class Mamba2 final : public Mixer {
                               : unary(cx, Unary::silu, in[1]);
     const auto xbc = split_last(cx, mixed, std::vector<std::int64_t>{c_.inner, GN, GN});
     const Var v = reshape(cx, xbc[0], {B, T, c_.heads, c_.head_dim});
-    const DecayGates gates =
-        mamba2_gates(cx, in[2], A_log_, dt_bias_, c_.dt_low, c_.dt_high, c_.core.signed_decay);
-    LinearCoreState memory;
-    if (state) memory.S = (*state)["S"];
+    const DecayGates gates = this->gates(cx, in[2], in[3]);
+    const Var q = reshape(cx, xbc[2], {B, T, c_.groups, c_.N});
+    const Var k = reshape(cx, xbc[1], {B, T, c_.groups, c_.N});
+    const bool unit = c_.switches.core.erase;
     const Var y = linear_core(cx,
-                              {.q = reshape(cx, xbc[2], {B, T, c_.groups, c_.N}),
-                               .k = reshape(cx, xbc[1], {B, T, c_.groups, c_.N}),
+                              {.q = unit ? l2_norm(cx, q, 1e-6) : q,
+                               .k = unit ? l2_norm(cx, k, 1e-6) : k,
                                .v = v,
                                .decay = gates.decay,
                                .write = gates.write},
-                              spans, c_.core, state ? &memory : nullptr);
-    if (state) {
-      (*state)["S"] = memory.S;
-      state->advance(T);
-    }
+                              spans, c_.switches.core, state);
     const Var skipped = reshape(cx, add_skip(cx, y, v, D_skip_), {B, T, c_.inner});
     const Var gated_y = gated_norm(cx, skipped, in[0], norm_,
                                    {.eps = c_.norm_eps, .groups = c_.groups, .gate_first = true});
@@ -104,17 +107,35 @@ class Mamba2 final : public Mixer {
   Cost cost(std::int64_t tokens) const override {
     const auto d = static_cast<double>(c_.d_model), T = static_cast<double>(tokens),
                H = static_cast<double>(c_.heads);
-    const double projections = d * static_cast<double>(2 * c_.inner + channels_ + c_.heads);
+    const double projections = d * static_cast<double>(c_.inner + rows_);
     const double rest = static_cast<double>(c_.conv * channels_ + c_.inner);
-    return {.macs = T * (projections + rest + H * linear_core_macs(c_.core, c_.N, c_.head_dim)),
+    return {.macs = T * (projections + rest +
+                         H * linear_core_macs(c_.switches.core, c_.N, c_.head_dim)),
             .executed_macs = T * (projections + rest) +
-                             H * linear_core_executed_macs(c_.core, tokens, c_.N, c_.head_dim,
-                                                           c_.heads / c_.groups)};
+                             H * linear_core_executed_macs(c_.switches.core, tokens, c_.N,
+                                                           c_.head_dim, c_.heads / c_.groups)};
   }
 
  private:
+  DecayGates gates(Context& cx, const Var& dt, const Var& own_write) const {
+    const LinearSwitches& s = c_.switches;
+    const Unary bounded = s.core.erase ? Unary::sigmoid : Unary::softplus;
+    DecayGates gates;
+    if (s.decay) {
+      gates = mamba2_gates(cx, dt, A_log_, dt_bias_, c_.dt_low, c_.dt_high, s.core.signed_decay);
+    } else {
+      gates.decay = Var{cx.zeros((own_write_ ? own_write : dt).shape())};
+      if (!own_write_) gates.write = unary(cx, bounded, add_bias(cx, dt, dt_bias_));
+    }
+    if (own_write_) {
+      gates.write = s.core.exponential_input ? own_write : unary(cx, bounded, own_write);
+    }
+    return gates;
+  }
+
   Config c_;
-  std::int64_t channels_ = 0;
+  std::int64_t channels_ = 0, rows_ = 0;
+  bool own_write_ = false;
   std::vector<std::int64_t> widths_;
   ParamId in_, in_bias_, out_bias_, conv_, conv_bias_, A_log_, dt_bias_, D_skip_, norm_, out_;
 };
