@@ -63,9 +63,8 @@ void compare(ParameterStore& store, const std::vector<Tensor>& inputs, const Bui
 TEST(SimdOps, PointwiseEqualsReference) {
   const ParameterPlan plan;
   ParameterStore store(plan, DType::f32, 0);
-  for (const Unary kind :
-       {Unary::silu, Unary::sigmoid, Unary::tanh, Unary::softplus, Unary::log_sigmoid,
-        Unary::square, Unary::relu, Unary::gelu, Unary::one_minus_exp}) {
+  for (const Unary kind : {Unary::silu, Unary::sigmoid, Unary::tanh, Unary::softplus,
+                           Unary::log_sigmoid, Unary::square, Unary::relu, Unary::gelu}) {
     for (const std::int64_t n : {1, 3, 17, 64, 65, 1000}) {
       for (const double amplitude : {1e-3, 1.0, 30.0, 700.0}) {
         const std::string what = "kind " + std::to_string(static_cast<int>(kind)) + " n " +
