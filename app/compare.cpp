@@ -47,9 +47,16 @@ std::string machine() {
          " " + u.machine;
 }
 
+// SHA-256 of this very program: a new build is another program, whatever its version says.
+std::string build_digest() {
+  const MappedFile program(fs::read_symlink("/proc/self/exe"));
+  return sha256(program.bytes());
+}
+
 Json provenance(const std::string& command) {
   Json p = Json::object();
   p["program"] = "subquad 0.1.0";
+  p["program SHA-256"] = build_digest();
   p["compiler"] = __VERSION__;
   p["machine"] = machine();
   p["command"] = command;
@@ -64,6 +71,15 @@ void write_outputs(const StudyPlan& plan, const std::string& folder, const std::
   Json p = provenance(command);
   write_file_atomically(folder + "/provenance.json", p.dump(1) + "\n");
   write_file_atomically(folder + "/report.html", html_report(results, timings, p));
+}
+
+// The quiet phase, unless its figures are those of this build and machine, taken in quiet.
+void measure_if_needed(const StudyPlan& plan, const std::string& folder) {
+  const std::string path = folder + "/speed.json";
+  const SpeedKey key{build_digest(), machine()};
+  if (fs::exists(path) && speed_is_current(Json::read(path), key)) return;
+  std::fprintf(stderr, "  measuring speed, arms in turn, nothing else running ...\n");
+  write_file_atomically(path, measure_speed(plan, key).dump(1) + "\n");
 }
 
 double estimate_seconds(const StudyPlan& plan, const Json& calibration, int jobs) {
@@ -270,9 +286,7 @@ int compare(Arguments arguments) {
   setup.terminal = isatty(2) != 0;
   setup.after_seed = [&] { write_outputs(plan, folder, command); };
   const int failed = run_study(plan, setup);
-  if (plan.measure && !fs::exists(folder + "/speed.json")) {
-    write_file_atomically(folder + "/speed.json", measure_decode(plan).dump(1) + "\n");
-  }
+  if (plan.measure) measure_if_needed(plan, folder);
   write_outputs(plan, folder, command);
   std::printf(
       "\n%s\n",

@@ -2,17 +2,10 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
 #include "subquad/io/json.h"
 
 namespace subquad {
-
-// Primary metric of every arm on every task: values by seed.
-struct Cell {
-  std::vector<double> values;
-  int solved = 0;  // seeds at or above the task's "solved" level
-};
 
 // Plain text: the table, then "In short", one sentence per question with an interval. `level` look:
 // indicative only.

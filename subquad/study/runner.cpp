@@ -15,6 +15,7 @@
 
 #include "subquad/base/file.h"
 #include "subquad/base/interrupt.h"
+#include "subquad/study/findings.h"
 #include "subquad/study/ledger.h"
 
 extern char** environ;
@@ -298,6 +299,7 @@ Json collect_results(const StudyPlan& plan, const std::string& folder) {
       failures.push_back(std::move(f));
     }
   }
+  out["findings"] = findings(out);
   return out;
 }
 

@@ -22,8 +22,8 @@ struct RunnerSetup {
 // the same command continues in both cases.
 int run_study(const StudyPlan& plan, const RunnerSetup& setup);
 
-// Everything finished so far, in the plan's order: {"study", "plan_sha256", "plan", "arms": {task:
-// [...]}, "runs": [...]}. No wall-clock time in it: equal plans give equal bytes.
+// Everything finished so far, in the plan's order: {"study", "plan_sha256", "plan", "tasks",
+// "runs", "failed", "findings"}. No wall-clock time in it: equal plans give equal bytes.
 Json collect_results(const StudyPlan& plan, const std::string& folder);
 // The times apart: {"runs": {id: timings}}.
 Json collect_timings(const StudyPlan& plan, const std::string& folder);

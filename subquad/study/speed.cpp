@@ -4,9 +4,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <memory>
+#include <span>
 
 #include "subquad/base/interrupt.h"
-#include "subquad/base/rng.h"
 #include "subquad/model/engine.h"
 #include "subquad/study/statistics.h"
 #include "subquad/train/optimizer.h"
@@ -27,12 +28,43 @@ double cpu_seconds() {
          1e-6 * static_cast<double>(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 }
 
+// One arm on one task, ready to train and to decode.
 struct Candidate {
   std::string arm;
-  ParameterPlan plan;
-  std::unique_ptr<Model> model;
-  std::unique_ptr<ParameterStore> store;
+  ParameterPlan parameters;
+  Model model;
+  ParameterStore store;
+  AdamW optimizer;
+
+  explicit Candidate(const SizedArm& s)
+      : arm(s.arm),
+        model(s.config, parameters),
+        store(parameters, DType::f32, 0),
+        optimizer(parameters, DType::f32) {}
+
+  // Seconds of one training step, its batch included.
+  double train(Engine& engine, const Task& task, const TrainConfig& config, int step,
+               std::int64_t* tokens) {
+    const auto start = Clock::now();
+    const Batch batch = task.train_batch(900 + step);  // past a curriculum's beginning
+    store.zero_grads();
+    Tape tape;
+    Context cx = engine.context(store, &tape);
+    const Var loss = model.loss(cx, batch.inputs, batch.targets, {});
+    tape.backward(cx, loss);
+    optimizer.step(store, config, 1e-4, 1);
+    *tokens = batch.inputs.numel();
+    return seconds_since(start);
+  }
 };
+
+std::unique_ptr<Task> task_to_measure(const StudyTask& t) {
+  return make_task(t.name, {.seed = 0,
+                            .total_steps = 1000,
+                            .batch_size = t.batch_size,
+                            .data = t.data,
+                            .extra = t.extra});
+}
 
 // A state as it is after `depth` positions: recurrent fields keep their size; caches are filled
 // with random keys and values, which cost the same as real ones.
@@ -42,10 +74,11 @@ ModelState state_at(const Model& model, std::int64_t depth) {
     for (const StateField& f : model.block_state_spec(i)) {
       if (!f.grows_with_time) continue;
       const Tensor cache({1, depth + 512, f.per_sequence[0], f.per_sequence[1]}, DType::f32);
-      const Rng rng{1, stream_id(f.name)};
-      for (std::int64_t j = 0; j < cache.numel(); ++j) {
-        cache.data<float>()[j] =
-            static_cast<float>(rng.uniform(0, static_cast<std::uint64_t>(j)) - 0.5);
+      // Random keys and values cost what real ones do; a cheap generator is random enough.
+      std::uint32_t random = 1;
+      for (float& x : std::span(cache.data<float>(), static_cast<std::size_t>(cache.numel()))) {
+        random = random * 1664525u + 1013904223u;
+        x = static_cast<float>(random >> 8) * 0x1p-24F - 0.5F;
       }
       state[i][f.name] = Var{cache};
     }
@@ -54,60 +87,153 @@ ModelState state_at(const Model& model, std::int64_t depth) {
   return state;
 }
 
-double decode_us(Engine& engine, const Candidate& c, std::int64_t depth) {
-  Context cx = engine.context(*c.store);
-  ModelState state = state_at(*c.model, depth);
+double decode_us(Engine& engine, Candidate& c, std::int64_t depth) {
+  Context cx = engine.context(c.store);
+  ModelState state = state_at(c.model, depth);
   const Tensor id = Tensor::zeros({1, 1}, DType::i32);
-  for (int i = 0; i < 3; ++i) c.model->logits(cx, id, {}, &state);
+  for (int i = 0; i < 3; ++i) c.model.logits(cx, id, {}, &state);
   std::vector<double> times;
   const auto start = Clock::now();
-  while (times.size() < 5 || (times.size() < 200 && seconds_since(start) < 0.15)) {
+  while (times.size() < 5 || (times.size() < 200 && seconds_since(start) < 0.1)) {
     const auto one = Clock::now();
-    c.model->logits(cx, id, {}, &state);
+    c.model.logits(cx, id, {}, &state);
     times.push_back(seconds_since(one));
   }
   return 1e6 * median_of(times);
 }
 
+// Milliseconds of a fixed piece of work: a chain of dependent multiply-adds, then a walk through
+// more memory than a core's own cache holds. Slower than before: something else runs.
+double probe_ms() {
+  static const std::vector<float> block(std::size_t{1} << 21, 0.5F);
+  const auto start = Clock::now();
+  double chain = 1, sum = 0;
+  for (int i = 0; i < 3000000; ++i) chain = chain * 0.999999 + 1e-7;
+  for (int pass = 0; pass < 4; ++pass) {
+    for (std::size_t i = 0; i < block.size(); i += 16) sum += static_cast<double>(block[i]);
+  }
+  volatile double keep = chain + sum;
+  static_cast<void>(keep);
+  return 1e3 * seconds_since(start);
+}
+
+constexpr double kWantedShare = 0.95, kSlowestProbe = 1.15;
+
+struct Round {
+  double core_share = 0, probe = 0;         // share of one core that we got; ms
+  std::vector<double> train;                // seconds per token, by arm
+  std::vector<std::vector<double>> decode;  // us, by arm and depth
+  bool disturbed(double best_probe) const {
+    return core_share < kWantedShare || probe > kSlowestProbe * best_probe;
+  }
+};
+
+// Arms take turns, so that a drift of the machine meets all of them.
+Round measure_round(Engine& engine, std::vector<std::unique_ptr<Candidate>>& arms, const Task& task,
+                    const TrainConfig& config) {
+  constexpr int kSteps = 4;  // the first is not counted
+  const auto stop_if_asked = [] {
+    if (interrupted())
+      fail(ErrorCode::interrupted, "interrupted while measuring; the same command continues");
+  };
+  Round r;
+  const auto start = Clock::now();
+  const double cpu = cpu_seconds();
+  const double before = probe_ms();
+  std::vector<std::vector<double>> steps(arms.size());
+  for (int step = 0; step < kSteps; ++step) {
+    for (std::size_t i = 0; i < arms.size(); ++i) {
+      stop_if_asked();
+      std::int64_t tokens = 1;
+      const double seconds = arms[i]->train(engine, task, config, step, &tokens);
+      if (step > 0) steps[i].push_back(seconds / static_cast<double>(tokens));
+    }
+  }
+  for (const auto& s : steps) r.train.push_back(median_of(s));
+  r.decode.resize(arms.size());
+  for (const std::int64_t depth : kDepths) {
+    for (std::size_t i = 0; i < arms.size(); ++i) {
+      stop_if_asked();
+      r.decode[i].push_back(decode_us(engine, *arms[i], depth));
+    }
+  }
+  r.probe = std::max(before, probe_ms());
+  r.core_share = (cpu_seconds() - cpu) / seconds_since(start);
+  return r;
+}
+
+// A real text where there is one: its batches are what a user would train on.
+const StudyTask& typical_task(const StudyPlan& plan) {
+  for (const StudyTask& t : plan.tasks) {
+    if (t.name == "code" || t.name == "text") return t;
+  }
+  return plan.tasks.front();
+}
+
 }  // namespace
 
-Json measure_decode(const StudyPlan& plan, int rounds) {
-  std::vector<std::unique_ptr<Candidate>> candidates;
-  for (const SizedArm& s : sized_arms(plan, plan.tasks.front())) {
-    auto c = std::make_unique<Candidate>();
-    c->arm = s.arm;
-    c->model = std::make_unique<Model>(s.config, c->plan);
-    c->store = std::make_unique<ParameterStore>(c->plan, DType::f32, 0);
-    candidates.push_back(std::move(c));
-  }
+bool speed_is_current(const Json& speed, const SpeedKey& key) {
+  return speed.get("build", "") == key.build && speed.get("machine", "") == key.machine &&
+         !speed.get("disturbed", true);
+}
+
+Json measure_speed(const StudyPlan& plan, const SpeedKey& key, int rounds) {
+  const StudyTask& chosen = typical_task(plan);
+  const auto task = task_to_measure(chosen);
+  std::vector<std::unique_ptr<Candidate>> arms;
+  for (const SizedArm& s : sized_arms(plan, chosen)) arms.push_back(std::make_unique<Candidate>(s));
   Engine engine(1);
-  std::vector<std::vector<std::vector<double>>> times(
-      candidates.size(), std::vector<std::vector<double>>(std::size(kDepths)));
-  int disturbed = 0;
-  for (int round = 0; round < rounds; ++round) {
-    const auto start = Clock::now();
-    const double cpu = cpu_seconds();
-    for (std::size_t d = 0; d < std::size(kDepths); ++d) {
-      for (std::size_t i = 0; i < candidates.size(); ++i) {
-        if (interrupted())
-          fail(ErrorCode::interrupted, "interrupted while measuring; the same command continues");
-        times[i][d].push_back(decode_us(engine, *candidates[i], kDepths[d]));
-      }
-    }
-    if ((cpu_seconds() - cpu) / seconds_since(start) < 0.95) ++disturbed;
+  std::vector<Round> all;
+  double best_probe = 0;
+  const auto count_quiet = [&] {
+    return std::count_if(all.begin(), all.end(),
+                         [&](const Round& r) { return !r.disturbed(best_probe); });
+  };
+  while (count_quiet() < rounds && static_cast<int>(all.size()) < 2 * rounds) {
+    all.push_back(measure_round(engine, arms, *task, plan.train));
+    const double probe = all.back().probe;
+    best_probe = all.size() == 1 ? probe : std::min(best_probe, probe);
   }
+  const auto quiet = static_cast<std::size_t>(count_quiet());
+  const bool disturbed = quiet == 0;
+  const auto median = [&](auto&& value) {
+    std::vector<double> x;
+    for (const Round& r : all) {
+      if (disturbed || !r.disturbed(best_probe)) x.push_back(value(r));
+    }
+    return median_of(x);
+  };
   Json out = Json::object();
-  for (std::size_t i = 0; i < candidates.size(); ++i) {
+  out["build"] = key.build;
+  out["machine"] = key.machine;
+  out["task"] = chosen.name;
+  for (std::size_t i = 0; i < arms.size(); ++i) {
+    Json& arm = out["arms"][arms[i]->arm];
+    arm["train_tokens_per_second"] = 1 / median([&](const Round& r) { return r.train[i]; });
     for (std::size_t d = 0; d < std::size(kDepths); ++d) {
-      out["arms"][candidates[i]->arm]["decode_us_" + std::to_string(kDepths[d])] =
-          median_of(times[i][d]);
+      arm["decode_us_" + std::to_string(kDepths[d])] =
+          median([&](const Round& r) { return r.decode[i][d]; });
     }
   }
-  out["rounds"] = rounds;
-  out["disturbed_rounds"] = disturbed;
-  out["note"] = std::to_string(rounds) + " rounds, arms interleaved, batch 1, one thread, f32; " +
-                std::to_string(disturbed) + " rounds had less than 95 % of a core to themselves" +
-                (disturbed * 2 > rounds ? " - do not trust these times" : "");
+  for (const Round& r : all) {
+    Json one = Json::object();
+    one["core_share"] = r.core_share;
+    one["probe_ms"] = r.probe;
+    one["disturbed"] = r.disturbed(best_probe);
+    out["rounds"].push_back(std::move(one));
+  }
+  out["disturbed"] = disturbed;
+  const std::string total = std::to_string(all.size());
+  out["note"] =
+      "models and batches of the task " + chosen.name +
+      ", one thread, f32, arms take turns; decoding with batch 1. " +
+      (disturbed
+           ? "All " + total +
+                 " rounds were disturbed by other programs: times marked ~ are the median of "
+                 "all and too long. The same command measures again."
+           : "Median of " + std::to_string(quiet) + " quiet rounds of " + total +
+                 " (a round counts if it had 95 % of a core and a fixed piece of work took at "
+                 "most 15 % longer than at best).");
   return out;
 }
 
@@ -115,29 +241,14 @@ Json calibrate(const StudyPlan& plan) {
   Json out = Json::object();
   Engine engine(1);
   for (const StudyTask& t : plan.tasks) {
-    const auto task = make_task(t.name, {.seed = 0,
-                                         .total_steps = 1000,
-                                         .batch_size = t.batch_size,
-                                         .data = t.data,
-                                         .extra = t.extra});
+    const auto task = task_to_measure(t);
     for (const SizedArm& s : sized_arms(plan, t)) {
-      ParameterPlan parameters;
-      const Model model(s.config, parameters);
-      ParameterStore store(parameters, DType::f32, 0);
-      AdamW optimizer(parameters, DType::f32);
+      Candidate arm(s);
       std::vector<double> per_token;
       for (int step = 0; step < 4; ++step) {
-        const auto start = Clock::now();
-        const Batch batch = task->train_batch(900 + step);  // past a curriculum's beginning
-        store.zero_grads();
-        Tape tape;
-        Context cx = engine.context(store, &tape);
-        const Var loss = model.loss(cx, batch.inputs, batch.targets, {});
-        tape.backward(cx, loss);
-        optimizer.step(store, plan.train, 1e-4, 1);
-        if (step > 0)
-          per_token.push_back(1e6 * seconds_since(start) /
-                              static_cast<double>(batch.inputs.numel()));
+        std::int64_t tokens = 1;
+        const double seconds = arm.train(engine, *task, plan.train, step, &tokens);
+        if (step > 0) per_token.push_back(1e6 * seconds / static_cast<double>(tokens));
       }
       out[t.name][s.arm] = median_of(per_token);
     }

@@ -1,19 +1,30 @@
-// The quiet phase: decode cost of every arm at several depths, arms interleaved over rounds, one
-// thread, nothing else running in this process; a contention probe marks rounds that other
-// processes disturbed.
+// The quiet phase: training and decode speed of every arm, arms interleaved over rounds, one
+// thread, no worker running. A contention probe finds the rounds that other programs disturbed;
+// those are repeated, and never mixed with the others.
 #pragma once
 
 #include <string>
-#include <vector>
 
 #include "subquad/io/json.h"
 #include "subquad/study/plan.h"
 
 namespace subquad {
 
-// {"arms": {arm: {"decode_us_64": .., "decode_us_1024": .., ...}}, "rounds": n, "disturbed_rounds":
-// n, "note": ".."}
-Json measure_decode(const StudyPlan& plan, int rounds = 3);
+// What a measurement belongs to: another program or another machine needs a new one.
+struct SpeedKey {
+  std::string build;    // SHA-256 of the program
+  std::string machine;  // in words
+};
+
+// Measured for this key, and in quiet. False for any other file, also one from before the key.
+bool speed_is_current(const Json& speed, const SpeedKey& key);
+
+// Measures until `rounds` rounds were undisturbed, at most twice as many in all. Figures are
+// medians over the undisturbed rounds; over all rounds, and "disturbed" set, if there was none.
+// {"build", "machine", "task", "arms": {arm: {"train_tokens_per_second", "decode_us_64", ...}},
+//  "rounds": [{"core_share", "probe_ms", "disturbed"}...], "disturbed": bool, "note"}
+Json measure_speed(const StudyPlan& plan, const SpeedKey& key, int rounds = 3);
+
 // Microseconds per training token of each arm on each task, from a few steps: for estimates and
 // --budget.
 Json calibrate(const StudyPlan& plan);

@@ -1,0 +1,373 @@
+#include "subquad/study/findings.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "subquad/study/chart.h"
+
+namespace subquad {
+namespace {
+
+template <class... A>
+std::string format(const char* pattern, A... values) {
+  char text[512];
+  std::snprintf(text, sizeof text, pattern, values...);
+  return text;
+}
+
+const Question kQuestions[] = {
+    {"parity", "parity", "tracking (parity of a bit string at 32 times the training length)", 0.99,
+     true},
+    {"s3", "S3", "tracking (products in S3 at 32 times the training length)", 0.95, true},
+    {"anbn", "anbn",
+     "counting (where the model stops, as a share of the true count, at 8 times the training "
+     "length)",
+     0.95, true},
+    {"plurality", "plurality",
+     "counting (most frequent of 16 symbols at 8 times the training length)", 0.95, true},
+    {"mqar", "mqar", "recall (8 key-value pairs with 8 times the trained filler)", 0.9, true},
+    {"code", "code", "code (bits per byte of unseen projects)", NAN, false},
+    {"text", "text", "text (bits per byte of held-out text)", NAN, false},
+    {"tokens", "tokens", "the given token task", 0.95, true},
+};
+
+// What "better" means: for the stop ratio stopping too late (2 = never) is as wrong as too early.
+double goodness(const Json& task_info, double value) {
+  const std::string primary = task_info.at("primary").as_string();
+  if (primary == "stop_ratio") return 1 - std::abs(1 - value);
+  return primary == "bits_per_byte" ? -value : value;
+}
+
+double state_at(const Json& results, const std::string& arm, const char* depth) {
+  for (const auto& [task, info] : results.at("tasks").as_object()) {
+    const Json* a = info.find("arms") ? info.at("arms").find(arm) : nullptr;
+    if (a) return a->at("state_bytes").at(depth).as_double();
+  }
+  return NAN;
+}
+
+bool counts_seeds(const std::string& task) {
+  const Question* q = question_of(task);
+  return q && !std::isnan(q->solved);
+}
+
+// Differences of the primary metric, first minus second, paired by seed: both saw the same data in
+// the same order.
+std::vector<double> paired_differences(const Json& results, const std::string& task,
+                                       const std::string& first, const std::string& second) {
+  const Json& info = results.at("tasks").at(task);
+  const std::string primary = info.at("primary").as_string();
+  const std::int64_t length = info.at("primary_length").as_int();
+  std::vector<double> differences;
+  for_runs(results, task, first, [&](const Json& a) {
+    for_runs(results, task, second, [&](const Json& b) {
+      if (a.at("seed").as_int() != b.at("seed").as_int()) return;
+      const Json *x = metric(a, primary, length), *y = metric(b, primary, length);
+      if (x && y) differences.push_back(x->at("value").as_double() - y->at("value").as_double());
+    });
+  });
+  return differences;
+}
+
+double validation_bits(const Json& run) {
+  for (const Json& m : run.at("metrics").as_array()) {
+    if (m.at("name").as_string() == "bits_per_byte" && m.at("split").as_string() == "validation")
+      return m.at("value").as_double();
+  }
+  return NAN;
+}
+
+}  // namespace
+
+const Question* question_of(const std::string& task) {
+  for (const Question& q : kQuestions) {
+    if (task == q.task) return &q;
+  }
+  return nullptr;
+}
+
+std::vector<std::string> arms_of(const Json& results) {
+  std::vector<std::string> out;
+  for (const Json& v : results.at("plan").at("arms").as_array()) out.push_back(v.as_string());
+  return out;
+}
+
+std::vector<std::string> tasks_of(const Json& results) {
+  std::vector<std::string> out;
+  for (const auto& [task, info] : results.at("tasks").as_object()) out.push_back(task);
+  return out;
+}
+
+const Json* metric(const Json& run, const std::string& name, std::int64_t length,
+                   const char* split) {
+  for (const Json& m : run.at("metrics").as_array()) {
+    if (m.at("name").as_string() == name && m.at("length").as_int() == length &&
+        m.at("split").as_string() == split)
+      return &m;
+  }
+  return nullptr;
+}
+
+void for_runs(const Json& results, const std::string& task, const std::string& arm,
+              const std::function<void(const Json&)>& fn) {
+  for (const Json& r : results.at("runs").as_array()) {
+    if (r.at("task").as_string() == task && r.at("arm").as_string() == arm) fn(r);
+  }
+}
+
+Cell cell(const Json& results, const std::string& task, const std::string& arm) {
+  const Json& info = results.at("tasks").at(task);
+  const Question* q = question_of(task);
+  Cell c;
+  for_runs(results, task, arm, [&](const Json& r) {
+    const Json* m = metric(r, info.at("primary").as_string(), info.at("primary_length").as_int());
+    if (!m) return;
+    c.values.push_back(m->at("value").as_double());
+    if (q && !std::isnan(q->solved) && goodness(info, c.values.back()) >= q->solved) ++c.solved;
+  });
+  return c;
+}
+
+int finished_seeds(const Json& results) {
+  int finished = 0;
+  for (const Json& seed : results.at("plan").at("seeds").as_array()) {
+    bool all = true;
+    for (const std::string& task : tasks_of(results)) {
+      for (const std::string& arm : arms_of(results)) {
+        if (arm == "ngram") continue;  // counted once, whatever the number of seeds
+        bool found = false;
+        for_runs(results, task, arm,
+                 [&](const Json& r) { found = found || r.at("seed").as_int() == seed.as_int(); });
+        all = all && found;
+      }
+    }
+    finished += all ? 1 : 0;
+  }
+  return finished;
+}
+
+std::string standing(const Json& results) {
+  const int finished = finished_seeds(results);
+  const auto planned = static_cast<int>(results.at("plan").at("seeds").size());
+  const bool look = results.at("plan").get("level", "look") == "look" || finished <= 3;
+  return (finished == planned ? format("%d seed%s", planned, planned == 1 ? "" : "s")
+                              : format("%d of %d seeds finished", finished, planned)) +
+         ", one recipe, untuned: " + (look ? "indicative, not a claim" : "claim level");
+}
+
+double ngram_bits(const Json& results, const std::string& task) {
+  double bits = NAN;
+  for_runs(results, task, "ngram", [&](const Json& r) { bits = validation_bits(r); });
+  return bits;
+}
+
+std::vector<double> bytes_to_cross(const Json& results, const std::string& task,
+                                   const std::string& arm) {
+  const double bar = ngram_bits(results, task);
+  std::vector<double> out;
+  if (std::isnan(bar) || arm == "ngram") return out;
+  for_runs(results, task, arm, [&](const Json& r) {
+    double before_bytes = NAN, before_bits = NAN, crossed = NAN;
+    bool measured = false;
+    for (const Json& point : r.at("curve").as_array()) {
+      if (point.size() < 3) continue;
+      measured = true;
+      const double bytes = point[0].as_double(), bits = point[2].as_double();
+      if (bits < bar && std::isnan(crossed)) {
+        crossed = std::isnan(before_bits)
+                      ? bytes
+                      : before_bytes +
+                            (bytes - before_bytes) * (before_bits - bar) / (before_bits - bits);
+      }
+      before_bytes = bytes;
+      before_bits = bits;
+    }
+    if (measured) out.push_back(crossed);
+  });
+  return out;
+}
+
+Json findings(const Json& results) {
+  Json out = Json::object();
+  out["seeds_planned"] = static_cast<std::int64_t>(results.at("plan").at("seeds").size());
+  out["seeds_finished"] = finished_seeds(results);
+  for (const std::string& task : tasks_of(results)) {
+    Json& t = out["tasks"][task] = Json::object();
+    if (counts_seeds(task)) t["solved_at"] = question_of(task)->solved;
+    const double bar = ngram_bits(results, task);
+    if (!std::isnan(bar)) t["ngram_validation_bits_per_byte"] = bar;
+    Json& arms = t["arms"] = Json::object();
+    for (const std::string& arm : arms_of(results)) {
+      const Cell c = cell(results, task, arm);
+      if (c.values.empty()) continue;
+      Json& a = arms[arm] = Json::object();
+      a["median"] = median_of(c.values);
+      a["seeds"] = static_cast<std::int64_t>(c.values.size());
+      if (counts_seeds(task)) {
+        const Interval w = wilson_interval(c.solved, static_cast<int>(c.values.size()));
+        a["solved"] = c.solved;
+        a["solved_share_wilson_95"] = Json::Array{w.low, w.high};
+      }
+      const auto crossings = bytes_to_cross(results, task, arm);
+      if (crossings.empty()) continue;
+      Json& list = a["bytes_to_cross_ngram"] = Json::array();
+      for (const double bytes : crossings)
+        list.push_back(std::isnan(bytes) ? Json("not crossed") : Json(std::round(bytes)));
+    }
+  }
+  return out;
+}
+
+std::string words_of(std::string metric) {
+  std::replace(metric.begin(), metric.end(), '_', ' ');
+  return metric;
+}
+
+std::string show_value(const std::string& task, const Cell& c) {
+  if (c.values.empty()) return "-";
+  return format(task == "code" || task == "text" ? "%.3f" : "%.2f", median_of(c.values));
+}
+
+std::string solved_words(const Cell& c) {
+  const auto n = static_cast<int>(c.values.size());
+  const Interval w = wilson_interval(c.solved, n);
+  return format("%d of %d [%.2f, %.2f]", c.solved, n, w.low, w.high);
+}
+
+std::string verdict(const Json& results, const std::string& task) {
+  const Question* q = question_of(task);
+  const bool higher = q ? q->higher : true;
+  const Json& info = results.at("tasks").at(task);
+  std::vector<std::pair<double, std::string>> order;
+  for (const std::string& arm : arms_of(results)) {
+    const Cell c = cell(results, task, arm);
+    if (!c.values.empty()) order.emplace_back(median_of(c.values), arm);
+  }
+  if (order.empty()) return "no finished run yet.";
+  std::stable_sort(order.begin(), order.end(), [&](const auto& a, const auto& b) {
+    return goodness(info, a.first) > goodness(info, b.first);
+  });
+  std::string text;
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    text +=
+        (i ? ", " : "") + order[i].second + " " + format(higher ? "%.2f" : "%.3f", order[i].first);
+  }
+  if (counts_seeds(task)) {
+    // Solved or not is two-valued: a share with its interval, not a mean with a deviation.
+    std::string solved, unsolved;
+    for (const auto& [value, arm] : order) {
+      const Cell c = cell(results, task, arm);
+      std::string& list = c.solved ? solved : unsolved;
+      list += (list.empty() ? "" : ", ") + arm + (c.solved ? " " + solved_words(c) : "");
+    }
+    if (!solved.empty())
+      return text + "; seeds solved: " + solved +
+             (unsolved.empty() ? "." : "; by no seed: " + unsolved + ".");
+    text += "; solved by no seed of any arm";
+  }
+  if (order.size() < 2) return text + ".";
+  const auto differences = paired_differences(results, task, order[0].second, order[1].second);
+  if (differences.size() < 2) return text + "; one seed only: no interval.";
+  const Interval i = t_interval(differences);
+  return text + "; the first two differ by " +
+         format(higher ? "%+.2f [%+.2f, %+.2f]" : "%+.3f [%+.3f, %+.3f]", mean_of(differences),
+                i.low, i.high) +
+         (i.low <= 0 && i.high >= 0 ? ": undecided." : ".");
+}
+
+std::string crossing_sentence(const Json& results, const std::string& task) {
+  std::string text;
+  for (const std::string& arm : arms_of(results)) {
+    const auto all = bytes_to_cross(results, task, arm);
+    if (all.empty()) continue;
+    std::vector<double> crossed;
+    for (const double bytes : all) {
+      if (!std::isnan(bytes)) crossed.push_back(bytes);
+    }
+    text += (text.empty() ? "" : ", ") + arm + " " +
+            (crossed.empty() ? "not crossed" : short_number(median_of(crossed)));
+    if (!crossed.empty() && crossed.size() < all.size())
+      text += format(" (%zu of %zu seeds)", crossed.size(), all.size());
+  }
+  if (text.empty()) return "";
+  return "training bytes until better than the n-gram (" +
+         format("%.3f", ngram_bits(results, task)) + " bits/byte, validation): " + text + ".";
+}
+
+double speed(const Json& timings, const std::string& arm, const std::string& key) {
+  const Json* s = timings.find("speed");
+  if (!s || !s->find("arms") || !s->at("arms").find(arm)) return NAN;
+  const Json* v = s->at("arms").at(arm).find(key);
+  return v ? v->as_double() : NAN;
+}
+
+bool speed_disturbed(const Json& timings) {
+  const Json* s = timings.find("speed");
+  return s && s->get("disturbed", false);
+}
+
+std::string speed_text(const Json& timings, const std::string& arm, const std::string& key,
+                       double factor) {
+  const double v = speed(timings, arm, key) * factor;
+  return std::isnan(v) ? "-" : format(speed_disturbed(timings) ? "~%.0f" : "%.0f", v);
+}
+
+std::string cost_task(const Json& results, const Json& timings) {
+  const Json* s = timings.find("speed");
+  const std::string measured = s ? s->get("task", "") : "";
+  return results.at("tasks").find(measured) ? measured : tasks_of(results).back();
+}
+
+double median_timing(const Json& results, const Json& timings, const std::string& arm,
+                     const char* key) {
+  std::vector<double> x;
+  for (const Json& r : results.at("runs").as_array()) {
+    if (r.at("arm").as_string() != arm) continue;
+    const Json* t = timings.at("runs").find(r.at("id").as_string());
+    if (t && t->find(key)) x.push_back(t->at(key).as_double());
+  }
+  return x.empty() ? NAN : median_of(x);
+}
+
+std::string state_text(const Json& results, const std::string& arm) {
+  const double a = state_at(results, arm, "64"), b = state_at(results, arm, "65536");
+  return std::isnan(a) ? "-" : b > 1.5 * a ? "grows" : short_number(a);
+}
+
+std::string cost_sentence(const Json& results, const Json& timings) {
+  const double positions[] = {64, 1024, 16384, 65536};
+  std::string text;
+  const std::vector<std::string> arms = arms_of(results);
+  if (std::find(arms.begin(), arms.end(), "attention") == arms.end() ||
+      std::isnan(speed(timings, "attention", kDecodeColumns[0]))) {
+    return "decode cost was not measured against attention.";
+  }
+  for (const std::string& arm : arms) {
+    if (arm == "attention" || std::isnan(speed(timings, arm, kDecodeColumns[0]))) continue;
+    double crossing = NAN;
+    for (int i = 0; i < 4 && std::isnan(crossing); ++i) {
+      const double own = speed(timings, arm, kDecodeColumns[i]),
+                   other = speed(timings, "attention", kDecodeColumns[i]);
+      if (own <= other) {
+        if (i == 0) {
+          crossing = positions[0];
+        } else {  // log-linear between the two depths
+          const double a = std::log(speed(timings, arm, kDecodeColumns[i - 1]) /
+                                    speed(timings, "attention", kDecodeColumns[i - 1]));
+          const double b = std::log(own / other);
+          crossing = std::exp(std::log(positions[i - 1]) +
+                              (std::log(positions[i]) - std::log(positions[i - 1])) * a / (a - b));
+        }
+      }
+    }
+    text += (text.empty() ? "" : ", ") + arm +
+            (std::isnan(crossing) ? " dearer up to 64k"
+             : crossing <= 64     ? " cheaper from the start"
+                                  : " cheaper from T = " + short_number(crossing));
+  }
+  return "decoding one token against attention: " + text + "." +
+         (speed_disturbed(timings) ? " (Measured on a busy machine: approximate.)" : "");
+}
+
+}  // namespace subquad
