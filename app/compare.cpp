@@ -7,10 +7,12 @@
 #include <thread>
 
 #include "app/commands.h"
+#include "app/differences.h"
 #include "app/options.h"
 #include "subquad/base/digest.h"
 #include "subquad/base/file.h"
 #include "subquad/base/interrupt.h"
+#include "subquad/study/limits.h"
 #include "subquad/study/report.h"
 #include "subquad/study/runner.h"
 #include "subquad/study/speed.h"
@@ -145,6 +147,43 @@ void make_folder(const std::string& folder) {
   require(!error, ErrorCode::io, "cannot create folder ", folder, ": ", error.message());
 }
 
+// Why the study of this name that ran last is not continued: what differs between its plan and
+// ours. A changed corpus shows as other digests under the same path.
+void explain_new_folder(const StudyPlan& plan, const std::string& out) {
+  std::string newest;
+  if (!fs::exists(out)) return;
+  for (const auto& entry : fs::directory_iterator(out)) {
+    const std::string name = entry.path().filename();
+    const std::string ledger = entry.path().string() + "/ledger.jsonl";
+    if (name.starts_with(plan.name + "-") && name.size() == plan.name.size() + 9 &&
+        fs::exists(ledger) &&
+        (newest.empty() ||
+         fs::last_write_time(ledger) > fs::last_write_time(newest + "/ledger.jsonl")))
+      newest = entry.path();
+  }
+  if (newest.empty()) return;
+  const std::string text = read_file(newest + "/ledger.jsonl");
+  const Json first = Json::parse(text.substr(0, text.find('\n')), newest + "/ledger.jsonl:1");
+  const Json* old = first.find("plan");
+  if (!old) return;
+  std::printf("  not continued: %s, its plan differs; a new folder is started\n", newest.c_str());
+  const auto all = differences(*old, plan.to_json());
+  bool data = false;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    data = data || all[i].path.starts_with("data.");
+    if (i < 6) {
+      std::printf("    %-24s %.90s -> %.90s\n", all[i].path.c_str(), all[i].a.c_str(),
+                  all[i].b.c_str());
+    } else if (i == 6) {
+      std::printf("    and %zu more\n", all.size() - i);
+    }
+  }
+  if (data)
+    std::printf(
+        "    The data themselves changed: runs on old and new data are not comparable. To continue "
+        "the old study,\n    give it its data back (--data, or restore the files).\n");
+}
+
 // A repeated name would run twice in one folder and count twice in every interval.
 void require_distinct(const std::vector<std::string>& names, const char* option) {
   for (const std::string& name : names) {
@@ -223,6 +262,8 @@ int compare(Arguments arguments) {
   const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   const int workers = jobs > 0 ? static_cast<int>(jobs) : cores;
 
+  identify_data(plan);
+  require_possible(plan, physical_memory_bytes(), workers);
   const auto runs = planned_runs(plan);
   require(
       !runs.empty(), ErrorCode::invalid_argument,
@@ -249,6 +290,7 @@ int compare(Arguments arguments) {
   if (!budget.empty()) {
     if (!dry_run) make_folder(out);
     fit_budget(plan, calibration, budget_seconds, workers, out, !dry_run);
+    require_possible(plan, physical_memory_bytes(), workers);
     estimate = estimate_seconds(plan, calibration, workers);
   }
   if (dry_run) {
@@ -257,18 +299,7 @@ int compare(Arguments arguments) {
     return 0;
   }
   const std::string folder = out + "/" + plan.name + "-" + plan.hash().substr(0, 8);
-  bool other = false;
-  if (fs::exists(out)) {
-    for (const auto& entry : fs::directory_iterator(out)) {
-      const std::string name = entry.path().filename();
-      other = other || (name.starts_with(plan.name + "-") && out + "/" + name != folder &&
-                        name.size() == plan.name.size() + 9);
-    }
-  }
-  if (other && !fs::exists(folder))
-    std::printf(
-        "  the plan differs from that of the study folders already there: a new folder is "
-        "started\n");
+  if (!fs::exists(folder)) explain_new_folder(plan, out);
   make_folder(folder);
   const FileLock lock(folder + "/.lock", "another process works on " + folder +
                                              "; wait for it, or give another --out");

@@ -2,29 +2,19 @@
 #include <filesystem>
 
 #include "app/commands.h"
+#include "app/differences.h"
 #include "app/options.h"
 #include "subquad/io/json.h"
 
 namespace subquad::app {
 namespace {
 
-// Prints every leaf that differs, by its path.
-int differences(const Json& a, const Json& b, const std::string& path) {
-  if (a == b) return 0;
-  if (a.is_object() && b.is_object()) {
-    int count = 0;
-    for (const auto& [key, value] : a.as_object()) {
-      const Json* other = b.find(key);
-      count += differences(value, other ? *other : Json(), path.empty() ? key : path + "." + key);
-    }
-    for (const auto& [key, value] : b.as_object()) {
-      if (!a.contains(key))
-        count += differences(Json(), value, path.empty() ? key : path + "." + key);
-    }
-    return count;
-  }
-  std::printf("  %-40s %s -> %s\n", path.c_str(), a.dump().c_str(), b.dump().c_str());
-  return 1;
+// Prints every leaf that differs, by its path; returns their number.
+std::size_t print_differences(const Json& a, const Json& b) {
+  const auto all = differences(a, b);
+  for (const Difference& d : all)
+    std::printf("  %-40s %s -> %s\n", d.path.c_str(), d.a.c_str(), d.b.c_str());
+  return all.size();
 }
 
 Json metrics_by_name(const Json& result) {
@@ -52,7 +42,7 @@ int diff(Arguments arguments) {
             " is not a run: it has no config.json");
   }
   std::printf("configuration\n");
-  if (differences(Json::read(a + "/config.json"), Json::read(b + "/config.json"), "") == 0)
+  if (print_differences(Json::read(a + "/config.json"), Json::read(b + "/config.json")) == 0)
     std::printf("  none\n");
   if (!std::filesystem::exists(a + "/result.json") ||
       !std::filesystem::exists(b + "/result.json")) {
@@ -60,8 +50,8 @@ int diff(Arguments arguments) {
     return 0;
   }
   std::printf("results\n");
-  if (differences(metrics_by_name(Json::read(a + "/result.json")),
-                  metrics_by_name(Json::read(b + "/result.json")), "") == 0) {
+  if (print_differences(metrics_by_name(Json::read(a + "/result.json")),
+                        metrics_by_name(Json::read(b + "/result.json"))) == 0) {
     std::printf("  none: weights and metrics are identical\n");
   }
   return 0;

@@ -238,7 +238,14 @@ Json StudyPlan::to_json() const {
   j["mixer"] = mixer_options.is_null() ? Json::object() : mixer_options;
   j["train"] = train.to_json();
   j["recurrent"] = recurrent;
+  if (!data.is_null()) j["data"] = data;
   return j;
+}
+
+void identify_data(StudyPlan& plan) {
+  plan.data = Json::object();
+  for (const StudyTask& t : plan.tasks)
+    plan.data[t.name] = make_task(t.name, {.data = t.data, .extra = t.extra})->provenance();
 }
 
 std::string StudyPlan::hash() const { return sha256(to_json().dump()); }

@@ -30,10 +30,15 @@ struct StudyPlan {
   Json mixer_options;
   TrainConfig train;
   bool recurrent = true, measure = true;
+  Json data;  // digests of the data by task; null until identify_data
 
   Json to_json() const;      // canonical
   std::string hash() const;  // SHA-256 of the canonical text
 };
+
+// Reads or generates the data of every task and puts its digests into the plan, and so into its
+// hash: a study never mixes runs on different data, whatever the path says.
+void identify_data(StudyPlan& plan);
 
 StudyPlan read_plan(const std::string& path);
 StudyPlan parse_plan(const std::string& text, const std::string& source);

@@ -162,6 +162,18 @@ class Study {
     record["config_sha256"] = w.run->config.sha256();
     if (code == 0) {
       const Json result = Json::read(folder + "/result.json");
+      const Json* wanted = plan_.data.find(w.run->task);
+      if (wanted && result.at("data") != *wanted) {
+        // Trained on something else: not even its checkpoints may be used again.
+        std::error_code ignored;
+        fs::remove_all(folder, ignored);
+        fail_run(w, std::move(record),
+                 "the data changed while the study ran: the run read " + result.at("data").dump() +
+                     ", the study is about " + wanted->dump() +
+                     ". The run was removed; restore the data and run the same command again, or "
+                     "start a study of the new data");
+        return;
+      }
       record["status"] = "done";
       record["result"] = result;
       ledger_.append(std::move(record));
@@ -178,6 +190,10 @@ class Study {
     std::string message = fs::exists(folder + "/error.txt") ? read_file(folder + "/error.txt") : "";
     if (code == 130) message = "stopped from outside the study; its checkpoint is kept";
     if (message.empty()) message = "ended by signal " + std::to_string(code - 128);
+    fail_run(w, std::move(record), message);
+  }
+
+  void fail_run(const Worker& w, Json record, const std::string& message) {
     record["status"] = "failed";
     record["message"] = message;
     ledger_.append(std::move(record));

@@ -48,7 +48,7 @@ std::vector<LengthResult> evaluate(Engine& engine, const Model& model, Parameter
     std::int64_t budget = setup.recurrent ? setup.recurrent_positions : 0;
     double same = 0, compared = 0;
     for (std::int64_t i = 0; i < task.eval_batches(setup.split, length); ++i) {
-      if (interrupted())
+      if (setup.interruptible && interrupted())
         fail(ErrorCode::interrupted, "interrupted during evaluation; the same command continues");
       Scored s{task.eval_batch(setup.split, length, i), {}, {}};
       RowScores r = chunkwise(cx, model, s.batch);

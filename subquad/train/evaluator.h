@@ -13,6 +13,7 @@ struct EvaluationSetup {
   std::vector<std::int64_t> lengths;  // empty: the task's own
   Split split = Split::test;
   bool recurrent = true;                     // also one position at a time
+  bool interruptible = true;                 // Ctrl-C throws Error(interrupted)
   std::int64_t recurrent_positions = 16384;  // row-positions per length that are run recurrently
 };
 

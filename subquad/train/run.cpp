@@ -197,7 +197,7 @@ Json execute_run(const std::string& folder,
   ParameterStore store(plan, DType::f32, c.seed);
   Engine engine(c.threads);
   Trainer trainer(engine, model, store, *task, c.train, folder);
-  const TrainOutcome outcome = trainer.run([&](const StepStats& s) {
+  const auto show = [&](const StepStats& s) {
     Json j = Json::object();
     j["phase"] = "train";
     j["step"] = s.step;
@@ -207,7 +207,18 @@ Json execute_run(const std::string& folder,
     j["seconds_left"] = s.seconds_left;
     write_file_atomically(folder + "/progress.json", j.dump());
     if (progress) progress({"train", s});
-  });
+  };
+  // Byte tasks: validation bits per byte along the way, which say when an arm passes the n-gram.
+  EvaluationSetup validation{
+      .lengths = {spec.lengths.front()}, .split = Split::validation, .recurrent = false};
+  validation.interruptible = false;
+  std::function<double()> validate;
+  if (task->corpus()) {
+    validate = [&] {
+      return evaluate(engine, model, store, *task, validation).front().metrics.front().value;
+    };
+  }
+  const TrainOutcome outcome = trainer.run(show, validate);
   if (progress)
     progress(
         {"evaluate", {.step = outcome.steps, .steps = outcome.steps, .tokens = outcome.tokens}});
@@ -236,8 +247,7 @@ Json execute_run(const std::string& folder,
     for (const Metric& m : length.metrics) metrics.push_back(metric_json(m, "test", length.length));
     if (length.agreement >= 0) agreement[std::to_string(length.length)] = length.agreement;
   }
-  EvaluationSetup validation{
-      .lengths = {spec.lengths.front()}, .split = Split::validation, .recurrent = false};
+  validation.interruptible = true;
   for (const LengthResult& length : evaluate(engine, model, store, *task, validation)) {
     for (const Metric& m : length.metrics)
       metrics.push_back(metric_json(m, "validation", length.length));

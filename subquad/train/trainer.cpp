@@ -10,7 +10,7 @@ namespace subquad {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr std::int64_t kCurvePoints = 64;
+constexpr std::int64_t kCurvePoints = 64, kPointsPerValidation = 4;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -81,7 +81,8 @@ void Trainer::explain_non_finite(std::int64_t index, const std::string& what) {
        ". Weights are those of the last good step; try a lower learning rate");
 }
 
-TrainOutcome Trainer::run(const std::function<void(const StepStats&)>& progress) {
+TrainOutcome Trainer::run(const std::function<void(const StepStats&)>& progress,
+                          const std::function<double()>& validate) {
   const TaskSpec spec = task_.spec();
   const Batch first = task_.train_batch(0);
   const std::int64_t rows = first.inputs.shape()[0];
@@ -102,7 +103,10 @@ TrainOutcome Trainer::run(const std::function<void(const StepStats&)>& progress)
     const bool last = state.step == steps;
     if (state.step % every == 0 || last) {
       const double mean = state.loss_sum / static_cast<double>(state.loss_count);
-      state.log.push_back(Json::Array{state.tokens, mean});
+      Json point = Json::Array{state.tokens, mean};
+      const auto number = static_cast<std::int64_t>(state.log.size()) + 1;
+      if (validate && (number % kPointsPerValidation == 0 || last)) point.push_back(validate());
+      state.log.push_back(std::move(point));
       state.loss_sum = 0;
       state.loss_count = 0;
       const double elapsed = seconds_since(start);
@@ -138,6 +142,7 @@ TrainOutcome Trainer::run(const std::function<void(const StepStats&)>& progress)
     Json line = Json::object();
     line["tokens"] = point[0];
     line["loss"] = point[1];
+    if (point.size() > 2) line["validation"] = point[2];
     lines += line.dump() + "\n";
   }
   write_file_atomically(folder_ + "/log.jsonl", lines);

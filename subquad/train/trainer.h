@@ -22,7 +22,7 @@ struct TrainOutcome {
   double seconds = 0;  // of this process
   double tokens_per_second = 0;
   double final_loss = 0;  // mean over the last tenth of the curve
-  Json curve;             // [[tokens, loss], ...]
+  Json curve;             // [[tokens, loss], ...]; every fourth point also has the validation
 };
 
 class Trainer {
@@ -31,8 +31,10 @@ class Trainer {
   Trainer(Engine& engine, const Model& model, ParameterStore& store, const Task& task,
           const TrainConfig& config, std::string folder);
   // Trains from the newest checkpoint to the end of the budget. Ctrl-C saves and throws
-  // Error(interrupted).
-  TrainOutcome run(const std::function<void(const StepStats&)>& progress);
+  // Error(interrupted). `validate`, if given, is called about sixteen times, between steps, and
+  // its value kept as the third number of a point of the curve; it must not throw on Ctrl-C.
+  TrainOutcome run(const std::function<void(const StepStats&)>& progress,
+                   const std::function<double()>& validate = {});
 
  private:
   struct Step {

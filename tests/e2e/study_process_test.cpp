@@ -213,6 +213,8 @@ TEST(StudyProcess, PlansThatWouldCountTwiceOrMeanNothingAreRefused) {
       {replaced(base, "[32]", "[9000000000000]"), {":11:", "9000000000000"}},
       {base + "learning_rate = -1.0\n", {":12:", "learning_rate", "-1"}},
       {base + "[mixer.mlstn]\nconv = 4\n", {":12:", "mlstn", "did you mean \"mlstm\""}},
+      {base + "batch_size = 1048576\n", {"task.parity", "1048576 rows", "batch_size"}},
+      {base + "batch_size = 100000\n[train]\naccumulate = 1000\n", {"task.parity", "100000 rows"}},
       {replaced(base, "\"mlstm\", \"attention\"", "\"ngram\""), {"nothing to run"}}};
   for (const auto& [text, parts] : cases) {
     write(plan, text);
@@ -226,6 +228,67 @@ TEST(StudyProcess, PlansThatWouldCountTwiceOrMeanNothingAreRefused) {
     const Outcome o = run_program("compare " + plan + out + " " + option);
     EXPECT_EQ(o.code, 2) << option << o.text;
   }
+}
+
+TEST(StudyProcess, ChangedDataStartAnotherStudyAndSayWhy) {
+  const Folder f("changed-data");
+  const std::string plan = f / "plan.toml", out = f / "runs", text = f / "text.txt";
+  write(plan,
+        "name = \"d\"\narms = [\"ngram\", \"mlstm\"]\ntasks = [\"text\"]\nseeds = 1\n"
+        "measure = false\n[model]\nd_model = 32\nheads = 2\n[task.text]\ntokens = 40000\n"
+        "data = \"" +
+            text + "\"\n");
+  const auto lines = [](int factor) {
+    std::string all;
+    for (int i = 0; i < 3000; ++i)
+      all += "line " + std::to_string(i * factor % 1000) + " of a file\n";
+    return all;
+  };
+  const std::string command = "compare " + plan + " --jobs 2 --out " + out,
+                    cache = "SUBQUAD_DATA=" + (f / "cache");
+  write(text, lines(7919));
+  const Outcome first = run_program(command, cache);
+  ASSERT_EQ(first.code, 0) << first.text;
+  const std::string study = study_folder(out), results = content(study + "/results.json");
+  const std::string report = content(study + "/report.html");
+  EXPECT_NE(results.find("\"bytes_to_cross_ngram\""), std::string::npos)
+      << "the validation curve of a byte task leads to the n-gram's crossing";
+  EXPECT_NE(report.find("validation during training"), std::string::npos);
+  write(text, lines(7907));
+  const Outcome second = run_program(command, cache);
+  ASSERT_EQ(second.code, 0) << second.text;
+  for (const char* part : {"not continued", "data.text.train", "sha256:", "->", "give it its data"})
+    EXPECT_NE(second.text.find(part), std::string::npos) << second.text;
+  EXPECT_EQ(content(study + "/results.json"), results) << "the first study stays as it was";
+  int studies = 0;
+  for (const auto& e : fs::directory_iterator(out)) studies += e.is_directory() ? 1 : 0;
+  EXPECT_EQ(studies, 2);
+  // With its data back, the first study is found and nothing runs again.
+  write(text, lines(7919));
+  const std::string ledger = content(study + "/ledger.jsonl");
+  const Outcome third = run_program(command, cache);
+  EXPECT_EQ(third.code, 0) << third.text;
+  EXPECT_EQ(third.text.find("not continued"), std::string::npos) << third.text;
+  EXPECT_EQ(content(study + "/ledger.jsonl"), ledger);
+}
+
+TEST(StudyProcess, ARunOnOtherDataIsNeverCounted) {
+  const Folder f("other-data");
+  const std::string plan = f / "plan.toml", out = f / "runs";
+  write(plan, replaced(kPlan, "150000", "4000"));
+  const std::string command = "compare " + plan + " --jobs 1 --out " + out;
+  ASSERT_EQ(run_program(command).code, 0);
+  // A worker that read other data than its study: as if they had changed while it ran.
+  const std::string study = study_folder(out), run = study + "/runs/parity-mlstm-s0";
+  fs::remove(study + "/ledger.jsonl");
+  const std::string result = content(run + "/result.json");
+  write(run + "/result.json", replaced(result, "\"sha256:", "\"sha256:0"));
+  const Outcome o = run_program(command);
+  EXPECT_EQ(o.code, 1) << o.text;
+  EXPECT_NE(o.text.find("the data changed while the study ran"), std::string::npos) << o.text;
+  EXPECT_FALSE(fs::exists(run)) << "its checkpoints saw the other data too";
+  ASSERT_EQ(run_program(command).code, 0);
+  EXPECT_EQ(content(run + "/result.json"), result);
 }
 
 }  // namespace

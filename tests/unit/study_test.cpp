@@ -7,6 +7,7 @@
 #include "subquad/model/sizing.h"
 #include "subquad/study/chart.h"
 #include "subquad/study/ledger.h"
+#include "subquad/study/limits.h"
 #include "subquad/study/plan.h"
 #include "subquad/study/statistics.h"
 
@@ -51,6 +52,44 @@ TEST(Plan, RunsAreSeedMajorAndShareTheirBudget) {
   const RunConfig again =
       RunConfig::from_json(Json::parse(runs[0].config.to_json().dump(), "again"), "again");
   EXPECT_EQ(again.sha256(), runs[0].config.sha256());
+}
+
+TEST(Plan, DataBelongToItsIdentity) {
+  StudyPlan plan = parse_plan(kPlan, "test");
+  const std::string bare = plan.hash();
+  identify_data(plan);
+  const std::string whole = plan.hash();
+  EXPECT_NE(bare, whole);
+  EXPECT_EQ(plan.to_json().at("data").size(), 2U);
+  identify_data(plan);
+  EXPECT_EQ(plan.hash(), whole) << "equal data, equal study";
+  plan.data["parity"]["test/32"] = "sha256:other";
+  EXPECT_NE(plan.hash(), whole);
+}
+
+TEST(Plan, ImpossibleSizesAreRefusedWithWhatHelps) {
+  StudyPlan plan = parse_plan(kPlan, "test");
+  EXPECT_NO_THROW(require_possible(plan, 1e9, 2));
+  const auto message = [&](double memory, int jobs) -> std::string {
+    try {
+      require_possible(plan, memory, jobs);
+    } catch (const Error& e) {
+      return e.what();
+    }
+    return "";
+  };
+  plan.tasks[0].batch_size = 1 << 20;
+  plan.tasks[0].tokens = std::int64_t{1} << 30;
+  const std::string big = message(8e9, 2);
+  for (const char* part : {"task.parity", "1048576 rows", "7.5 GiB", "at the very most", "--jobs"})
+    EXPECT_NE(big.find(part), std::string::npos) << big;
+  EXPECT_EQ(message(1e15, 2), "");
+  plan.tasks[0].tokens = 5000;
+  EXPECT_NE(message(1e15, 2).find("whole budget of 5000"), std::string::npos);
+  // The bound is a lower one: what it counts is there.
+  const SizedArm arm = sized_arms(plan, plan.tasks[0])[0];
+  EXPECT_GT(least_training_bytes(arm, 8, 100), 16.0 * static_cast<double>(arm.parameters));
+  EXPECT_GT(least_training_bytes(arm, 16, 100), least_training_bytes(arm, 8, 100));
 }
 
 TEST(Sizing, ArmsMatchWithinOnePercent) {

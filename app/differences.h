@@ -1,0 +1,17 @@
+// Leaves in which two JSON values differ.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "subquad/io/json.h"
+
+namespace subquad::app {
+
+struct Difference {
+  std::string path;  // "train.tokens"
+  std::string a, b;  // as JSON; "null" where absent
+};
+std::vector<Difference> differences(const Json& a, const Json& b, const std::string& path = "");
+
+}  // namespace subquad::app
