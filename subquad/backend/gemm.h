@@ -8,11 +8,12 @@
 namespace subquad {
 
 // A is (m,k), or (k,m) if transpose_a; B is (k,n), or (n,k) if transpose_b; C (m,n). lda, ldb, ldc
-// are row strides. f32: oneDNN, one thread; f64: plain loops (gradient checks only).
+// are row strides. f32: oneDNN, one thread; f64: plain loops (gradient checks only). m n k is added
+// to the worker's count of multiply-adds.
 template <class T>
-void gemm(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
-          T alpha, const T* a, std::int64_t lda, const T* b, std::int64_t ldb, T beta, T* c,
-          std::int64_t ldc);
+void gemm(Scratch& worker, bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n,
+          std::int64_t k, T alpha, const T* a, std::int64_t lda, const T* b, std::int64_t ldb,
+          T beta, T* c, std::int64_t ldc);
 
 // The same split over C in tiles whose borders depend on the sizes only: equal bits for any thread
 // count.
@@ -20,8 +21,5 @@ template <class T>
 void parallel_gemm(ThreadPool& threads, bool transpose_a, bool transpose_b, std::int64_t m,
                    std::int64_t n, std::int64_t k, T alpha, const T* a, std::int64_t lda,
                    const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc);
-
-// Multiply-adds entered into gemm() by this thread and its pools so far: law L8 counts with it.
-std::int64_t gemm_macs();
 
 }  // namespace subquad

@@ -15,13 +15,17 @@
 
 namespace subquad {
 
-// Growable 64-byte aligned scratch of one worker; contents do not survive the next call.
-class Scratch {
+// What one worker owns: growable 64-byte aligned scratch, whose contents do not survive the next
+// call, and a count of the multiply-adds its kernels executed. On its own cache line, so that
+// counting disturbs no other worker.
+class alignas(64) Scratch {
  public:
   template <class T>
   T* get(std::int64_t count) {
     return static_cast<T*>(bytes(count * static_cast<std::int64_t>(sizeof(T))));
   }
+  void count_macs(std::int64_t count) { macs_ += count; }
+  std::int64_t macs() const { return macs_; }
 
  private:
   void* bytes(std::int64_t count);
@@ -30,6 +34,7 @@ class Scratch {
   };
   std::unique_ptr<void, Free> data_;
   std::int64_t capacity_ = 0;
+  std::int64_t macs_ = 0;
 };
 
 class ThreadPool {
@@ -40,6 +45,18 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int threads() const noexcept { return static_cast<int>(workers_.size()) + 1; }
+
+  // Multiply-adds that entered a leaf product on any worker so far, for law L8: m n k of every
+  // GEMM, the tiles of the linear core's small products (forward only), and the products that a
+  // token's step, the short convolution and the sLSTM make without a GEMM. Row work (gates, norms,
+  // softmax, normaliser) is not counted. Read it between calls of run().
+  std::int64_t macs() const {
+    std::int64_t sum = 0;
+    for (const Scratch& s : scratch_) sum += s.macs();
+    return sum;
+  }
+
+  void count_macs(std::int64_t count) { scratch_[0].count_macs(count); }  // by the caller's thread
 
   // Runs fn(task, scratch) for task = 0 .. tasks-1 and waits. Not re-entrant. The first exception
   // of a task is rethrown here.

@@ -9,10 +9,14 @@
 
 namespace subquad {
 
-// Of one sequence of `tokens` positions, forward only.
+// Of one sequence of `tokens` positions, forward only. A multiply-add is a multiplication together
+// with the addition that follows it, if one does. Projections, short convolutions (every tap, also
+// on the zeros before the start) and the core count; row work around them (norms, gates,
+// activations, rotary positions, skips, softmax) does not, nor do exponentials, divisions and lone
+// additions. Law L8 counts both numbers while the mixer runs.
 struct Cost {
-  double macs = 0;  // multiply-adds of projections, convolutions and the recurrent form of the core
-  double executed_macs = 0;  // multiply-adds that the chunkwise schedule executes
+  double macs = 0;           // with the literal recurrence as core
+  double executed_macs = 0;  // as the fast f32 schedule runs it on this machine
 };
 
 class Mixer {

@@ -2,7 +2,6 @@
 #include <dnnl.h>
 
 #include <algorithm>
-#include <atomic>
 
 #include "subquad/backend/gemm.h"
 #include "subquad/base/error.h"
@@ -12,19 +11,12 @@ extern "C" void omp_set_num_threads(int);
 extern "C" int omp_get_max_threads(void);
 
 namespace subquad {
-namespace {
-
-std::atomic<std::int64_t> macs{0};
-
-}  // namespace
-
-std::int64_t gemm_macs() { return macs.load(std::memory_order_relaxed); }
 
 template <>
-void gemm<float>(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
-                 float alpha, const float* a, std::int64_t lda, const float* b, std::int64_t ldb,
-                 float beta, float* c, std::int64_t ldc) {
-  macs.fetch_add(m * n * k, std::memory_order_relaxed);
+void gemm<float>(Scratch& worker, bool transpose_a, bool transpose_b, std::int64_t m,
+                 std::int64_t n, std::int64_t k, float alpha, const float* a, std::int64_t lda,
+                 const float* b, std::int64_t ldb, float beta, float* c, std::int64_t ldc) {
+  worker.count_macs(m * n * k);
   if (omp_get_max_threads() != 1) omp_set_num_threads(1);  // per thread; ours is the only pool
   const dnnl_status_t status = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k,
                                           alpha, a, lda, b, ldb, beta, c, ldc);
@@ -33,10 +25,10 @@ void gemm<float>(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_
 }
 
 template <>
-void gemm<double>(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n,
-                  std::int64_t k, double alpha, const double* a, std::int64_t lda, const double* b,
-                  std::int64_t ldb, double beta, double* c, std::int64_t ldc) {
-  macs.fetch_add(m * n * k, std::memory_order_relaxed);
+void gemm<double>(Scratch& worker, bool transpose_a, bool transpose_b, std::int64_t m,
+                  std::int64_t n, std::int64_t k, double alpha, const double* a, std::int64_t lda,
+                  const double* b, std::int64_t ldb, double beta, double* c, std::int64_t ldc) {
+  worker.count_macs(m * n * k);
   for (std::int64_t i = 0; i < m; ++i) {
     double* row = c + i * ldc;
     for (std::int64_t j = 0; j < n; ++j) row[j] = beta == 0 ? 0 : beta * row[j];
@@ -64,13 +56,13 @@ void parallel_gemm(ThreadPool& threads, bool transpose_a, bool transpose_b, std:
                             : by_rows             ? kRows
                                                   : std::max(kColumns, n / 8);
   const std::int64_t tiles = extent == 0 ? 0 : (extent + tile - 1) / tile;
-  threads.run(tiles, [&](std::int64_t i, Scratch&) {
+  threads.run(tiles, [&](std::int64_t i, Scratch& worker) {
     const std::int64_t first = i * tile, count = std::min(tile, extent - first);
     if (by_rows) {
-      gemm<T>(transpose_a, transpose_b, count, n, k, alpha, a + (transpose_a ? first : first * lda),
-              lda, b, ldb, beta, c + first * ldc, ldc);
+      gemm<T>(worker, transpose_a, transpose_b, count, n, k, alpha,
+              a + (transpose_a ? first : first * lda), lda, b, ldb, beta, c + first * ldc, ldc);
     } else {
-      gemm<T>(transpose_a, transpose_b, m, count, k, alpha, a, lda,
+      gemm<T>(worker, transpose_a, transpose_b, m, count, k, alpha, a, lda,
               b + (transpose_b ? first * ldb : first), ldb, beta, c + first, ldc);
     }
   });

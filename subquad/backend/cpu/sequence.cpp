@@ -63,6 +63,7 @@ void conv_row(const ConvForward<float>& a, std::int64_t b, Scratch& scratch) {
         x2 = x3;
       }
     }
+    scratch.count_macs(4 * channels * span.size());
     done = span.end;
   }
   for (std::int64_t t = done; t < a.x.dim(1); ++t) std::fill_n(a.y.at(b, t), channels, 0.0F);

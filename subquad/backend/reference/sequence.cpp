@@ -23,11 +23,12 @@ const T* tap(const ConvForward<T>& a, std::int64_t b, const Span& span, std::int
 }
 
 template <class T>
-void conv_forward(const ConvForward<T>& a, ThreadPool&) {
+void conv_forward(const ConvForward<T>& a, ThreadPool& threads) {
   const std::int64_t taps = a.w.dim(1), channels = a.x.dim(2);
   for (std::int64_t b = 0; b < a.x.dim(0); ++b) {
     for (std::int64_t t = 0; t < a.x.dim(1); ++t) std::fill_n(a.y.at(b, t), channels, T(0));
     for (const Span& span : a.spans->row(b)) {
+      threads.count_macs(span.size() * taps * channels);
       for (std::int64_t t = span.begin; t < span.end; ++t) {
         T* y = a.y.at(b, t);
         for (std::int64_t c = 0; c < channels; ++c) y[c] = a.b ? *a.b.at(c) : T(0);

@@ -97,10 +97,10 @@ class Attention final : public Mixer {
     const auto d = static_cast<double>(c_.d_model), T = static_cast<double>(tokens);
     const double projections =
         d * static_cast<double>(widths_[0] * 2 + widths_[1] * 2 + widths_[3]);
-    const double w = c_.window > 0 ? std::min(static_cast<double>(c_.window), T) : T;
-    const double pairs = w * (w + 1) / 2 + (T - w) * w;  // visible (query, key) pairs
-    const double core = 2 * pairs * static_cast<double>(c_.heads * c_.head_dim);
-    return {.macs = T * projections + core, .executed_macs = T * projections + core};
+    const auto H = static_cast<double>(c_.heads);
+    return {.macs = T * projections + H * attention_core_macs(tokens, c_.window, c_.head_dim),
+            .executed_macs =
+                T * projections + H * attention_core_executed_macs(tokens, c_.window, c_.head_dim)};
   }
 
  private:

@@ -1,5 +1,7 @@
 #include "subquad/mixer/attention/core.h"
 
+#include <algorithm>
+
 #include <memory>
 
 namespace subquad {
@@ -46,6 +48,24 @@ Var attention_core(Context& cx, const Var& q, const Var& k, const Var& v, const 
     cx.add_grad(k, dk);
     cx.add_grad(v, dv);
   });
+}
+
+double attention_core_macs(std::int64_t tokens, std::int64_t window, std::int64_t head_dim) {
+  const auto T = static_cast<double>(tokens);
+  const double w = window > 0 ? std::min(static_cast<double>(window), T) : T;
+  const double pairs = w * (w + 1) / 2 + (T - w) * w;
+  return pairs * (2 * static_cast<double>(head_dim) + 1);
+}
+
+double attention_core_executed_macs(std::int64_t tokens, std::int64_t window,
+                                    std::int64_t head_dim) {
+  double pairs = 0;
+  for (std::int64_t first = 0; first < tokens; first += kAttentionQueryTile) {
+    const std::int64_t end = std::min(first + kAttentionQueryTile, tokens);
+    const std::int64_t low = window > 0 ? std::max<std::int64_t>(0, first - window + 1) : 0;
+    pairs += static_cast<double>((end - first) * (end - low));
+  }
+  return 2 * pairs * static_cast<double>(head_dim);
 }
 
 }  // namespace subquad

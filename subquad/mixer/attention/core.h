@@ -36,6 +36,16 @@ struct AttentionBackward {
 Var attention_core(Context& cx, const Var& q, const Var& k, const Var& v, const Spans& spans,
                    double scale, std::int64_t window, std::int64_t keys = -1);
 
+// Multiply-adds per query head of `tokens` positions in one document, head size D for q, k and v,
+// window w (0: none). A product counts, with the addition that follows it if there is one.
+//   recurrent: 2 D + 1 per visible (query, key) pair: the score, its scale, the weighted value
+double attention_core_macs(std::int64_t tokens, std::int64_t window, std::int64_t head_dim);
+//   executed: tiles of kAttentionQueryTile queries are multiplied with every key that one of their
+//   queries sees, so masked pairs on the diagonal and at the window's edge are paid for
+double attention_core_executed_macs(std::int64_t tokens, std::int64_t window,
+                                    std::int64_t head_dim);
+constexpr std::int64_t kAttentionQueryTile = 64;
+
 void add_attention_core_reference(KernelTable& table);
 void add_attention_core_cpu(KernelTable& table);
 

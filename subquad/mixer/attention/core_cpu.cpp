@@ -23,7 +23,7 @@ namespace {
 namespace hn = hwy::HWY_NAMESPACE;
 using vm::V;
 
-constexpr std::int64_t kQueries = 64, kKeys = 256;
+constexpr std::int64_t kQueries = kAttentionQueryTile, kKeys = 256;
 
 // One tile of queries of one document.
 struct QueryTile {
@@ -56,15 +56,16 @@ float dot(const float* x, const float* y, std::int64_t n) {
 
 // scores (count x width) of keys [j, j + width): scale q k, -inf where masked.
 void scores(const AttentionForward<float>& a, const QueryTile& tile, std::int64_t h, std::int64_t j,
-            std::int64_t width, float* s) {
+            std::int64_t width, float* s, Scratch& scratch) {
   const std::int64_t past = a.k.dim(1) - a.q.dim(1), hk = h / (a.q.dim(2) / a.k.dim(2)),
                      D = a.q.dim(3);
   const auto scale = static_cast<float>(a.scale);
   if (tile.count == 1) {  // decoding: dot products of fixed order, the same alone and in a batch
     const float* q = a.q.at(tile.b, tile.first, h);
+    scratch.count_macs(width * D);
     for (std::int64_t c = 0; c < width; ++c) s[c] = scale * dot(q, a.k.at(tile.b, j + c, hk), D);
   } else {
-    gemm<float>(false, true, tile.count, width, D, scale, a.q.at(tile.b, tile.first, h),
+    gemm<float>(scratch, false, true, tile.count, width, D, scale, a.q.at(tile.b, tile.first, h),
                 a.q.stride(1), a.k.at(tile.b, j, hk), a.k.stride(1), 0, s, kKeys);
   }
   for (std::int64_t r = 0; r < tile.count; ++r) {
@@ -89,7 +90,7 @@ void forward_tile(const AttentionForward<float>& a, const QueryTile& tile, std::
   const std::int64_t end = past + tile.first + tile.count;
   for (std::int64_t j = first_key(a, tile, past + tile.first); j < end; j += kKeys) {
     const std::int64_t width = std::min(kKeys, end - j);
-    scores(a, tile, h, j, width, s);
+    scores(a, tile, h, j, width, s, scratch);
     for (std::int64_t r = 0; r < tile.count; ++r) {
       float* row = s + r * kKeys;
       V m = vm::set(-INFINITY);
@@ -123,6 +124,7 @@ void forward_tile(const AttentionForward<float>& a, const QueryTile& tile, std::
     }
     if (tile.count == 1) {
       float* o = a.o.at(tile.b, tile.first, h);
+      scratch.count_macs(width * Dv);
       for (std::int64_t c = 0; c < width; ++c) {
         const float* v = a.v.at(tile.b, j + c, hk);
         const V p = vm::set(s[c]);
@@ -131,7 +133,7 @@ void forward_tile(const AttentionForward<float>& a, const QueryTile& tile, std::
         }
       }
     } else {
-      gemm<float>(false, false, tile.count, Dv, width, 1, s, kKeys, a.v.at(tile.b, j, hk),
+      gemm<float>(scratch, false, false, tile.count, Dv, width, 1, s, kKeys, a.v.at(tile.b, j, hk),
                   a.v.stride(1), 1, a.o.at(tile.b, tile.first, h), a.o.stride(1));
     }
   }
@@ -169,12 +171,12 @@ void backward_tile(const AttentionBackward<float>& g, const QueryTile& tile, std
   const std::int64_t end = past + tile.first + tile.count;
   for (std::int64_t j = first_key(a, tile, past + tile.first); j < end; j += kKeys) {
     const std::int64_t width = std::min(kKeys, end - j);
-    scores(a, tile, h, j, width, p);
+    scores(a, tile, h, j, width, p, scratch);
     if (tile.count ==
         1) {  // the same dot product as `along`: with one visible key the difference is exactly 0
       for (std::int64_t c = 0; c < width; ++c) dp[c] = dot(d_o, a.v.at(tile.b, j + c, hk), Dv);
     } else {
-      gemm<float>(false, true, tile.count, width, Dv, 1, d_o, g.d_o.stride(1),
+      gemm<float>(scratch, false, true, tile.count, width, Dv, 1, d_o, g.d_o.stride(1),
                   a.v.at(tile.b, j, hk), a.v.stride(1), 0, dp, kKeys);
     }
     for (std::int64_t r = 0; r < tile.count; ++r) {
@@ -188,11 +190,12 @@ void backward_tile(const AttentionBackward<float>& g, const QueryTile& tile, std
                   width - c);
       }
     }
-    gemm<float>(true, false, width, Dv, tile.count, 1, p, kKeys, d_o, g.d_o.stride(1), 1,
+    gemm<float>(scratch, true, false, width, Dv, tile.count, 1, p, kKeys, d_o, g.d_o.stride(1), 1,
                 g.dv.at(tile.b, j, hk), g.dv.stride(1));
-    gemm<float>(true, false, width, D, tile.count, 1, dp, kKeys, a.q.at(tile.b, tile.first, h),
-                a.q.stride(1), 1, g.dk.at(tile.b, j, hk), g.dk.stride(1));
-    gemm<float>(false, false, tile.count, D, width, 1, dp, kKeys, a.k.at(tile.b, j, hk),
+    gemm<float>(scratch, true, false, width, D, tile.count, 1, dp, kKeys,
+                a.q.at(tile.b, tile.first, h), a.q.stride(1), 1, g.dk.at(tile.b, j, hk),
+                g.dk.stride(1));
+    gemm<float>(scratch, false, false, tile.count, D, width, 1, dp, kKeys, a.k.at(tile.b, j, hk),
                 a.k.stride(1), 1, g.dq.at(tile.b, tile.first, h), g.dq.stride(1));
   }
 }

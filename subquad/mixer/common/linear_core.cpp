@@ -153,8 +153,10 @@ Var linear_core(Context& cx, const LinearCoreInputs& in, const Spans& spans,
 
 double linear_core_macs(const LinearCoreOptions& options, std::int64_t dk, std::int64_t dv) {
   const auto k = static_cast<double>(dk), v = static_cast<double>(dv);
-  // decay, write and read touch every element of S once each; the erase term reads it once more.
-  return (options.erase ? 4 : 3) * k * v + (options.normalizer ? 3 * k : 0);
+  // Decay, write and read touch every element of S once each; the erase term reads it once more.
+  // Rows: w v, scale q; e k; a n + w k and n·q.
+  return (options.erase ? 4 : 3) * k * v + v + k + (options.erase ? k : 0) +
+         (options.normalizer ? 3 * k : 0);
 }
 
 }  // namespace subquad

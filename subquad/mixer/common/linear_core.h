@@ -78,10 +78,14 @@ struct LinearCoreState {  // Vars of a State, or empty
 Var linear_core(Context& cx, const LinearCoreInputs& in, const Spans& spans,
                 const LinearCoreOptions& options, LinearCoreState* state);
 
-// Multiply-adds of the recurrence, per token and value head.
+// Multiply-adds of the recurrence, per token and value head: every multiplication of the literal
+// recurrence, with the addition that follows it if there is one. Gates, exponentials, divisions and
+// additions alone are not counted. Law L8 counts them by running the reference.
 double linear_core_macs(const LinearCoreOptions& options, std::int64_t dk, std::int64_t dv);
-// Multiply-adds of the f32 forward over `tokens` positions, per value head: small-product tiles as
-// they are entered, or the recurrence where the core steps. Heads of a group share q kᵀ and k kᵀ.
+// Multiply-adds of the f32 forward over `tokens` positions, per value head: small products tile by
+// tile as this machine's vectors run them (padding and masked parts of tiles included), or the step
+// where the core steps. Row work is not counted. Heads of a group share q kᵀ and k kᵀ, as they do
+// once the batch has 8 (row, key head) pairs.
 double linear_core_executed_macs(const LinearCoreOptions& options, std::int64_t tokens,
                                  std::int64_t dk, std::int64_t dv, std::int64_t heads_per_key);
 

@@ -19,6 +19,7 @@ namespace {
 HWY_EXPORT(linear_forward_task);
 HWY_EXPORT(linear_backward_task);
 HWY_EXPORT(linear_step_task);
+HWY_EXPORT(linear_tiles);
 
 bool accepts_forward(const LinearCoreForward<float>& f) {
   if (f.decay.dim(3) != 1 || f.write.dim(3) != 1 || f.erase) return false;
@@ -31,15 +32,16 @@ void run_forward(const LinearCoreForward<float>& f, ThreadPool& threads) {
   const LinearPlan p = plan_linear_core(f, false);
   if (p.T <= kLinearStepTokens) {
     threads.run(p.B * p.H, [&](std::int64_t task, Scratch& scratch) {
-      HWY_DYNAMIC_DISPATCH(linear_step_task)
-      (p, f, task, scratch.get<float>((p.Dk + 1) * p.Dv + p.Dk));
+      float* spare = scratch.get<float>((p.Dk + 1) * p.Dv + p.Dk);
+      scratch.count_macs(HWY_DYNAMIC_DISPATCH(linear_step_task)(p, f, task, spare));
     });
     return;
   }
   LinearWorkspace sizes{};
   const std::int64_t floats = carve_linear_workspace(p, false, 0, nullptr, sizes);
   threads.run(p.tasks(), [&](std::int64_t task, Scratch& scratch) {
-    HWY_DYNAMIC_DISPATCH(linear_forward_task)(p, f, task, scratch.get<float>(floats));
+    float* base = scratch.get<float>(floats);
+    scratch.count_macs(HWY_DYNAMIC_DISPATCH(linear_forward_task)(p, f, task, base));
   });
 }
 
@@ -83,6 +85,8 @@ void run_backward(const LinearCoreBackward<float>& b, ThreadPool& threads) {
 }
 
 }  // namespace
+
+LinearTiles linear_core_tiles() { return HWY_DYNAMIC_DISPATCH(linear_tiles)(); }
 
 void add_linear_core_cpu(KernelTable& table) {
   table.add(Impl<LinearCoreForward<float>>{"highway", accepts_forward, run_forward});

@@ -53,7 +53,8 @@ inline void pack_keys(const LinearPlan& p, const LinearCoreForward<float>& f,
             1, s.k);
   if (!outputs && !p.erase) return;
   transpose(s.k, padded, p.dk, s.kt, p.chunk);
-  SmallGemm g{.rows = padded, .cols = padded, .c = s.qk, .ldc = p.chunk, .products = 1};
+  SmallGemm g{
+      .rows = padded, .cols = padded, .c = s.qk, .ldc = p.chunk, .macs = &s.macs, .products = 1};
   g.product[0] = {.a = s.q, .row_stride = p.dk, .b = s.kt, .ldb = p.chunk, .depth = p.dk};
   g.lower_only = true;
   if (outputs) {
@@ -81,7 +82,12 @@ inline void make_writes(const LinearPlan& p, const LinearCoreForward<float>& f,
 
 inline void solve_writes(const LinearPlan& p, std::int64_t r, const LinearChunk& c,
                          LinearWorkspace& s) {
-  SmallGemm g{.rows = pad_lanes(c.size), .cols = p.dv, .c = s.u, .ldc = p.dv, .old_scale = 1};
+  SmallGemm g{.rows = pad_lanes(c.size),
+              .cols = p.dv,
+              .c = s.u,
+              .ldc = p.dv,
+              .old_scale = 1,
+              .macs = &s.macs};
   g.products = 2;
   g.product[0] = {.a = s.k,
                   .row_stride = p.dk,
@@ -105,7 +111,7 @@ inline void read_out(const LinearPlan& p, const LinearCoreForward<float>& f, con
                      std::int64_t r, const LinearChunk& c, LinearWorkspace& s) {
   const std::int64_t padded = pad_lanes(c.size);
   if (p.normalizer) finish_denominators(p, c.size, padded, s.norm + r * p.dk, s);
-  SmallGemm g{.rows = padded, .cols = p.dv, .c = s.o, .ldc = p.dv, .products = 2};
+  SmallGemm g{.rows = padded, .cols = p.dv, .c = s.o, .ldc = p.dv, .macs = &s.macs, .products = 2};
   g.product[0] = {.a = s.q,
                   .row_stride = p.dk,
                   .b = s.S + r * p.dk * p.dv,
@@ -129,7 +135,13 @@ inline void advance_state(const LinearPlan& p, std::int64_t r, const LinearChunk
   const LinearGates& g = s.gates;
   scale_matrix_rows(s.u, c.size, p.dv, g.to_end);
   float* S = s.S + r * p.dk * p.dv;
-  SmallGemm m{.rows = p.dk, .cols = p.dv, .c = S, .ldc = p.dv, .old_scale = g.carry, .products = 1};
+  SmallGemm m{.rows = p.dk,
+              .cols = p.dv,
+              .c = S,
+              .ldc = p.dv,
+              .old_scale = g.carry,
+              .macs = &s.macs,
+              .products = 1};
   m.product[0] = {
       .a = s.k, .row_stride = 1, .k_stride = p.dk, .b = s.u, .ldb = p.dv, .depth = c.size};
   small_gemm(m);
@@ -193,8 +205,9 @@ inline void forward_chunk(const LinearPlan& p, const LinearCoreForward<float>& f
   }
 }
 
-void linear_forward_task(const LinearPlan& p, const LinearCoreForward<float>& f, std::int64_t index,
-                         float* scratch) {
+// Returns the multiply-adds of its small products.
+std::int64_t linear_forward_task(const LinearPlan& p, const LinearCoreForward<float>& f,
+                                 std::int64_t index, float* scratch) {
   const LinearTask task = linear_task(p, index);
   LinearWorkspace s{};
   carve_linear_workspace(p, false, 0, scratch, s);
@@ -210,7 +223,10 @@ void linear_forward_task(const LinearPlan& p, const LinearCoreForward<float>& f,
     }
   }
   store_states(p, f.S_final, f.n_final, f.m_final, task, s.S, s.norm, s.m);
+  return s.macs;
 }
+
+LinearTiles linear_tiles() { return {kMr, kLanes}; }
 
 }  // namespace subquad::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

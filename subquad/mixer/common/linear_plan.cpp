@@ -14,23 +14,22 @@ std::int64_t chunk_length(std::int64_t tokens, std::int64_t dk, std::int64_t dv,
   return std::min(best, pad_lanes(tokens));
 }
 
-// Multiply-adds of one forward chunk of n tokens, by the tiles of small_gemm (8 rows).
+// Small products of one forward chunk of n tokens, tile by tile as small_gemm runs them.
 double chunk_macs(const LinearCoreOptions& o, std::int64_t n, std::int64_t dk, std::int64_t dv,
                   std::int64_t heads_per_key) {
-  constexpr std::int64_t kRows = 8;
+  const auto [rows, lanes] = linear_core_tiles();
+  const std::int64_t padded = pad_lanes(n), tall = dv == lanes ? 2 * rows : rows;
   std::int64_t scores = 0, pairs = 0, before = 0;
-  const std::int64_t padded = pad_lanes(n);
-  for (std::int64_t row = 0; row < padded; row += kRows) {
-    scores += kRows * pad_lanes(row + kRows);
-    pairs += kRows * std::min(n, row + kRows);
-    before += kRows * std::min(n, row) + kRows * (kRows - 1) / 2;
+  for (std::int64_t row = 0; row < padded; row += rows) {
+    scores += rows * std::min(padded, pad_lanes(row + rows));
+    before += rows * std::min(n, row) + rows * (rows - 1) / 2;
   }
+  for (std::int64_t row = 0; row < padded; row += tall) pairs += tall * std::min(n, row + tall);
   const std::int64_t states = padded * dk * dv;
   double macs =
       static_cast<double>((o.erase ? 2 : 1) * scores * dk) / static_cast<double>(heads_per_key);
   macs += static_cast<double>(pairs * dv + states + n * dk * dv);
   if (o.erase) macs += static_cast<double>(before * dv + states);
-  if (o.normalizer) macs += static_cast<double>(2 * n * dk + pairs);
   return macs;
 }
 
@@ -115,7 +114,10 @@ std::int64_t carve_linear_workspace(const LinearPlan& p, bool backward, std::int
 
 double linear_core_executed_macs(const LinearCoreOptions& o, std::int64_t tokens, std::int64_t dk,
                                  std::int64_t dv, std::int64_t heads_per_key) {
-  if (tokens <= kLinearStepTokens) return static_cast<double>(tokens) * linear_core_macs(o, dk, dv);
+  if (tokens <= kLinearStepTokens) {  // as linear_step-inl.h walks over S and its rows
+    const std::int64_t step = (o.erase ? 4 : 3) * dk * dv + (o.erase ? 5 : 2) * dv;
+    return static_cast<double>(tokens * (step + (o.erase ? dk : 0)));
+  }
   dk = pad_lanes(dk);
   dv = pad_lanes(dv);
   const std::int64_t chunk = chunk_length(tokens, dk, dv, heads_per_key > 1 && !o.erase);

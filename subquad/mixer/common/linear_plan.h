@@ -82,7 +82,15 @@ struct LinearWorkspace {
   float *dS, *dnorm, *dm_state;                                       // running, as S norm m
   float *S_at, *norm_at, *m_at;  // states at every chunk's start: (chunks,heads,...)
   LinearChunk* chunks;
+  std::int64_t macs;  // of the small products so far
 };
+
+// Rows of a tile of small_gemm, and floats of a vector, on this machine: they decide how much of a
+// causal triangle is multiplied in vain.
+struct LinearTiles {
+  std::int64_t rows, lanes;
+};
+LinearTiles linear_core_tiles();
 
 // Lays the workspace out in `base` (may be null) and returns the number of floats.
 std::int64_t carve_linear_workspace(const LinearPlan& plan, bool backward, std::int64_t chunks,

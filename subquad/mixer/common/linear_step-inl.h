@@ -26,6 +26,10 @@ struct LinearStep {
   std::int64_t Dk, Dv;
   float decay, write, scale, inverse;  // o = inverse * scale * Sᵀ q
   bool erase;
+  // Multiply-adds of the step: passes over S, then rows of Dv and of Dk.
+  std::int64_t macs() const {
+    return (erase ? 4 : 3) * Dk * Dv + (erase ? 5 : 2) * Dv + (erase ? Dk : 0);
+  }
 };
 
 // kVectors neighbouring vectors, in named members so that they stay in registers.
@@ -131,8 +135,8 @@ inline float step_norm(const LinearStep& x) {
 }
 
 // One row and value head. `scratch` holds Dk*Dv + Dk floats for states nobody wants back.
-void linear_step_task(const LinearPlan& p, const LinearCoreForward<float>& f, std::int64_t index,
-                      float* scratch) {
+std::int64_t linear_step_task(const LinearPlan& p, const LinearCoreForward<float>& f,
+                              std::int64_t index, float* scratch) {
   const std::int64_t b = index / p.H, h = index % p.H, key_head = h / p.group;
   const std::int64_t size = p.Dk * p.Dv;
   float* S = f.S_final ? f.S_final.at(b, h) : scratch;
@@ -149,6 +153,7 @@ void linear_step_task(const LinearPlan& p, const LinearCoreForward<float>& f, st
   } else {
     zero(norm, p.Dk);
   }
+  std::int64_t macs = 0;
   const auto spans = f.spans->row(b);
   zero_padding(f.o, b, h, spans);
   for (const Span& span : spans) {
@@ -189,11 +194,13 @@ void linear_step_task(const LinearPlan& p, const LinearCoreForward<float>& f, st
         x.inverse = 1.0f / (HWY_MAX(floor, d < 0 ? -d : d) + p.eps);
       }
       step(x);
+      macs += x.macs();
       before = S;
     }
   }
   if (before != S) copy(before, size, S);  // nothing but padding
   if (f.m_final) *f.m_final.at(b, h) = m;
+  return macs;
 }
 
 }  // namespace subquad::HWY_NAMESPACE

@@ -171,8 +171,9 @@ HWY_INLINE InnerRange inner_range(const Product& p, std::int64_t row, std::int64
   return {begin, end};
 }
 
+// Returns the number of inner indices it went through.
 template <int kNr>
-HWY_INLINE void accumulate(Tile& t, const Product& p, std::int64_t row, std::int64_t col) {
+HWY_INLINE std::int64_t accumulate(Tile& t, const Product& p, std::int64_t row, std::int64_t col) {
   const auto [begin, end] = inner_range(p, row, kMr);
   const float* HWY_RESTRICT a = p.a + row * p.row_stride + begin * p.k_stride;
   const float* HWY_RESTRICT b = p.b + begin * p.ldb + col;
@@ -183,18 +184,22 @@ HWY_INLINE void accumulate(Tile& t, const Product& p, std::int64_t row, std::int
     b += ldb;
   }
   if (p.row_scale != nullptr) scale_rows<kNr>(t, p.row_scale + row);
+  return end - begin;
 }
 
 template <int kNr>
 HWY_NOINLINE void run_tile(const SmallGemm& g, std::int64_t row, std::int64_t col) {
   Tile t;
   clear<kNr>(t);
-  for (int i = 0; i < g.products; ++i) accumulate<kNr>(t, g.product[i], row, col);
+  std::int64_t depth = 0;
+  for (int i = 0; i < g.products; ++i) depth += accumulate<kNr>(t, g.product[i], row, col);
   float* c = g.c + row * g.ldc + col;
   if (g.old_scale != 0) add_old<kNr>(t, c, g.ldc, hn::Set(F32(), g.old_scale));
   if (g.solve == Solve::forward) solve_down<kNr>(t, g.n + row * g.ldn + row, g.ldn);
   if (g.solve == Solve::backward) solve_up<kNr>(t, g.n + row * g.ldn + row, g.ldn);
   store<kNr>(t, c, g.ldc);
+  if (g.macs != nullptr)
+    *g.macs += kNr * kLanes * (kMr * depth + (g.solve == Solve::none ? 0 : kMr * (kMr - 1) / 2));
 }
 
 // The tall tile: one vector of columns and 2 kMr rows, for heads of 16 channels. Rows kMr and later
@@ -240,9 +245,11 @@ HWY_INLINE void finish_tall(Tile& t, float* c, std::int64_t ldc, float old_scale
 HWY_NOINLINE inline void run_tall_tile(const SmallGemm& g, std::int64_t row, std::int64_t col) {
   Tile t;
   clear<2>(t);
+  std::int64_t depth = 0;
   for (int i = 0; i < g.products; ++i) {
     const Product& p = g.product[i];
     const auto [begin, end] = inner_range(p, row, 2 * kMr);
+    depth += end - begin;
     const float* HWY_RESTRICT a = p.a + row * p.row_stride + begin * p.k_stride;
     const float* HWY_RESTRICT b = p.b + begin * p.ldb + col;
     const std::int64_t row_stride = p.row_stride, k_stride = p.k_stride, ldb = p.ldb;
@@ -254,6 +261,7 @@ HWY_NOINLINE inline void run_tall_tile(const SmallGemm& g, std::int64_t row, std
     if (p.row_scale != nullptr) scale_rows_tall(t, p.row_scale + row);
   }
   finish_tall(t, g.c + row * g.ldc + col, g.ldc, g.old_scale);
+  if (g.macs != nullptr) *g.macs += 2 * kMr * kLanes * depth;
 }
 
 HWY_INLINE void run_tile(const SmallGemm& g, std::int64_t row, std::int64_t col,

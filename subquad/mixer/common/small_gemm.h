@@ -47,6 +47,7 @@ struct SmallGemm {
   float* c = nullptr;
   std::int64_t ldc = 0;
   float old_scale = 0;
+  std::int64_t* macs = nullptr;  // if present, the multiply-adds of every tile are added to it
   int products = 0;
   Product product[4] = {};
   bool lower_only = false;  // skip the column tiles above the diagonal; C there is left as it is

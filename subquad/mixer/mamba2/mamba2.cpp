@@ -108,10 +108,10 @@ class Mamba2 final : public Mixer {
     const auto d = static_cast<double>(c_.d_model), T = static_cast<double>(tokens),
                H = static_cast<double>(c_.heads);
     const double projections = d * static_cast<double>(c_.inner + rows_);
-    const double rest = static_cast<double>(c_.conv * channels_ + c_.inner);
-    return {.macs = T * (projections + rest +
+    const double conv = static_cast<double>(c_.conv * channels_);
+    return {.macs = T * (projections + conv +
                          H * linear_core_macs(c_.switches.core, c_.N, c_.head_dim)),
-            .executed_macs = T * (projections + rest) +
+            .executed_macs = T * (projections + conv) +
                              H * linear_core_executed_macs(c_.switches.core, tokens, c_.N,
                                                            c_.head_dim, c_.heads / c_.groups)};
   }

@@ -93,7 +93,7 @@ Var slstm_core(Context& cx, const Var& x, ParamId R, ParamId b, const Spans& spa
 
 double slstm_core_macs(std::int64_t head_dim) {
   const auto d = static_cast<double>(head_dim);
-  return 4 * d * d + 2 * d;  // R h, and the two state updates
+  return 4 * d * d + 4 * d;  // R h; f c, i z, f n and o (c / n)
 }
 
 }  // namespace subquad

@@ -48,7 +48,9 @@ struct SlstmState {
 Var slstm_core(Context& cx, const Var& x, ParamId R, ParamId b, const Spans& spans,
                bool exponential_forget, SlstmState* state);
 
-double slstm_core_macs(std::int64_t head_dim);  // per token and head, forward
+// Multiply-adds per token and head, forward: products, each with the addition that follows it if
+// there is one; not the exponentials, divisions and comparisons of the gates.
+double slstm_core_macs(std::int64_t head_dim);
 
 void add_slstm_core_reference(KernelTable& table);
 void add_slstm_core_cpu(KernelTable& table);

@@ -161,6 +161,8 @@ void forward_task(const SlstmForward<float>& a, std::int64_t head, std::int64_t 
     zero_positions(a, b, head, done);
   }
   for (std::int64_t r = 0; r < count; ++r) store_state(a, b + r, head, s, r);
+  const std::int64_t steps = count == kRows ? a.x.dim(1) : a.spans->valid_length(b);
+  scratch.count_macs(count * steps * 4 * (D + 1) * D);
 }
 
 // Tiles of kRows rows while rows are plain; single rows otherwise. Depends on sizes and spans only.
@@ -314,8 +316,8 @@ void slstm_backward(const SlstmBackward<float>& g, ThreadPool& threads) {
   // dR[d][gate,unit] += sum over all positions of h_{t-1}[d] dx[gate,unit]; padding holds zeros in
   // both.
   threads.run(H, [&](std::int64_t head, Scratch& scratch) {
-    gemm<float>(true, false, D, 4 * D, batch * T, 1, a.saved.at(0, 0, head, 6), a.saved.stride(1),
-                g.dx.at(0, 0, head), g.dx.stride(1), 1, g.dR.at(head), 4 * D);
+    gemm<float>(scratch, true, false, D, 4 * D, batch * T, 1, a.saved.at(0, 0, head, 6),
+                a.saved.stride(1), g.dx.at(0, 0, head), g.dx.stride(1), 1, g.dR.at(head), 4 * D);
     if (!g.db) return;
     float* sum = scratch.get<float>(4 * D);
     for (std::int64_t b = 0; b < batch; ++b) {
