@@ -27,16 +27,26 @@ struct Axis {
   }
 };
 
+std::vector<double> log_ticks(const Axis& axis, const std::vector<double>& multiples) {
+  std::vector<double> out;
+  for (double t = std::pow(10, std::floor(std::log10(axis.low))); t <= axis.high * 1.0001;
+       t *= 10) {
+    for (double m : multiples) {
+      if (t * m >= axis.low * 0.999 && t * m <= axis.high * 1.001) out.push_back(t * m);
+    }
+  }
+  return out;
+}
+
 std::vector<double> ticks(const Axis& axis) {
   std::vector<double> out;
-  if (axis.log) {
-    for (double t = std::pow(10, std::floor(std::log10(axis.low))); t <= axis.high * 1.0001;
-         t *= 10) {
-      for (double m : {1.0, 3.0}) {
-        if (t * m >= axis.low * 0.999 && t * m <= axis.high * 1.001) out.push_back(t * m);
-      }
+  if (axis.log) {  // the coarsest that gives three marks; a narrow range is as good as linear
+    for (const auto& multiples :
+         {std::vector<double>{1}, {1, 3}, {1, 2, 5}, {1, 1.5, 2, 3, 4, 5, 7}}) {
+      out = log_ticks(axis, multiples);
+      if (out.size() >= 3) return out;
     }
-    return out;
+    out.clear();
   }
   const double span = axis.high - axis.low, raw = span / 4;
   const double power = std::pow(10, std::floor(std::log10(std::max(raw, 1e-12))));
@@ -53,6 +63,17 @@ std::vector<double> ticks(const Axis& axis) {
 void text(std::string& svg, double x, double y, const char* style, const std::string& content) {
   svg += "<text x='" + number(x) + "' y='" + number(y) + "' " + style + ">" + html_escape(content) +
          "</text>";
+}
+
+// With as many decimals as tell neighbours apart.
+std::string tick_label(const std::vector<double>& all, std::size_t i) {
+  double gap = std::abs(all[i]);
+  for (std::size_t j = 1; j < all.size(); ++j) gap = std::min(gap, std::abs(all[j] - all[j - 1]));
+  if (gap >= 1 || gap == 0 || std::abs(all[i]) >= 1000) return short_number(all[i]);
+  char label[40];
+  const int decimals = std::min(6, static_cast<int>(std::ceil(-std::log10(gap) - 1e-9)));
+  std::snprintf(label, sizeof label, "%.*f", decimals, all[i]);
+  return label;
 }
 
 }  // namespace
@@ -115,12 +136,18 @@ std::string line_chart(const ChartSetup& c, const std::vector<Series>& series) {
       }
     }
   }
+  if (c.show_reference) {
+    y.low = std::min(y.low, c.reference);
+    y.high = std::max(y.high, c.reference);
+  }
   if (x.low > x.high) return "<p class='note'>No data yet.</p>";
   if (c.y_low < c.y_high) {
     y.low = c.y_low;
     y.high = c.y_high;
   } else if (!c.log_y) {
-    const double pad = 0.06 * std::max(y.high - y.low, 1e-9);
+    const double pad =  // equal values: a range around them that can be labelled
+        std::max(0.06 * (y.high - y.low),
+                 y.high == y.low ? 0.05 * std::max(std::abs(y.low), 1.0) : 0.0);
     y.low -= pad;
     y.high += pad;
   }
@@ -131,11 +158,13 @@ std::string line_chart(const ChartSetup& c, const std::vector<Series>& series) {
   std::string svg =
       "<svg viewBox='0 0 460 280' role='img' aria-label='" + html_escape(c.title) + "'>";
   text(svg, kLeft, 16, "class='title'", c.title);
-  for (double t : ticks(y)) {
-    const double py = y.at(t);
+  const std::vector<double> y_ticks = ticks(y);
+  for (std::size_t i = 0; i < y_ticks.size(); ++i) {
+    const double py = y.at(y_ticks[i]);
     svg += "<line class='grid' x1='" + number(kLeft) + "' x2='" + number(kWidth - kRight) +
            "' y1='" + number(py) + "' y2='" + number(py) + "'/>";
-    text(svg, kLeft - 6, py + 4, "class='tick' text-anchor='end'", short_number(t));
+    text(svg, kLeft - 6, py + 4, "class='tick' text-anchor='end'",
+         c.log_y ? number(y_ticks[i]) : tick_label(y_ticks, i));
   }
   for (double t : c.x_ticks.empty() ? ticks(x) : c.x_ticks) {
     text(svg, x.at(t), kHeight - kBottom + 16, "class='tick' text-anchor='middle'",
@@ -149,7 +178,6 @@ std::string line_chart(const ChartSetup& c, const std::vector<Series>& series) {
     const double py = y.at(c.reference);
     svg += "<line class='chance' x1='" + number(kLeft) + "' x2='" + number(kWidth - kRight) +
            "' y1='" + number(py) + "' y2='" + number(py) + "'/>";
-    text(svg, kWidth - kRight - 2, py - 4, "class='tick' text-anchor='end'", c.reference_label);
   }
   const auto inside = [&](double v) {
     return std::clamp(v, std::min(y.low, y.high), std::max(y.low, y.high));
@@ -169,6 +197,9 @@ std::string line_chart(const ChartSetup& c, const std::vector<Series>& series) {
              "</title></circle>";
     }
   }
+  if (c.reference >= y.low && c.reference <= y.high)  // last: readable over the lines
+    text(svg, kWidth - kRight - 2, y.at(c.reference) - 4, "class='tick halo' text-anchor='end'",
+         c.reference_label);
   return svg + "</svg>";
 }
 

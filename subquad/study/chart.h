@@ -21,6 +21,7 @@ struct ChartSetup {
   std::vector<double> x_ticks = {};  // empty: chosen
   double reference = -1;             // a dashed line at this y (chance), if inside the range
   std::string reference_label = {};
+  bool show_reference = false;  // widens a range from the data to it
 };
 
 std::string line_chart(const ChartSetup& setup, const std::vector<Series>& series);

@@ -62,7 +62,8 @@ std::vector<double> paired_differences(const Json& results, const std::string& t
   std::vector<double> differences;
   for_runs(results, task, first, [&](const Json& a) {
     for_runs(results, task, second, [&](const Json& b) {
-      if (a.at("seed").as_int() != b.at("seed").as_int()) return;
+      const bool counted = first == "ngram" || second == "ngram";  // once, for every seed
+      if (!counted && a.at("seed").as_int() != b.at("seed").as_int()) return;
       const Json *x = metric(a, primary, length), *y = metric(b, primary, length);
       if (x && y) differences.push_back(x->at("value").as_double() - y->at("value").as_double());
     });
@@ -268,7 +269,7 @@ std::string verdict(const Json& results, const std::string& task) {
   }
   if (order.size() < 2) return text + ".";
   const auto differences = paired_differences(results, task, order[0].second, order[1].second);
-  if (differences.size() < 2) return text + "; one seed only: no interval.";
+  if (differences.size() < 3) return text + "; too few seeds for an interval.";
   const Interval i = t_interval(differences);
   return text + "; the first two differ by " +
          format(higher ? "%+.2f [%+.2f, %+.2f]" : "%+.3f [%+.3f, %+.3f]", mean_of(differences),
@@ -278,6 +279,7 @@ std::string verdict(const Json& results, const std::string& task) {
 
 std::string crossing_sentence(const Json& results, const std::string& task) {
   std::string text;
+  bool any = false;
   for (const std::string& arm : arms_of(results)) {
     const auto all = bytes_to_cross(results, task, arm);
     if (all.empty()) continue;
@@ -285,14 +287,17 @@ std::string crossing_sentence(const Json& results, const std::string& task) {
     for (const double bytes : all) {
       if (!std::isnan(bytes)) crossed.push_back(bytes);
     }
+    any = any || !crossed.empty();
     text += (text.empty() ? "" : ", ") + arm + " " +
             (crossed.empty() ? "not crossed" : short_number(median_of(crossed)));
     if (!crossed.empty() && crossed.size() < all.size())
       text += format(" (%zu of %zu seeds)", crossed.size(), all.size());
   }
   if (text.empty()) return "";
-  return "training bytes until better than the n-gram (" +
-         format("%.3f", ngram_bits(results, task)) + " bits/byte, validation): " + text + ".";
+  return "training bytes until an arm is better than the n-gram, which counted the whole training "
+         "split (" +
+         format("%.3f", ngram_bits(results, task)) +
+         " bits/byte, validation): " + (any ? text : "none within this budget") + ".";
 }
 
 double speed(const Json& timings, const std::string& arm, const std::string& key) {

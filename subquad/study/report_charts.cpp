@@ -4,6 +4,7 @@
 #include <cctype>
 #include <cmath>
 #include <cstdio>
+#include <map>
 
 #include "subquad/study/chart.h"
 #include "subquad/study/findings.h"
@@ -23,6 +24,11 @@ std::string field(const std::string& text) { return "\"" + text + "\""; }
 
 std::string figure(const std::string& chart, const std::string& name, const std::string& csv) {
   return "<figure>" + chart + "<figcaption>" + csv_link(name, csv) + "</figcaption></figure>";
+}
+
+// Accuracies and stop ratios have one scale in every chart; 0: from the data.
+double high_end(const std::string& primary) {
+  return primary == "bits_per_byte" ? 0 : primary == "stop_ratio" ? 2.05 : 1.03;
 }
 
 }  // namespace
@@ -83,17 +89,16 @@ std::string length_chart(const Json& results, const std::string& task, const Arm
   if (lengths.size() < 2) return "";
   const bool accuracy = primary != "bits_per_byte";
   return figure(
-      line_chart(
-          {.title = task + ": " + words_of(primary) + " by length (dots: seeds, line: median)",
-           .x_label = "sequence length",
-           .y_label = words_of(primary),
-           .log_x = true,
-           .y_low = accuracy ? -0.03 : 0,
-           .y_high = accuracy ? (primary == "stop_ratio" ? 2.05 : 1.03) : 0,
-           .x_ticks = lengths,
-           .reference = primary == "stop_ratio" ? 1.0 : info.at("chance").as_double(),
-           .reference_label = primary == "stop_ratio" ? "exact" : "chance"},
-          series),
+      line_chart({.title = task + ": " + words_of(primary) + " by length",
+                  .x_label = "sequence length",
+                  .y_label = words_of(primary),
+                  .log_x = true,
+                  .y_low = accuracy ? -0.03 : 0,
+                  .y_high = high_end(primary),
+                  .x_ticks = lengths,
+                  .reference = primary == "stop_ratio" ? 1.0 : info.at("chance").as_double(),
+                  .reference_label = primary == "stop_ratio" ? "exact" : "chance"},
+                 series),
       task + "-by-length", csv);
 }
 
@@ -112,7 +117,7 @@ std::string curve_chart(const Json& results, const std::string& task, const Arms
     });
   }
   const bool bytes = task == "code" || task == "text";
-  return figure(line_chart({.title = task + ": training loss, every seed",
+  return figure(line_chart({.title = task + ": training loss",
                             .x_label = "training tokens",
                             .y_label = "loss (nats)",
                             .log_y = !bytes,
@@ -138,11 +143,12 @@ std::string validation_chart(const Json& results, const std::string& task, const
   }
   if (series.empty()) return "";
   const double bar = ngram_bits(results, task);
-  return figure(line_chart({.title = task + ": validation during training, every seed",
+  return figure(line_chart({.title = task + ": validation during training",
                             .x_label = "training bytes",
                             .y_label = "bits per byte",
                             .reference = std::isnan(bar) ? -1 : bar,
-                            .reference_label = "n-gram"},
+                            .reference_label = "n-gram",
+                            .show_reference = !std::isnan(bar)},
                            series),
                 task + "-validation-curve", csv);
 }
@@ -163,42 +169,57 @@ std::string cost_chart(const Json& results, const Json& timings, const std::stri
     series.push_back(s);
   }
   if (series.empty()) return "";
-  return figure(
-      line_chart({.title = task + ": quality against decode cost",
-                  .x_label = "us per token at depth 16k",
-                  .y_label = words_of(results.at("tasks").at(task).at("primary").as_string()),
-                  .log_x = true,
-                  .x_ticks = {}},
-                 series),
-      task + "-quality-cost", csv);
+  const std::string primary = results.at("tasks").at(task).at("primary").as_string();
+  return figure(line_chart({.title = task + ": quality against decode cost",
+                            .x_label = "us per token after 16384 tokens",
+                            .y_label = words_of(primary),
+                            .log_x = true,
+                            .y_low = primary == "bits_per_byte" ? 0 : -0.03,
+                            .y_high = high_end(primary)},
+                           series),
+                task + "-quality-cost", csv);
 }
 
 std::string position_chart(const Json& results, const std::string& task, const Arms& arms) {
+  std::int64_t longest = 0;
+  for (const std::string& arm : arms) {
+    for_runs(results, task, arm, [&](const Json& r) {
+      for (const Json& m : r.at("metrics").as_array())
+        longest = std::max(longest, m.at("length").as_int());
+    });
+  }
   std::vector<Series> series;
-  std::string csv = "arm,seed,position,bits_per_byte\n";
+  std::vector<double> centres;
+  std::string csv = "arm,seed,from,to,bits_per_byte\n";
   for (const std::string& arm : arms) {
     Series s{arm, arm_colour(arm), {}, {}};
+    std::map<double, std::vector<double>> by_centre;
     for_runs(results, task, arm, [&](const Json& r) {
       for (const Json& m : r.at("metrics").as_array()) {
-        const std::string name = m.at("name").as_string();
         int from = 0, to = 0;
-        if (m.at("split").as_string() != "test" ||
-            std::sscanf(name.c_str(), "loss_at_%d_%d", &from, &to) != 2)
+        if (m.at("split").as_string() != "test" || m.at("length").as_int() != longest ||
+            std::sscanf(m.at("name").as_string().c_str(), "loss_at_%d_%d", &from, &to) != 2)
           continue;
-        s.dots.push_back(
-            {std::sqrt(static_cast<double>(std::max(from, 1)) * to), m.at("value").as_double()});
-        csv += field(arm) + "," + std::to_string(r.at("seed").as_int()) + "," + std::to_string(to) +
-               "," + m.at("value").dump() + "\n";
+        const double centre = std::sqrt(static_cast<double>(std::max(from, 1)) * to);
+        s.dots.push_back({centre, m.at("value").as_double()});
+        by_centre[centre].push_back(m.at("value").as_double());
+        csv += field(arm) + "," + std::to_string(r.at("seed").as_int()) + "," +
+               std::to_string(from) + "," + std::to_string(to) + "," + m.at("value").dump() + "\n";
       }
     });
+    for (const auto& [centre, values] : by_centre) {
+      s.line.push_back({centre, median_of(values)});
+      if (std::find(centres.begin(), centres.end(), centre) == centres.end())
+        centres.push_back(centre);
+    }
     if (!s.dots.empty()) series.push_back(s);
   }
   if (series.empty()) return "";
-  return figure(line_chart({.title = task + ": loss by position in the window",
-                            .x_label = "position",
-                            .y_label = "bits/byte",
+  return figure(line_chart({.title = task + ": loss by position, window " + std::to_string(longest),
+                            .x_label = "position (centre of its range)",
+                            .y_label = "bits per byte",
                             .log_x = true,
-                            .x_ticks = {}},
+                            .x_ticks = centres},
                            series),
                 task + "-by-position", csv);
 }

@@ -113,6 +113,25 @@ TEST(Findings, BytesToCrossTheNgram) {
       << crossing_sentence(results(), "code");
 }
 
+TEST(Report, ShowsWhatWasFoundAndMarksWhatWasDisturbed) {
+  const Json timings = Json::parse(
+      R"({"runs":{},"speed":{"disturbed":true,"task":"parity","note":"a note",
+          "arms":{"slstm":{"train_tokens_per_second":98000.0,"decode_us_64":12.0}}}})",
+      "timings");
+  const std::string table = terminal_summary(results(), timings);
+  const std::string page = html_report(results(), timings, Json::object());
+  for (const char* part :
+       {"2 of 3 seeds finished", "2 of 3 [0.21, 0.94]", "slstm 250 (2 of 3 seeds)", "~98", "~12"}) {
+    EXPECT_NE(table.find(part), std::string::npos) << part << table;
+    EXPECT_NE(page.find(part), std::string::npos) << part;
+  }
+  EXPECT_NE(page.find("n-gram</text>"), std::string::npos) << "the line to cross, in the chart";
+  EXPECT_EQ(page.find("agreed in their prediction"), std::string::npos)
+      << "nobody compared the two forms here";
+  EXPECT_EQ(html_report(results(), Json::parse(R"({"runs":{}})", "none"), Json::object()).find("~"),
+            std::string::npos);
+}
+
 TEST(Speed, BelongsToOneBuildAndMachineAndIsMarkedIfDisturbed) {
   const SpeedKey key{"b", "m"};
   const Json quiet = Json::parse(R"({"build":"b","machine":"m","disturbed":false})", "speed");
