@@ -213,12 +213,20 @@ Json execute_run(const std::string& folder,
       .lengths = {spec.lengths.front()}, .split = Split::validation, .recurrent = false};
   validation.interruptible = false;
   std::function<double()> validate;
+  std::int64_t validations = 16;
   if (task->corpus()) {
+    // A forward pass costs a third of a training step: spend at most a tenth of the budget.
+    const double bytes =
+        static_cast<double>(task->eval_batches(Split::validation, spec.lengths.front())) *
+        static_cast<double>(
+            task->eval_batch(Split::validation, spec.lengths.front(), 0).inputs.numel());
+    validations = std::clamp<std::int64_t>(
+        static_cast<std::int64_t>(0.3 * static_cast<double>(c.train.tokens) / bytes), 4, 16);
     validate = [&] {
       return evaluate(engine, model, store, *task, validation).front().metrics.front().value;
     };
   }
-  const TrainOutcome outcome = trainer.run(show, validate);
+  const TrainOutcome outcome = trainer.run(show, validate, validations);
   if (progress)
     progress(
         {"evaluate", {.step = outcome.steps, .steps = outcome.steps, .tokens = outcome.tokens}});

@@ -10,7 +10,7 @@ namespace subquad {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr std::int64_t kCurvePoints = 64, kPointsPerValidation = 4;
+constexpr std::int64_t kCurvePoints = 64;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -82,12 +82,14 @@ void Trainer::explain_non_finite(std::int64_t index, const std::string& what) {
 }
 
 TrainOutcome Trainer::run(const std::function<void(const StepStats&)>& progress,
-                          const std::function<double()>& validate) {
+                          const std::function<double()>& validate, std::int64_t validations) {
   const TaskSpec spec = task_.spec();
   const Batch first = task_.train_batch(0);
   const std::int64_t rows = first.inputs.shape()[0];
   const std::int64_t steps = steps_of(config_, spec, rows);
   const std::int64_t every = std::max<std::int64_t>(1, steps / kCurvePoints);
+  const std::int64_t per_validation =
+      std::max<std::int64_t>(1, kCurvePoints / std::max<std::int64_t>(1, validations));
   TrainState state;
   if (const auto loaded = checkpoints_.load(store_, optimizer_)) state = *loaded;
   const auto start = Clock::now();
@@ -105,7 +107,7 @@ TrainOutcome Trainer::run(const std::function<void(const StepStats&)>& progress,
       const double mean = state.loss_sum / static_cast<double>(state.loss_count);
       Json point = Json::Array{state.tokens, mean};
       const auto number = static_cast<std::int64_t>(state.log.size()) + 1;
-      if (validate && (number % kPointsPerValidation == 0 || last)) point.push_back(validate());
+      if (validate && (number % per_validation == 0 || last)) point.push_back(validate());
       state.log.push_back(std::move(point));
       state.loss_sum = 0;
       state.loss_count = 0;

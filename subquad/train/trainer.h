@@ -22,7 +22,7 @@ struct TrainOutcome {
   double seconds = 0;  // of this process
   double tokens_per_second = 0;
   double final_loss = 0;  // mean over the last tenth of the curve
-  Json curve;             // [[tokens, loss], ...]; every fourth point also has the validation
+  Json curve;             // [[tokens, loss], ...]; some points also have the validation
 };
 
 class Trainer {
@@ -31,10 +31,11 @@ class Trainer {
   Trainer(Engine& engine, const Model& model, ParameterStore& store, const Task& task,
           const TrainConfig& config, std::string folder);
   // Trains from the newest checkpoint to the end of the budget. Ctrl-C saves and throws
-  // Error(interrupted). `validate`, if given, is called about sixteen times, between steps, and
-  // its value kept as the third number of a point of the curve; it must not throw on Ctrl-C.
+  // Error(interrupted). `validate`, if given, is called about `validations` times, evenly, the
+  // last time at the end; its value is kept as the third number of a point of the curve. It must
+  // not throw on Ctrl-C.
   TrainOutcome run(const std::function<void(const StepStats&)>& progress,
-                   const std::function<double()>& validate = {});
+                   const std::function<double()>& validate = {}, std::int64_t validations = 16);
 
  private:
   struct Step {
