@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <set>
 #include <thread>
 
 #include "app/commands.h"
@@ -84,9 +85,9 @@ void measure_if_needed(const StudyPlan& plan, const std::string& folder) {
   write_file_atomically(path, measure_speed(plan, key).dump(1) + "\n");
 }
 
-double estimate_seconds(const StudyPlan& plan, const Json& calibration, int jobs) {
+double estimate_seconds(const std::vector<PlannedRun>& runs, const Json& calibration, int jobs) {
   double total = 0;
-  for (const PlannedRun& r : planned_runs(plan)) {
+  for (const PlannedRun& r : runs) {
     const Json* task = calibration.find(r.task);
     const Json* us = task ? task->find(r.arm) : nullptr;
     if (us) total += us->as_double() * 1e-6 * static_cast<double>(r.config.train.tokens) + 2;
@@ -99,6 +100,27 @@ std::string minutes(double seconds) {
   std::snprintf(text, sizeof text, seconds < 90 ? "%.0f s" : "%.0f min",
                 seconds < 90 ? seconds : seconds / 60);
   return text;
+}
+
+// Of what is left to do, and of the first seed, after which there is a table.
+void print_estimate(const StudyPlan& plan, const std::set<std::string>& done,
+                    const Json& calibration, int jobs) {
+  std::vector<PlannedRun> left, first;
+  for (const PlannedRun& r : planned_runs(plan)) {
+    if (done.contains(r.id)) continue;
+    if (r.seed == plan.seeds.front()) first.push_back(r);
+    left.push_back(r);
+  }
+  if (!done.empty()) std::printf("  %zu runs are done, %zu are left\n", done.size(), left.size());
+  if (!left.empty()) {
+    std::printf("  estimate %s (calibrated now)",
+                minutes(estimate_seconds(left, calibration, jobs)).c_str());
+    if (!first.empty() && plan.seeds.size() > 1)
+      std::printf("; first table after %s",
+                  minutes(estimate_seconds(first, calibration, jobs)).c_str());
+    std::printf("; Ctrl-C is safe, the same command continues\n");
+  }
+  std::fflush(stdout);
 }
 
 // Sets tokens so that the study fits `seconds`; the same factor for every task keeps their
@@ -127,7 +149,8 @@ void fit_budget(StudyPlan& plan, const Json& calibration, double seconds, int jo
   }
   const double fixed = 2.0 * static_cast<double>(planned_runs(plan).size()) / jobs;
   const double factor = std::max(
-      0.01, (seconds - fixed) / std::max(estimate_seconds(plan, calibration, jobs) - fixed, 1e-9));
+      0.01, (seconds - fixed) /
+                std::max(estimate_seconds(planned_runs(plan), calibration, jobs) - fixed, 1e-9));
   Json chosen = Json::object();
   for (StudyTask& t : plan.tasks) {
     const TaskSpec spec = make_task(t.name, {.data = t.data, .extra = t.extra})->spec();
@@ -286,16 +309,15 @@ int compare(Arguments arguments) {
     return 0;
   }
   const Json calibration = calibrate(plan);
-  double estimate = estimate_seconds(plan, calibration, workers);
   if (!budget.empty()) {
     if (!dry_run) make_folder(out);
     fit_budget(plan, calibration, budget_seconds, workers, out, !dry_run);
     require_possible(plan, physical_memory_bytes(), workers);
-    estimate = estimate_seconds(plan, calibration, workers);
   }
   if (dry_run) {
     print_sizes(plan);
-    std::printf("  estimate %s\n", minutes(estimate).c_str());
+    std::printf("  estimate %s\n",
+                minutes(estimate_seconds(planned_runs(plan), calibration, workers)).c_str());
     return 0;
   }
   const std::string folder = out + "/" + plan.name + "-" + plan.hash().substr(0, 8);
@@ -303,9 +325,7 @@ int compare(Arguments arguments) {
   make_folder(folder);
   const FileLock lock(folder + "/.lock", "another process works on " + folder +
                                              "; wait for it, or give another --out");
-  std::printf("  estimate %s (calibrated now); Ctrl-C is safe, the same command continues\n",
-              minutes(estimate).c_str());
-  std::fflush(stdout);
+  print_estimate(plan, finished_runs(folder), calibration, workers);
   std::string command = "subquad compare " + study;
   for (const auto& a : arguments) {
     if (a != study) command += " " + a;

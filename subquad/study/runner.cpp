@@ -29,6 +29,15 @@ std::string run_folder(const std::string& folder, const PlannedRun& run) {
   return folder + "/runs/" + run.id;
 }
 
+std::set<std::string> done_in(const Ledger& ledger) {
+  std::set<std::string> done;
+  for (const Json& r : ledger.records()) {
+    if (r.get("kind", "") == "run" && r.get("status", "") == "done")
+      done.insert(r.at("id").as_string());
+  }
+  return done;
+}
+
 struct Worker {
   pid_t pid = 0;
   const PlannedRun* run = nullptr;
@@ -41,10 +50,7 @@ class Study {
         setup_(setup),
         runs_(planned_runs(plan)),
         ledger_(setup.folder + "/ledger.jsonl") {
-    for (const Json& r : ledger_.records()) {
-      if (r.get("kind", "") == "run" && r.get("status", "") == "done")
-        done_.insert(r.at("id").as_string());
-    }
+    done_ = done_in(ledger_);
     if (ledger_.records().empty()) {
       Json record = Json::object();
       record["kind"] = "plan";
@@ -269,6 +275,10 @@ class Study {
 }  // namespace
 
 int run_study(const StudyPlan& plan, const RunnerSetup& setup) { return Study(plan, setup).run(); }
+
+std::set<std::string> finished_runs(const std::string& folder) {
+  return done_in(Ledger(folder + "/ledger.jsonl"));
+}
 
 Json collect_results(const StudyPlan& plan, const std::string& folder) {
   const Ledger ledger(folder + "/ledger.jsonl");

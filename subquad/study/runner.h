@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <set>
 #include <string>
 
 #include "subquad/study/plan.h"
@@ -21,6 +22,9 @@ struct RunnerSetup {
 // Error(interrupted) after stopping the workers on Ctrl-C, Error(out_of_space) if the disk is full:
 // the same command continues in both cases.
 int run_study(const StudyPlan& plan, const RunnerSetup& setup);
+
+// Ids of the runs that the ledger of a study folder holds as done; empty without a ledger.
+std::set<std::string> finished_runs(const std::string& folder);
 
 // Everything finished so far, in the plan's order: {"study", "plan_sha256", "plan", "tasks",
 // "runs", "failed", "findings"}. No wall-clock time in it: equal plans give equal bytes.

@@ -65,10 +65,18 @@ TEST(Study, SmokeRunsTwiceWithEqualResults) {
   // Again with one worker: not a bit of results.json changes.
   ASSERT_EQ(run_program("compare " + plan + " --jobs 1 --out " + (f / "b")).code, 0);
   EXPECT_EQ(content(folder + "/results.json"), content(study_folder(f / "b") + "/results.json"));
-  // A finished study does nothing new.
+  // A finished study trains nothing new, but measures speed again if another build did it.
   const std::string ledger = content(folder + "/ledger.jsonl");
-  ASSERT_EQ(run_program("compare " + plan + " --jobs 2 --out " + (f / "a")).code, 0);
+  std::string speed = content(folder + "/speed.json");
+  const std::string build = field(speed, "build");
+  ASSERT_GT(build.size(), 64U);
+  speed.replace(speed.find(build), build.size(), "\"another\"");
+  std::ofstream(folder + "/speed.json") << speed;
+  const Outcome again = run_program("compare " + plan + " --jobs 2 --out " + (f / "a"));
+  ASSERT_EQ(again.code, 0) << again.text;
+  EXPECT_NE(again.text.find("6 runs are done, 0 are left"), std::string::npos) << again.text;
   EXPECT_EQ(content(folder + "/ledger.jsonl"), ledger);
+  EXPECT_EQ(field(content(folder + "/speed.json"), "build"), build);
   EXPECT_EQ(run_program("report " + folder).code, 0);
   const std::string runs = folder + "/runs/";
   const Outcome d = run_program("diff " + runs + "parity-mlstm-s0 " + runs + "parity-attention-s0");
