@@ -123,6 +123,31 @@ void print_estimate(const StudyPlan& plan, const std::set<std::string>& done,
   std::fflush(stdout);
 }
 
+void make_folder(const std::string& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  require(!error, ErrorCode::io, "cannot create folder ", folder, ": ", error.message());
+}
+
+// match = "time": MLP widths from measured times. No measurement is twice the same, so its choice
+// is kept beside the study folders, like that of --budget.
+void match_in_time(StudyPlan& plan, const std::string& out, bool keep) {
+  const std::string path =
+      out + "/" + plan.name + "-widths-" + sha256(plan.to_json().dump()).substr(0, 8) + ".json";
+  if (fs::exists(path)) {
+    plan.widths = Json::read(path).at("widths");
+    std::printf("  equal times MLP widths as chosen before (%s)\n", path.c_str());
+    return;
+  }
+  std::fprintf(stderr, "  measuring training steps, arms in turn, until their times agree ...\n");
+  Json chosen = Json::object();
+  chosen["relative_time"] = choose_widths(plan);
+  chosen["widths"] = plan.widths;
+  if (!keep) return;
+  make_folder(out);
+  write_file_atomically(path, chosen.dump(1) + "\n");
+}
+
 // Sets tokens so that the study fits `seconds`; the same factor for every task keeps their
 // proportions, evaluation is a fixed cost. A calibration is never twice the same, so its choice is
 // kept beside the study folders: the same command then finds the same plan and continues it.
@@ -162,12 +187,6 @@ void fit_budget(StudyPlan& plan, const Json& calibration, double seconds, int jo
                 static_cast<long>(t.tokens));
   }
   if (keep) write_file_atomically(path, chosen.dump(1) + "\n");
-}
-
-void make_folder(const std::string& folder) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  require(!error, ErrorCode::io, "cannot create folder ", folder, ": ", error.message());
 }
 
 // Why the study of this name that ran last is not continued: what differs between its plan and
@@ -215,17 +234,48 @@ void require_distinct(const std::vector<std::string>& names, const char* option)
   }
 }
 
-void print_sizes(const StudyPlan& plan) {
+// The four measures of every arm, whichever one the plan matches.
+void print_sizes(const StudyPlan& plan, const Json& calibration) {
   for (const StudyTask& t : plan.tasks) {
     std::printf("  %s\n", t.name.c_str());
     for (const SizedArm& s : sized_arms(plan, t)) {
       std::printf(
-          "    %-22s %8ld parameters  MLP width %4ld  %8.0f training MAC/token  state %ld bytes "
-          "@64, %ld @64k\n",
-          s.arm.c_str(), static_cast<long>(s.parameters), static_cast<long>(s.config.mlp_hidden),
-          s.training_macs_per_token, static_cast<long>(s.state_bytes[0]),
+          "    %-22s %8ld parameters  width %ld, MLP %ld  %.0f training FLOPs/token  %.1f us/token "
+          " state %ld bytes @64, %ld @64k\n",
+          s.arm.c_str(), static_cast<long>(s.parameters), static_cast<long>(s.config.d_model),
+          static_cast<long>(s.config.mlp_hidden), 2 * s.training_macs_per_token,
+          calibration.at(t.name).at(s.arm).as_double(), static_cast<long>(s.state_bytes[0]),
           static_cast<long>(s.state_bytes[3]));
+      if (!s.note.empty()) std::printf("      %s\n", s.note.c_str());
     }
+  }
+}
+
+// What the plan makes equal, and how nearly, for the first task.
+void print_equal(const StudyPlan& plan) {
+  double low = 1e300, high = 0;
+  for (const SizedArm& s : sized_arms(plan, plan.tasks.front())) {
+    if (plan.match == "state" && !s.note.empty()) continue;
+    const double x = plan.match == "flops"   ? 2 * s.training_macs_per_token
+                     : plan.match == "state" ? static_cast<double>(s.state_bytes[1])
+                                             : static_cast<double>(s.parameters);
+    low = std::min(low, x);
+    high = std::max(high, x);
+  }
+  if (high <= 0) return;
+  const char* rest = "tokens, data order, optimiser (one recipe, untuned)";
+  if (plan.match == "time") {
+    std::printf("  equal for all: time per training token +-3 %% as measured, %s\n", rest);
+    return;
+  }
+  const double off = 100 * (high - low) / (high + low), middle = (low + high) / 2;
+  if (plan.match == "state") {
+    std::printf("  equal for all: state %.0f bytes +-%.1f %% a sequence, parameters, %s\n", middle,
+                off, rest);
+  } else {
+    std::printf("  equal for all: %s %.1fk +-%.1f %%, %s\n",
+                plan.match == "flops" ? "training FLOPs per token" : "parameters", middle / 1000,
+                off, rest);
   }
 }
 
@@ -286,6 +336,7 @@ int compare(Arguments arguments) {
   const int workers = jobs > 0 ? static_cast<int>(jobs) : cores;
 
   identify_data(plan);
+  if (match_from(plan.match) == Match::time) match_in_time(plan, out, !dry_run);
   require_possible(plan, physical_memory_bytes(), workers);
   const auto runs = planned_runs(plan);
   require(
@@ -294,20 +345,7 @@ int compare(Arguments arguments) {
       "the task code or text");
   std::printf("  %zu arms x %zu tasks x %zu seeds = %zu runs, %d at a time, 1 thread each\n",
               plan.arms.size(), plan.tasks.size(), plan.seeds.size(), runs.size(), workers);
-  double low = 1e300, high = 0;
-  for (const SizedArm& s : sized_arms(plan, plan.tasks.front())) {
-    low = std::min(low, static_cast<double>(s.parameters));
-    high = std::max(high, static_cast<double>(s.parameters));
-  }
-  if (high > 0)
-    std::printf(
-        "  equal for all: parameters %.1fk +-%.1f %%, tokens, data order, optimiser (one recipe, "
-        "untuned)\n",
-        (low + high) / 2000, 100 * (high - low) / (high + low));
-  if (dry_run && budget.empty()) {
-    print_sizes(plan);
-    return 0;
-  }
+  print_equal(plan);
   const Json calibration = calibrate(plan);
   if (!budget.empty()) {
     if (!dry_run) make_folder(out);
@@ -315,7 +353,7 @@ int compare(Arguments arguments) {
     require_possible(plan, physical_memory_bytes(), workers);
   }
   if (dry_run) {
-    print_sizes(plan);
+    print_sizes(plan, calibration);
     std::printf("  estimate %s\n",
                 minutes(estimate_seconds(planned_runs(plan), calibration, workers)).c_str());
     return 0;

@@ -2,15 +2,38 @@
 
 #include "app/commands.h"
 #include "app/options.h"
+#include "subquad/base/rng.h"
 #include "subquad/model/sizing.h"
+#include "subquad/study/speed.h"
 
 namespace subquad::app {
+namespace {
+
+constexpr std::int64_t kRows = 16, kLength = 128;
+
+// Training data that any vocabulary has; its values do not change the time of a step.
+Batch random_batch(std::int64_t vocabulary, int step) {
+  Batch b{Tensor({kRows, kLength}, DType::i32), Tensor({kRows, kLength}, DType::i32)};
+  const auto fill = [&](const Tensor& t, std::uint64_t stream) {
+    for (std::int64_t i = 0; i < t.numel(); ++i) {
+      t.data<std::int32_t>()[i] = static_cast<std::int32_t>(Rng{0, stream}.below(
+          vocabulary, static_cast<std::uint64_t>(step), static_cast<std::uint64_t>(i)));
+    }
+  };
+  fill(b.inputs, 0);
+  fill(b.targets, 1);
+  return b;
+}
+
+}  // namespace
 
 int info(Arguments arguments) {
   std::vector<std::string> arms = {
       "attention", "mlstm",        "slstm",          "xlstm[1:1]",
       "mamba2",    "mamba2[-1,1]", "gated_deltanet", "gated_deltanet[-1,1]"};
-  std::int64_t d_model = 64, blocks = 2, heads = 4, vocabulary = 256, parameters = 0;
+  std::int64_t d_model = 64, blocks = 2, heads = 4, vocabulary = 256, parameters = 0,
+               state_bytes = 0;
+  bool time = false;
   std::string match = "parameters";
   Options options("info", "Sizes, training cost and state bytes of arms matched to one budget.",
                   "subquad info --arms attention,mlstm --d-model 256 --blocks 4");
@@ -21,8 +44,16 @@ int info(Arguments arguments) {
       .option("--vocabulary", vocabulary, "input ids and classes")
       .option("--parameters", parameters,
               "budget (0: that of the largest arm with an MLP of its width)")
-      .option("--match", match, "parameters, flops, time or state");
+      .option("--match", match, "parameters, flops, time or state")
+      .option("--state-bytes", state_bytes, "state of one sequence, for --match state")
+      .flag("--time", time, "measure training steps, too");
   if (!options.parse(arguments)) return 0;
+  require(vocabulary >= 1 && vocabulary <= 1 << 24, ErrorCode::invalid_argument, "--vocabulary ",
+          vocabulary, ", wanted 1 to ", 1 << 24);
+  const MeasureTimes measure = [&](std::span<const ModelConfig> models) {
+    return training_seconds_per_token(models,
+                                      [&](int step) { return random_batch(vocabulary, step); });
+  };
   const auto sized = size_arms(arms, {.vocabulary = vocabulary,
                                       .classes = vocabulary,
                                       .d_model = d_model,
@@ -30,14 +61,26 @@ int info(Arguments arguments) {
                                       .heads = heads,
                                       .match = match_from(match),
                                       .parameters = parameters,
-                                      .mixer_options = {}});
-  std::printf("%-22s %11s %9s %14s %12s %12s %12s\n", "arm", "parameters", "MLP width",
-              "train MAC/tok", "state @64", "state @1k", "state @64k");
-  for (const SizedArm& s : sized) {
-    std::printf("%-22s %11ld %9ld %14.0f %12ld %12ld %12ld\n", s.arm.c_str(),
-                static_cast<long>(s.parameters), static_cast<long>(s.config.mlp_hidden),
-                s.training_macs_per_token, static_cast<long>(s.state_bytes[0]),
-                static_cast<long>(s.state_bytes[1]), static_cast<long>(s.state_bytes[3]));
+                                      .state_bytes = state_bytes,
+                                      .train_length = kLength,
+                                      .mixer_options = {},
+                                      .measure = measure});
+  std::vector<ModelConfig> models;
+  for (const SizedArm& s : sized) models.push_back(s.config);
+  const std::vector<double> seconds = time ? measure(models) : std::vector<double>(models.size());
+  std::printf("%-22s %11s %6s %9s %13s %11s %11s %11s %11s\n", "arm", "parameters", "width",
+              "MLP width", "train FLOP/tok", time ? "us/token" : "", "state @64", "state @1k",
+              "state @64k");
+  for (std::size_t i = 0; i < sized.size(); ++i) {
+    const SizedArm& s = sized[i];
+    char us[40] = "";
+    if (time) std::snprintf(us, sizeof us, "%.2f", 1e6 * seconds[i]);
+    std::printf("%-22s %11ld %6ld %9ld %14.0f %11s %11ld %11ld %11ld\n", s.arm.c_str(),
+                static_cast<long>(s.parameters), static_cast<long>(s.config.d_model),
+                static_cast<long>(s.config.mlp_hidden), 2 * s.training_macs_per_token, us,
+                static_cast<long>(s.state_bytes[0]), static_cast<long>(s.state_bytes[1]),
+                static_cast<long>(s.state_bytes[3]));
+    if (!s.note.empty()) std::printf("  %s\n", s.note.c_str());
   }
   return 0;
 }

@@ -11,12 +11,21 @@ namespace subquad {
 const std::vector<MixerEntry>& all_mixers() {
   static const std::vector<MixerEntry> mixers = {
       {"attention", "causal softmax attention, the quadratic baseline", make_attention},
-      {"mlstm", "matrix memory, exponential input gate, normaliser (xLSTM[1:0])", make_mlstm},
+      {"mlstm",
+       "matrix memory, exponential input gate, normaliser (xLSTM[1:0])",
+       make_mlstm,
+       {"qk_factor", "v_factor", true}},
       {"slstm", "scalar memories, exponential gating, recurrent output (xLSTM[0:1])", make_slstm},
-      {"mamba2", "state-space duality, tied gates", make_mamba2},
-      {"mamba2[-1,1]", "Mamba-2 with transitions in (-1,1)", make_mamba2_negative},
-      {"gated_deltanet", "gated delta rule, write in (0,1)", make_gated_deltanet},
-      {"gated_deltanet[-1,1]", "gated delta rule, write in (0,2)", make_gated_deltanet_negative},
+      {"mamba2", "state-space duality, tied gates", make_mamba2, {"state", ""}},
+      {"mamba2[-1,1]", "Mamba-2 with transitions in (-1,1)", make_mamba2_negative, {"state", ""}},
+      {"gated_deltanet",
+       "gated delta rule, write in (0,1)",
+       make_gated_deltanet,
+       {"head_dim", "value_dim"}},
+      {"gated_deltanet[-1,1]",
+       "gated delta rule, write in (0,2)",
+       make_gated_deltanet_negative,
+       {"head_dim", "value_dim"}},
   };
   return mixers;
 }

@@ -148,22 +148,17 @@ StudyPlan parse_plan(const std::string& text, const std::string& source) {
     for (std::int64_t s = 0; s < count; ++s) p.seeds.push_back(s);
   }
   if (const Json* model = r.table(root, "model")) {
-    r.known_keys(*model, "model.", {"d_model", "blocks", "heads", "parameters", "match", "recipe"});
+    r.known_keys(*model, "model.",
+                 {"d_model", "blocks", "heads", "parameters", "state_bytes", "match", "recipe"});
     p.d_model = r.integer(*model, "model.", "d_model", p.d_model, 1, 1 << 16);
     p.blocks = r.integer(*model, "model.", "blocks", p.blocks, 1, 4096);
     p.heads = r.integer(*model, "model.", "heads", p.heads, 1, 1 << 12);
     p.parameters = r.integer(*model, "model.", "parameters", 0, 0, kMany);
     p.match = r.text(*model, "model.", "match", p.match);
     r.guarded("model.match", [&] { match_from(p.match); });
-    if (p.match == "time" || p.match == "state") {
-      r.wrong(
-          "model.match",
-          "\"" + p.match + "\" cannot be solved by the MLP width: " +
-              (p.match == "time"
-                   ? "measured times would give other widths at every start; use \"flops\""
-                   : "the state follows from heads and head sizes; set those under [mixer.KIND] "
-                     "and match \"parameters\"") +
-              ". The report shows parameters, multiply-adds, speed and state bytes of every arm");
+    p.state_bytes = r.integer(*model, "model.", "state_bytes", 0, 0, kMany);
+    if (p.state_bytes > 0 && p.match != "state") {
+      r.wrong("model.state_bytes", "a target of match \"state\", but match is \"" + p.match + "\"");
     }
     p.recipe = r.text(*model, "model.", "recipe", p.recipe);
     if (p.recipe != "default" && p.recipe != "uniform")
@@ -233,12 +228,14 @@ Json StudyPlan::to_json() const {
   model["blocks"] = blocks;
   model["heads"] = heads;
   model["parameters"] = parameters;
+  if (state_bytes > 0) model["state_bytes"] = state_bytes;
   model["match"] = match;
   model["recipe"] = recipe;
   j["mixer"] = mixer_options.is_null() ? Json::object() : mixer_options;
   j["train"] = train.to_json();
   j["recurrent"] = recurrent;
   if (!data.is_null()) j["data"] = data;
+  if (!widths.is_null()) j["widths"] = widths;
   return j;
 }
 
@@ -250,22 +247,34 @@ void identify_data(StudyPlan& plan) {
 
 std::string StudyPlan::hash() const { return sha256(to_json().dump()); }
 
+SizingRequest sizing_request(const StudyPlan& plan, const TaskSpec& spec) {
+  return {.vocabulary = spec.vocabulary,
+          .classes = spec.classes,
+          .d_model = plan.d_model,
+          .blocks = plan.blocks,
+          .heads = plan.heads,
+          .match = match_from(plan.match),
+          .parameters = plan.parameters,
+          .state_bytes = plan.state_bytes,
+          .train_length = spec.train_length,
+          .recipe = plan.recipe,
+          .mixer_options = plan.mixer_options};
+}
+
 std::vector<SizedArm> sized_arms(const StudyPlan& plan, const StudyTask& task) {
   const TaskSpec spec = make_task(task.name, {.data = task.data, .extra = task.extra})->spec();
   std::vector<std::string> models;
   for (const std::string& arm : plan.arms) {
     if (arm != "ngram") models.push_back(arm);
   }
-  return size_arms(models, {.vocabulary = spec.vocabulary,
-                            .classes = spec.classes,
-                            .d_model = plan.d_model,
-                            .blocks = plan.blocks,
-                            .heads = plan.heads,
-                            .match = match_from(plan.match),
-                            .parameters = plan.parameters,
-                            .train_length = spec.train_length,
-                            .recipe = plan.recipe,
-                            .mixer_options = plan.mixer_options});
+  SizingRequest r = sizing_request(plan, spec);
+  if (r.match == Match::time) {
+    const Json* chosen = plan.widths.find(task.name);
+    require(chosen != nullptr, ErrorCode::invalid_argument, "the arms of ", plan.name,
+            " are to match in time, and nobody has measured them on the task ", task.name);
+    for (const auto& [arm, width] : chosen->as_object()) r.widths[arm] = width.as_int();
+  }
+  return size_arms(models, r);
 }
 
 std::vector<PlannedRun> planned_runs(const StudyPlan& plan) {

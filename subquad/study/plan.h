@@ -25,12 +25,16 @@ struct StudyPlan {
   std::vector<std::string> arms;
   std::vector<StudyTask> tasks;
   std::vector<std::int64_t> seeds;
-  std::int64_t d_model = 64, blocks = 2, heads = 4, parameters = 0;
+  std::int64_t d_model = 64, blocks = 2, heads = 4, parameters = 0, state_bytes = 0;
   std::string match = "parameters", recipe = "default";
   Json mixer_options;
   TrainConfig train;
   bool recurrent = true, measure = true;
   Json data;  // digests of the data by task; null until identify_data
+
+  // match = "time": {task: {arm: MLP width}}, as choose_sizes measured them. Part of the plan, so a
+  // study continues with the widths it began with.
+  Json widths;
 
   Json to_json() const;      // canonical
   std::string hash() const;  // SHA-256 of the canonical text
@@ -53,7 +57,9 @@ struct PlannedRun {
 
 // All runs, seed-major: every arm and task of the first seed, then of the second.
 std::vector<PlannedRun> planned_runs(const StudyPlan& plan);
-// Sizes of the arms for one task.
+// How the plan sizes its arms for a task.
+SizingRequest sizing_request(const StudyPlan& plan, const TaskSpec& spec);
+// Sizes of the arms for one task. Errors: a match in time whose widths were not chosen yet.
 std::vector<SizedArm> sized_arms(const StudyPlan& plan, const StudyTask& task);
 
 }  // namespace subquad

@@ -300,6 +300,7 @@ Json collect_results(const StudyPlan& plan, const std::string& folder) {
       arm["model"] = s.config.to_json();
       arm["parameters"] = s.parameters;
       arm["training_macs_per_token"] = s.training_macs_per_token;
+      if (!s.note.empty()) arm["note"] = s.note;
       for (std::size_t i = 0; i < s.state_bytes.size(); ++i) {
         arm["state_bytes"][std::to_string(kDepths[i])] = s.state_bytes[i];
       }

@@ -36,17 +36,23 @@ struct Candidate {
   ParameterStore store;
   AdamW optimizer;
 
-  explicit Candidate(const SizedArm& s)
-      : arm(s.arm),
-        model(s.config, parameters),
+  explicit Candidate(const ModelConfig& config, std::string name = {})
+      : arm(std::move(name)),
+        model(config, parameters),
         store(parameters, DType::f32, 0),
         optimizer(parameters, DType::f32) {}
+  explicit Candidate(const SizedArm& s) : Candidate(s.config, s.arm) {}
 
   // Seconds of one training step, its batch included.
   double train(Engine& engine, const Task& task, const TrainConfig& config, int step,
                std::int64_t* tokens) {
+    const auto batches = [&](int i) { return task.train_batch(900 + i); };  // past a curriculum
+    return train(engine, batches, config, step, tokens);
+  }
+  double train(Engine& engine, const std::function<Batch(int)>& batches, const TrainConfig& config,
+               int step, std::int64_t* tokens) {
     const auto start = Clock::now();
-    const Batch batch = task.train_batch(900 + step);  // past a curriculum's beginning
+    const Batch batch = batches(step);
     store.zero_grads();
     Tape tape;
     Context cx = engine.context(store, &tape);
@@ -235,6 +241,47 @@ Json measure_speed(const StudyPlan& plan, const SpeedKey& key, int rounds) {
                  " (a round counts if it had 95 % of a core and a fixed piece of work took at "
                  "most 15 % longer than at best).");
   return out;
+}
+
+std::vector<double> training_seconds_per_token(std::span<const ModelConfig> models,
+                                               const std::function<Batch(int step)>& batches) {
+  constexpr int kSteps = 11;  // the first is not counted
+  std::vector<std::unique_ptr<Candidate>> candidates;
+  for (const ModelConfig& m : models) candidates.push_back(std::make_unique<Candidate>(m));
+  std::vector<double> best(models.size(), 1e300);
+  Engine engine(1);
+  for (int step = 0; step < kSteps; ++step) {
+    for (std::size_t i = 0; i < models.size(); ++i) {
+      if (interrupted()) fail(ErrorCode::interrupted, "interrupted while measuring");
+      std::int64_t tokens = 1;
+      const double seconds = candidates[i]->train(engine, batches, {}, step, &tokens);
+      if (step > 0) best[i] = std::min(best[i], seconds / static_cast<double>(tokens));
+    }
+  }
+  return best;
+}
+
+Json choose_widths(StudyPlan& plan) {
+  Json relative = Json::object();
+  std::vector<std::string> models;
+  for (const std::string& arm : plan.arms) {
+    if (arm != "ngram") models.push_back(arm);
+  }
+  plan.widths = Json::object();
+  for (const StudyTask& t : plan.tasks) {
+    const auto task = task_to_measure(t);
+    SizingRequest r = sizing_request(plan, task->spec());
+    r.measure = [&](std::span<const ModelConfig> configs) {
+      return training_seconds_per_token(configs,
+                                        [&](int step) { return task->train_batch(900 + step); });
+    };
+    Json& widths = plan.widths[t.name] = Json::object();
+    for (const SizedArm& s : size_arms(models, r)) {
+      widths[s.arm] = s.config.mlp_hidden;
+      relative[t.name][s.arm] = s.relative_time;
+    }
+  }
+  return relative;
 }
 
 Json calibrate(const StudyPlan& plan) {

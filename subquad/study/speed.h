@@ -3,7 +3,10 @@
 // those are repeated, and never mixed with the others.
 #pragma once
 
+#include <functional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "subquad/io/json.h"
 #include "subquad/study/plan.h"
@@ -24,6 +27,15 @@ bool speed_is_current(const Json& speed, const SpeedKey& key);
 // {"build", "machine", "task", "arms": {arm: {"train_tokens_per_second", "decode_us_64", ...}},
 //  "rounds": [{"core_share", "probe_ms", "disturbed"}...], "disturbed": bool, "note"}
 Json measure_speed(const StudyPlan& plan, const SpeedKey& key, int rounds = 3);
+
+// Seconds per token of one training step (batch, forward, backward, optimiser) of each model, the
+// fastest of a few; the models take turns. One thread.
+std::vector<double> training_seconds_per_token(std::span<const ModelConfig> models,
+                                               const std::function<Batch(int step)>& batches);
+
+// match = "time": measures the arms of every task and sets plan.widths. Returns
+// {task: {arm: time per token over that of the slowest arm}}.
+Json choose_widths(StudyPlan& plan);
 
 // Microseconds per training token of each arm on each task, from a few steps: for estimates and
 // --budget.

@@ -51,8 +51,11 @@ TEST(BadInput, Plans) {
        {":5:", "d_model", "wanted 1 to"}},
       {"name = \"t\"\narms = [\"mlstm\"]\ntasks = [\"parity\"]\n[task.anbn]\ntokens = 5\n",
        {"anbn"}},
-      {"name = \"t\"\narms = [\"mlstm\"]\ntasks = [\"parity\"]\n[model]\nmatch = \"time\"\n",
-       {":5:", "flops"}},
+      {"name = \"t\"\narms = [\"mlstm\"]\ntasks = [\"parity\"]\n[model]\nstate_bytes = 4096\n",
+       {":5:", "state_bytes", "match"}},
+      {"name = \"t\"\narms = [\"slstm\", \"mlstm\"]\ntasks = [\"parity\"]\n[model]\nmatch = "
+       "\"state\"\nstate_bytes = 65536\n",
+       {"slstm", "nearest is 2048"}},
       {"name = \"t\"\narms = [\"mlstm\"\ntasks = 3\n", {"not valid TOML"}},
       {"name = \"t\"\narms = [\"mlstm\", \"mlstm\"]\ntasks = [\"parity\"]\n", {"listed twice"}},
       {"name = \"T x\"\narms = [\"mlstm\"]\ntasks = [\"parity\"]\n", {"name", "lower-case"}}};

@@ -47,6 +47,26 @@ pid_t start(std::vector<std::string> words) {
   return pid;
 }
 
+TEST(Study, MatchInTimeMeasuresOnceAndContinues) {
+  const Folder f("time");
+  std::ofstream(f / "plan.toml") << "name = \"t\"\narms = [\"mlstm\", \"xlstm[1:1]\"]\n"
+                                    "tasks = [\"parity\"]\nseeds = 1\nmeasure = false\n"
+                                    "[model]\nd_model = 32\nheads = 2\nmatch = \"time\"\n"
+                                    "[train]\nwarmup_steps = 2\n[task.parity]\ntokens = 10000\n";
+  const std::string command = "compare " + (f / "plan.toml") + " --jobs 1 --out " + (f / "runs");
+  Outcome first = run_program(command);
+  for (int again = 0; again < 3 && first.text.find("idle") != std::string::npos; ++again)
+    first = run_program(command);  // another program took the processor away
+  ASSERT_EQ(first.code, 0) << first.text;
+  EXPECT_NE(first.text.find("time per training token"), std::string::npos) << first.text;
+  const Outcome second = run_program(command);
+  EXPECT_EQ(second.code, 0) << second.text;
+  EXPECT_NE(second.text.find("as chosen before"), std::string::npos) << second.text;
+  int folders = 0;
+  for (const auto& e : std::filesystem::directory_iterator(f / "runs")) folders += e.is_directory();
+  EXPECT_EQ(folders, 1) << "the second start has the same plan and finds it finished";
+}
+
 TEST(Study, SmokeRunsTwiceWithEqualResults) {
   const Folder f("smoke");
   const std::string plan = std::string(SUBQUAD_SOURCE_DIR) + "/studies/smoke.toml";

@@ -117,6 +117,111 @@ TEST(Sizing, ArmsMatchWithinOnePercent) {
   EXPECT_THROW(match_from("parameter"), Error);
 }
 
+const std::vector<std::string> kArms = {
+    "attention", "mlstm",        "slstm",          "xlstm[1:1]",
+    "mamba2",    "mamba2[-1,1]", "gated_deltanet", "gated_deltanet[-1,1]"};
+
+TEST(Sizing, LargeBudgetsWidenTheModelFirst) {
+  for (const std::int64_t parameters : {3'000'000, 20'000'000}) {
+    const auto sized =
+        size_arms(kArms, {.blocks = 4, .parameters = parameters, .mixer_options = {}});
+    for (const SizedArm& s : sized) {
+      EXPECT_NEAR(static_cast<double>(s.parameters), static_cast<double>(parameters),
+                  0.01 * static_cast<double>(parameters))
+          << s.arm;
+      EXPECT_EQ(s.config.d_model, sized[0].config.d_model) << "one width for all";
+      EXPECT_EQ(s.config.d_model % (16 * s.config.heads), 0);
+      EXPECT_LE(s.config.mlp_hidden, 4 * s.config.d_model) << s.arm;
+    }
+    EXPECT_GT(sized[0].config.d_model, 64);
+  }
+  // A budget that the given width reaches keeps it.
+  for (const SizedArm& s : size_arms(kArms, {.parameters = 140000, .mixer_options = {}}))
+    EXPECT_EQ(s.config.d_model, 64);
+}
+
+TEST(Sizing, MatchInStateSolvesMemorySizesThenParameters) {
+  const std::vector<std::string> arms = {"attention", "mlstm",          "xlstm[1:1]",
+                                         "mamba2",    "gated_deltanet", "gated_deltanet[-1,1]"};
+  for (const std::int64_t target : {0, 16384, 65536}) {
+    const auto sized =
+        size_arms(arms, {.match = Match::state, .state_bytes = target, .mixer_options = {}});
+    EXPECT_NE(sized[0].note.find("grows"), std::string::npos);
+    const auto state = static_cast<double>(target > 0 ? target : sized[3].state_bytes[1]);
+    for (const SizedArm& s : sized) {
+      EXPECT_NEAR(static_cast<double>(s.parameters), static_cast<double>(sized[1].parameters),
+                  0.01 * static_cast<double>(s.parameters))
+          << s.arm;
+      if (s.arm == "attention") continue;
+      EXPECT_NEAR(static_cast<double>(s.state_bytes[1]), state, 0.05 * state) << s.arm;
+      EXPECT_TRUE(s.note.empty()) << s.arm;
+      // What the sizes say is what a state of the model takes.
+      ParameterPlan plan;
+      const Model model(s.config, plan);
+      std::int64_t bytes = 0;
+      for (const State& block : model.new_state(1, DType::f32)) {
+        for (const auto& [field, var] : block.fields()) bytes += var.value.bytes();
+      }
+      EXPECT_EQ(bytes, s.state_bytes[1]) << s.arm;
+    }
+  }
+  // The sLSTM's state is its width: it sets the target, or cannot follow.
+  for (const SizedArm& s :
+       size_arms({"slstm", "mlstm"}, {.match = Match::state, .mixer_options = {}}))
+    EXPECT_NEAR(static_cast<double>(s.state_bytes[1]), 2048, 0.05 * 2048) << s.arm;
+  try {
+    size_arms({"mlstm", "slstm"},
+              {.match = Match::state, .state_bytes = 16384, .mixer_options = {}});
+    FAIL() << "the sLSTM has no state of 16384 bytes";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("arm slstm"), std::string::npos) << e.what();
+    EXPECT_NE(std::string(e.what()).find("nearest is 2048"), std::string::npos) << e.what();
+  }
+  // A size that the plan sets is not solved.
+  const Json options = Json::parse(R"({"gated_deltanet":{"head_dim":8}})", "options");
+  const auto own = size_arms(
+      {"gated_deltanet"}, {.match = Match::state, .state_bytes = 32768, .mixer_options = options});
+  EXPECT_EQ(own[0].config.mixer_options.at("gated_deltanet").at("head_dim").as_int(), 8);
+}
+
+// A machine whose times are known: an arm's own time plus a share of its MLP, and a drift that
+// meets all models of one turn.
+std::vector<double> invented_times(std::span<const ModelConfig> models) {
+  static int turn = 0;
+  const double drift = 1 + 0.2 * (++turn % 3);
+  std::vector<double> times;
+  for (const ModelConfig& m : models) {
+    const double mixer = m.layers[0] == "slstm" ? 9 : m.layers[0] == "attention" ? 2 : 4;
+    const double width = static_cast<double>(m.mlp_hidden);
+    times.push_back(drift * 1e-6 * (mixer + 0.02 * width + 0.00001 * width * width));
+  }
+  return times;
+}
+
+TEST(Sizing, MatchInTimeFollowsTheMeasurement) {
+  const std::vector<std::string> arms = {"attention", "mlstm", "slstm", "mamba2"};
+  SizingRequest r{.match = Match::time, .mixer_options = {}};
+  EXPECT_THROW(size_arms(arms, r), Error) << "there is no measurement";
+  r.measure = invented_times;
+  const auto sized = size_arms(arms, r);
+  std::vector<ModelConfig> models;
+  for (const SizedArm& s : sized) models.push_back(s.config);
+  const auto times = invented_times(models);
+  for (std::size_t i = 0; i < arms.size(); ++i)
+    EXPECT_NEAR(times[i] / times[2], 1, 0.03) << arms[i];
+  EXPECT_EQ(sized[2].config.mlp_hidden, 64) << "the slowest arm keeps an MLP of its width";
+  EXPECT_GT(sized[0].config.mlp_hidden, sized[1].config.mlp_hidden);
+  // Chosen once: the same widths without a measurement.
+  SizingRequest again{.match = Match::time, .mixer_options = {}};
+  for (const SizedArm& s : sized) again.widths[s.arm] = s.config.mlp_hidden;
+  const auto kept = size_arms(arms, again);
+  for (std::size_t i = 0; i < arms.size(); ++i)
+    EXPECT_EQ(kept[i].config.to_json().dump(), sized[i].config.to_json().dump());
+  // A machine on which nothing depends on the width.
+  r.measure = [](std::span<const ModelConfig> m) { return std::vector<double>(m.size(), 1e-6); };
+  EXPECT_THROW(size_arms(arms, r), Error);
+}
+
 TEST(Sizing, CostsAreTheWeightsPlusTheCore) {
   // Outside the cores a multiply-add is a weight used once per token.
   for (const char* kind : {"mlstm", "slstm", "mamba2", "gated_deltanet", "attention"}) {
