@@ -36,6 +36,14 @@ const ArmWords kArms[] = {
 // An empty field for what was not measured.
 std::string csv_number(double v) { return std::isnan(v) ? "" : Json(v).dump(); }
 
+// What a plan's match makes equal.
+const char* matched_words(const std::string& match) {
+  if (match == "flops") return "training FLOPs per token within 1 %";
+  if (match == "time") return "measured time per training token within 3 %";
+  if (match == "state") return "state bytes of a sequence within 5 % and parameters within 1 %";
+  return "parameters within 1 %";
+}
+
 }  // namespace
 
 std::string table_row(const std::vector<std::string>& cells, const char* tag) {
@@ -61,7 +69,7 @@ std::string costs_section(const Json& results, const Json& timings) {
     const Json* a = sizes ? sizes->find(arm) : nullptr;
     if (!a) continue;
     std::vector<std::string> row = {html_escape(arm), short_number(a->at("parameters").as_double()),
-                                    short_number(a->at("training_macs_per_token").as_double())};
+                                    short_number(2 * a->at("training_macs_per_token").as_double())};
     csv += "\"" + arm + "\"," + task + "," + a->at("parameters").dump() + "," +
            a->at("training_macs_per_token").dump();
     for (const auto& [depth, bytes] : a->at("state_bytes").as_object()) {
@@ -69,7 +77,9 @@ std::string costs_section(const Json& results, const Json& timings) {
       csv += "," + bytes.dump();
     }
     size_rows += table_row(row, "td");
-    row = {html_escape(arm), speed_text(timings, arm, "train_tokens_per_second", 1e-3)};
+    const double us = 1e6 / speed(timings, arm, "train_tokens_per_second");
+    row = {html_escape(arm), speed_text(timings, arm, "train_tokens_per_second", 1e-3),
+           std::isnan(us) ? "-" : format(speed_disturbed(timings) ? "~%.2f" : "%.2f", us)};
     csv += "," + csv_number(speed(timings, arm, "train_tokens_per_second"));
     for (const char* column : kDecodeColumns) {
       row.push_back(speed_text(timings, arm, column));
@@ -82,16 +92,16 @@ std::string costs_section(const Json& results, const Json& timings) {
   }
   std::string h =
       "<h2>Costs</h2>" +
-      table({"arm", "parameters", "training multiply-adds per token", "state bytes @64", "@1k",
-             "@16k", "@64k"},
+      table({"arm", "parameters", "training FLOPs per token", "state bytes @64", "@1k", "@16k",
+             "@64k"},
             size_rows) +
-      table({"arm", "training, 1000 tokens/s", "decode, us per token @64", "@1k", "@16k", "@64k",
-             "peak memory of a run, MB"},
+      table({"arm", "training, 1000 tokens/s", "training, us per token", "decode, us per token @64",
+             "@1k", "@16k", "@64k", "peak memory of a run, MB"},
             time_rows) +
       "<p class='note'>Models of the task " + html_escape(task) +
-      "; state bytes of one sequence in f32 after 64 to 65536 positions. Multiply-adds are counted "
-      "per operator from the recurrent form, never as 6ND; a training step counts three forward "
-      "passes. Peak memory is the median of the workers' own. " +
+      "; state bytes of one sequence in f32 after 64 to 65536 positions. FLOPs are counted "
+      "per operator from the recurrent form, two for a multiply-add, never as 6ND; a training step "
+      "counts three forward passes. Peak memory is the median of the workers' own. " +
       csv_link("costs", csv) + "</p>";
   const Json* s = timings.find("speed");
   return h + "<p class='note'>" +
@@ -109,13 +119,16 @@ std::string compared_section(const Json& results) {
         h += "<li><b>" + html_escape(arm) + "</b>: " + html_escape(a.words) + "</li>";
     }
   }
-  h += "</ul><p>Equal for all arms: parameters (matched by <code>" +
-       html_escape(results.at("plan").at("model").at("match").as_string()) +
-       "</code>), training tokens, data and their order, optimiser and schedule, width and depth. "
-       "Different by design: the mixer, and the MLP width that pays for the "
-       "mixer's size.</p><div class='wide'><table><thead>" +
-       "<tr><th>task</th><th class='t'>arm</th><th class='t'>layers</th><th>parameters</th>"
-       "<th>MLP width</th></tr></thead><tbody>";
+  const std::string match = results.at("plan").at("model").at("match").as_string();
+  h +=
+      "</ul><p>Equal for all arms: " + std::string(matched_words(match)) + " (<code>match = \"" +
+      html_escape(match) +
+      "\"</code>), training tokens, data and their order, optimiser and schedule, width and depth. "
+      "Different by design: the mixer, and " +
+      (match == "state" ? "its key and value sizes, and " : "") +
+      "the MLP width that pays for the mixer's size.</p><div class='wide'><table><thead>" +
+      "<tr><th>task</th><th class='t'>arm</th><th class='t'>layers</th><th>parameters</th>"
+      "<th>MLP width</th></tr></thead><tbody>";
   for (const std::string& t : tasks) {
     const Json& info = results.at("tasks").at(t);
     for (const std::string& arm : arms) {
@@ -127,6 +140,9 @@ std::string compared_section(const Json& results) {
       h += "<tr><td>" + html_escape(t) + "</td><td class='t'>" + html_escape(arm) +
            "</td><td class='t'>" + html_escape(layers) + "</td><td>" + a->at("parameters").dump() +
            "</td><td>" + a->at("model").at("mlp_hidden").dump() + "</td></tr>";
+      const std::string note = a->get("note", "");
+      if (!note.empty())
+        h += "<tr><td></td><td class='t' colspan='4'>" + html_escape(note) + "</td></tr>";
     }
   }
   h += "</tbody></table></div>";
