@@ -50,6 +50,17 @@ std::string machine() {
          " " + u.machine;
 }
 
+// For a shell: brackets in arm names would be patterns.
+std::string shell_word(const std::string& word) {
+  const bool plain = word.find_first_not_of(
+                         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                         "-_./,:=+@%") == std::string::npos;
+  if (plain && !word.empty()) return word;
+  std::string out = "'";
+  for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
+}
+
 // SHA-256 of this very program: a new build is another program, whatever its version says.
 std::string build_digest() {
   const MappedFile program(fs::read_symlink("/proc/self/exe"));
@@ -364,9 +375,9 @@ int compare(Arguments arguments) {
   const FileLock lock(folder + "/.lock", "another process works on " + folder +
                                              "; wait for it, or give another --out");
   print_estimate(plan, finished_runs(folder), calibration, workers);
-  std::string command = "subquad compare " + study;
+  std::string command = "subquad compare " + shell_word(study);
   for (const auto& a : arguments) {
-    if (a != study) command += " " + a;
+    if (a != study) command += " " + shell_word(a);
   }
   RunnerSetup setup;
   setup.program = fs::read_symlink("/proc/self/exe");

@@ -174,5 +174,40 @@ TEST(Study, FullKilledTwentyTimesAndContinuedGivesTheSameWeights) {
   }
 }
 
+TEST(Study, FullKilledTextRunKeepsItsValidationCurve) {
+  const Folder f("kill-text");
+  std::string text;
+  for (int i = 0; i < 6000; ++i) text += "line " + std::to_string(i * 7919 % 1000) + " of a file\n";
+  std::ofstream(f / "text.txt") << text;
+  const std::string cache = "SUBQUAD_DATA=" + (f / "cache"), base = f / "whole", run = f / "killed";
+  ASSERT_EQ(run_program("train --arm mlstm --task text --d-model 32 --heads 2 --tokens 200000 "
+                        "--data " +
+                            (f / "text.txt") + " --out " + base,
+                        cache)
+                .code,
+            0);
+  std::filesystem::create_directories(run);
+  std::string config = content(base + "/config.json");
+  const auto at = config.find("\"checkpoint_steps\": 0");
+  ASSERT_NE(at, std::string::npos);
+  config.replace(at, 21, "\"checkpoint_steps\": 5");
+  std::ofstream(run + "/config.json") << config;
+  setenv("SUBQUAD_DATA", (f / "cache").c_str(), 1);
+  for (int i = 0; i < 5; ++i) {
+    const pid_t pid = start({"train", "--run", run, "--quiet"});
+    std::this_thread::sleep_for(std::chrono::milliseconds(150 + 70 * i));
+    kill(pid, SIGKILL);
+    int status = 0;
+    waitpid(pid, &status, 0);
+  }
+  unsetenv("SUBQUAD_DATA");
+  ASSERT_EQ(run_program("train --quiet --run " + quoted(run), cache).code, 0);
+  const std::string log = content(base + "/log.jsonl");
+  EXPECT_NE(log.find("\"validation\""), std::string::npos) << log;
+  EXPECT_EQ(content(run + "/log.jsonl"), log);
+  EXPECT_EQ(field(content(run + "/result.json"), "weights_sha256"),
+            field(content(base + "/result.json"), "weights_sha256"));
+}
+
 }  // namespace
 }  // namespace subquad
