@@ -72,7 +72,7 @@ class Solver {
       best_off = off;
       best_shape = shape;
     };
-    const std::int64_t values = free_.value.empty() ? 1 : kLargestSize;
+    const std::int64_t values = free_.value.empty() ? 1 : std::max(kLargestSize, 4 * value_);
     for (std::int64_t v = 1; v <= values; ++v) {
       const std::int64_t value = free_.value.empty() ? value_ : v;
       if (free_.key.empty()) {
@@ -83,7 +83,8 @@ class Solver {
       if (one.bytes == 0 || two.bytes <= one.bytes) continue;
       const double exact = 1 + (target - static_cast<double>(one.bytes)) /
                                    static_cast<double>(two.bytes - one.bytes);
-      const double key = std::clamp(std::round(exact), 1.0, 16.0 * kLargestSize);
+      const double key = std::clamp(std::round(exact), 1.0,
+                                    16.0 * static_cast<double>(std::max(kLargestSize, key_)));
       consider(with(static_cast<std::int64_t>(key), value));
     }
     return best;

@@ -67,6 +67,27 @@ TEST(Study, MatchInTimeMeasuresOnceAndContinues) {
   EXPECT_EQ(folders, 1) << "the second start has the same plan and finds it finished";
 }
 
+TEST(Study, MatchInStateShowsAllFourMeasures) {
+  const Folder f("state");
+  std::ofstream(f / "plan.toml") << "name = \"t\"\narms = [\"attention\", \"mlstm\", "
+                                    "\"gated_deltanet\"]\ntasks = [\"parity\"]\nseeds = 1\n"
+                                    "measure = false\n[model]\nd_model = 32\nheads = 2\nmatch = "
+                                    "\"state\"\nstate_bytes = 8192\n[train]\nwarmup_steps = 2\n"
+                                    "[task.parity]\ntokens = 10000\n";
+  const std::string command = "compare " + (f / "plan.toml") + " --out " + (f / "runs");
+  const Outcome dry = run_program(command + " --dry-run");
+  ASSERT_EQ(dry.code, 0) << dry.text;
+  for (const char* part : {"equal for all: state", "its state grows", "parameters", "FLOPs/token",
+                           "us/token", "bytes @64"})
+    EXPECT_NE(dry.text.find(part), std::string::npos) << dry.text;
+  EXPECT_FALSE(std::filesystem::exists(f / "runs")) << "a dry run leaves nothing behind";
+  const Outcome run = run_program(command);
+  ASSERT_EQ(run.code, 0) << run.text;
+  const std::string report = content(study_folder(f / "runs") + "/report.html");
+  for (const char* part : {"state bytes of a sequence within 5 %", "its state grows", "FLOPs"})
+    EXPECT_NE(report.find(part), std::string::npos) << part;
+}
+
 TEST(Study, SmokeRunsTwiceWithEqualResults) {
   const Folder f("smoke");
   const std::string plan = std::string(SUBQUAD_SOURCE_DIR) + "/studies/smoke.toml";

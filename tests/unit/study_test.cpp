@@ -155,6 +155,10 @@ TEST(Sizing, MatchInStateSolvesMemorySizesThenParameters) {
       if (s.arm == "attention") continue;
       EXPECT_NEAR(static_cast<double>(s.state_bytes[1]), state, 0.05 * state) << s.arm;
       EXPECT_TRUE(s.note.empty()) << s.arm;
+      if (s.arm == "gated_deltanet") {  // published: square memories
+        const Json& own = s.config.mixer_options.at("gated_deltanet");
+        EXPECT_NEAR(own.at("head_dim").as_double() / own.at("value_dim").as_double(), 1, 0.25);
+      }
       // What the sizes say is what a state of the model takes.
       ParameterPlan plan;
       const Model model(s.config, plan);
