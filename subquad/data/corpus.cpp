@@ -1,10 +1,14 @@
 #include "subquad/data/corpus.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <map>
 #include <set>
+#include <system_error>
 #include <vector>
 
 #include "subquad/base/digest.h"
@@ -79,15 +83,30 @@ std::vector<File> list_files(const CorpusOptions& o) {
   return files;
 }
 
-// Which files they are, without reading them.
+// Which files they are, without reading them: the resolved path of the source, and of every file
+// its path below it, size, modification time, device, inode and change time. Size and modification
+// time alone do not tell files apart: copies keep them, and unpacked packages share one time. The
+// change time is the kernel's and cannot be put back, so a rewritten file is noticed too (unless
+// within one step of that clock, some milliseconds).
 std::string fingerprint(const CorpusOptions& o, const std::vector<File>& files) {
+  const auto nanoseconds = [](const timespec& t) {
+    return std::to_string(t.tv_sec) + "." + std::to_string(t.tv_nsec);
+  };
+  const std::string source = fs::canonical(o.source).string();
   Sha256 hash;
-  hash.update(std::string("corpus 1 ") + (o.code ? "code " : "text ") +
-              std::to_string(o.most_bytes) + "\n");
+  hash.update(std::string("corpus 2 ") + (o.code ? "code " : "text ") +
+              std::to_string(o.most_bytes) + " " + std::to_string(source.size()) + " " + source +
+              "\n");
   for (const File& f : files) {
     const fs::path p = f.path.empty() ? fs::path(o.source) : fs::path(o.source) / f.path;
-    hash.update(f.path + "\t" + std::to_string(fs::file_size(p)) + "\t" +
-                std::to_string(fs::last_write_time(p).time_since_epoch().count()) + "\n");
+    struct ::stat s {};
+    require(::stat(p.c_str(), &s) == 0, ErrorCode::io, "cannot read the size and times of ",
+            p.string(), ": ", std::generic_category().message(errno),
+            "; it may have been removed while the corpus was listed");
+    // Lengths before names: no name can pass for the fields behind it.
+    hash.update(std::to_string(f.path.size()) + " " + f.path + " " + std::to_string(s.st_size) +
+                " " + nanoseconds(s.st_mtim) + " " + nanoseconds(s.st_ctim) + " " +
+                std::to_string(s.st_dev) + " " + std::to_string(s.st_ino) + "\n");
   }
   return hash.finish();
 }

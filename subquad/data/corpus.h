@@ -22,8 +22,9 @@ struct CorpusOptions {
 
 class ByteCorpus {
  public:
-  // Builds the shards unless the cache holds those of the same files (paths, sizes, modification
-  // times). Errors: missing folder; nothing left after cleaning (with the count of every rule).
+  // Builds the shards unless the cache holds those of the same files (paths, sizes, times,
+  // inodes: see fingerprint). Errors: missing folder; nothing left after cleaning (with the count
+  // of every rule).
   explicit ByteCorpus(const CorpusOptions& options);
 
   // 0 train, 1 validation, 2 test.

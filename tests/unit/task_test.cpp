@@ -4,10 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <set>
+#include <thread>
 
 #include "subquad/data/corpus.h"
 #include "subquad/data/ngram.h"
@@ -145,7 +147,9 @@ TEST(Tasks, MetricsByHand) {
 
 class Folder {
  public:
-  Folder() : path_(testing::TempDir() + "/subquad-corpus") {
+  Folder()  // one per test: tests run side by side
+      : path_(testing::TempDir() + "/subquad-corpus-" +
+              testing::UnitTest::GetInstance()->current_test_info()->name()) {
     std::filesystem::remove_all(path_);
     std::filesystem::create_directories(path_);
   }
@@ -197,6 +201,63 @@ TEST(Corpus, CleansDeduplicatesAndSplitsByProject) {
   // Again from the cache: the same bytes.
   const ByteCorpus again(f.options());
   EXPECT_EQ(again.index(), corpus.index());
+}
+
+// Size and time do not tell two files apart: a file beside the first one, a file put in its place
+// (new inode) and its bytes overwritten with the time put back (new ctime) are all other corpora.
+TEST(Corpus, AnotherFileOfEqualSizeAndTimeIsAnotherCorpus) {
+  namespace fs = std::filesystem;
+  const Folder f;
+  const auto text = [](char c) {
+    std::string s;
+    for (int i = 0; i < 200; ++i) s += std::string(75, c) + std::to_string(1000 + i) + "\n";
+    return s;
+  };
+  const auto time = fs::file_time_type::clock::now() - std::chrono::hours(1);
+  const std::string first = f.options().source + "/first.txt";
+  const std::string second = f.options().source + "/second.txt";
+  const auto write = [&](const std::string& name, char c) {
+    f.write(name, text(c));
+    fs::last_write_time(f.options().source + "/" + name, time);
+  };
+  const auto letter_of = [&](const std::string& source) {
+    CorpusOptions o = f.options(false);
+    o.source = source;
+    return static_cast<char>(ByteCorpus(o).split(0)[0]);
+  };
+  write("first.txt", 'a');
+  write("second.txt", 'b');
+  EXPECT_EQ(letter_of(first), 'a');
+  EXPECT_EQ(letter_of(second), 'b') << "equal size and time, other path";
+  fs::rename(second, first);
+  EXPECT_EQ(letter_of(first), 'b') << "equal path, size and time, other inode";
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // ctime steps by some milliseconds
+  write("first.txt", 'c');
+  EXPECT_EQ(letter_of(first), 'c') << "equal path, inode, size and time, other ctime";
+}
+
+// Two folders with the same layout, sizes and times share one cache folder but no shards.
+TEST(Corpus, AnotherFolderOfEqualLayoutIsAnotherCorpus) {
+  namespace fs = std::filesystem;
+  const Folder f;
+  const auto time = fs::file_time_type::clock::now() - std::chrono::hours(1);
+  for (int p = 10; p < 34; ++p) {
+    const std::string name = "project" + std::to_string(p) + "/a.py";
+    f.write("one/" + name, source_text(p));
+    f.write("two/" + name, source_text(p + 40));
+    for (const char* root : {"/one/", "/two/"})
+      fs::last_write_time(f.options().source + root + name, time);
+  }
+  CorpusOptions one = f.options(), two = f.options();
+  one.source += "/one";
+  two.source += "/two";
+  const ByteCorpus a(one), b(two);
+  EXPECT_NE(a.index().at("splits").at("train").at("sha256"),
+            b.index().at("splits").at("train").at("sha256"));
+  // The same folder named in another way is the same corpus: no second copy of the shards.
+  one.source += "/../one";
+  EXPECT_EQ(ByteCorpus(one).index(), a.index());
+  EXPECT_EQ(std::distance(fs::directory_iterator(one.cache), fs::directory_iterator()), 2);
 }
 
 TEST(Ngram, MatchesACountByHandAndBeatsUniform) {
