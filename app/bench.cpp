@@ -1,6 +1,6 @@
 #include <cstdio>
 
-#include "app/bench_cores.h"
+#include "app/bench_run.h"
 #include "app/commands.h"
 #include "app/options.h"
 
@@ -8,13 +8,15 @@ namespace subquad::app {
 
 int bench(Arguments arguments) {
   BenchOptions bench;
-  bench.filter = "b8t512h4d64";
+  bench.filter = "core/";
   std::int64_t threads = 1;
   bool json = false, list = false;
-  Options options("bench",
-                  "Speed of the mixer cores, and the fraction they reach of the multiply-add peak "
-                  "measured in the same run.",
-                  "subquad bench --filter core/mlstm/ --seconds 2");
+  Options options(
+      "bench",
+      "Speed of mixer cores, whole mixers, training steps, prefill and decoding, and the "
+      "fraction they reach of what this machine can do, measured in the same run. A '!' "
+      "marks figures taken while other processes were busy.",
+      "subquad bench --filter core/mlstm/ --seconds 2");
   options.option("--name", bench.name, "one workload; prints one JSON line")
       .option("--filter", bench.filter, "all workloads whose name contains this")
       .option("--seconds", bench.seconds, "measured time of each")
@@ -23,7 +25,7 @@ int bench(Arguments arguments) {
       .flag("--list", list, "print the names and stop");
   if (!options.parse(arguments)) return 0;
   if (list) {
-    for (const std::string& name : core_bench_names()) std::printf("%s\n", name.c_str());
+    for (const std::string& name : bench_names()) std::printf("%s\n", name.c_str());
     return 0;
   }
   require(threads >= 1 && threads <= 1024, ErrorCode::invalid_argument, "--threads ", threads,
@@ -34,7 +36,7 @@ int bench(Arguments arguments) {
     bench.filter.clear();
   }
   bool first = true;
-  run_core_bench(bench, [&](const BenchResult& r) {
+  run_bench(bench, [&](const BenchResult& r) {
     if (first && !json) {
       std::printf("multiply-add peak of one thread: %.1f GFLOP/s (f32)\n%s", r.peak_flops * 1e-9,
                   bench_header().c_str());

@@ -6,18 +6,10 @@
 #include "subquad/mixer/attention/core.h"
 #include "subquad/mixer/common/linear_plan.h"
 #include "subquad/mixer/slstm/core.h"
+#include "subquad/model/engine.h"
 
 namespace subquad {
 namespace {
-
-template <class Args>
-bool available(const KernelTable& kernels) {
-  try {
-    return !kernels.all<Args>().empty();
-  } catch (const Error&) {
-    return false;
-  }
-}
 
 Tensor random(const Shape& shape, std::uint64_t stream, double sigma = 1, double mean = 0) {
   Tensor t(shape, DType::f32);
@@ -147,36 +139,23 @@ std::shared_ptr<LinearBuffers> linear_buffers(const std::string& mixer, const Be
   return b;
 }
 
-}  // namespace
-
-const std::vector<BenchShape>& bench_shapes() {
-  static const std::vector<BenchShape> shapes{{"b8t512h4d64", 8, 512, 4, 64},
-                                              {"b32t128h4d16", 32, 128, 4, 16},
-                                              {"b4t1024h8d64", 4, 1024, 8, 64},
-                                              {"b1t2048h4d128", 1, 2048, 4, 128}};
-  return shapes;
-}
-
 Workload linear_workload(const std::string& mixer, const BenchShape& shape, bool backward,
-                         const KernelTable& kernels, ThreadPool& threads) {
-  if (!available<LinearCoreForward<float>>(kernels)) return {};
+                         const std::shared_ptr<Engine>& engine) {
   const auto b = linear_buffers(mixer, shape);
   Workload w;
-  w.variant = kernels.select(b->forward).name;
+  w.variant = engine->kernels.select(b->forward).name;
   w.useful_flop = linear_flop(mixer, plan_linear_core(b->forward, backward), backward);
-  w.run = [b, mixer, backward, &kernels, &threads] {
+  w.run = [b, mixer, backward, engine] {
     make_gates(mixer, *b);
-    kernels.run(b->forward, threads);
+    engine->kernels.run(b->forward, engine->threads);
     if (!backward) return;
-    kernels.run(b->backward, threads);
+    engine->kernels.run(b->backward, engine->threads);
     gate_gradients(mixer, *b);
   };
   return w;
 }
 
-Workload slstm_workload(const BenchShape& s, bool backward, const KernelTable& kernels,
-                        ThreadPool& threads) {
-  if (!available<SlstmForward<float>>(kernels)) return {};
+Workload slstm_workload(const BenchShape& s, bool backward, const std::shared_ptr<Engine>& engine) {
   struct Buffers {
     explicit Buffers(const BenchShape& s) : spans(Segments{}, s.B, s.T) {}
     Spans spans;
@@ -212,18 +191,17 @@ Workload slstm_workload(const BenchShape& s, bool backward, const KernelTable& k
   g.dR = b->dR.view<float, 4>();
   g.db = b->db.view<float, 3>();
   Workload w;
-  w.variant = kernels.select(f).name;
+  w.variant = engine->kernels.select(f).name;
   w.useful_flop = static_cast<double>(s.B * s.T * s.H * s.D * s.D) * (backward ? 24 : 8);
-  w.run = [b, backward, &kernels, &threads] {
-    kernels.run(b->forward, threads);
-    if (backward) kernels.run(b->backward, threads);
+  w.run = [b, backward, engine] {
+    engine->kernels.run(b->forward, engine->threads);
+    if (backward) engine->kernels.run(b->backward, engine->threads);
   };
   return w;
 }
 
-Workload attention_workload(const BenchShape& s, bool backward, const KernelTable& kernels,
-                            ThreadPool& threads) {
-  if (!available<AttentionForward<float>>(kernels)) return {};
+Workload attention_workload(const BenchShape& s, bool backward,
+                            const std::shared_ptr<Engine>& engine) {
   struct Buffers {
     explicit Buffers(const BenchShape& s) : spans(Segments{}, s.B, s.T) {}
     Spans spans;
@@ -254,13 +232,61 @@ Workload attention_workload(const BenchShape& s, bool backward, const KernelTabl
   g.dk = b->dk.view<float, 4>();
   g.dv = b->dv.view<float, 4>();
   Workload w;
-  w.variant = kernels.select(f).name;
+  w.variant = engine->kernels.select(f).name;
   w.useful_flop = static_cast<double>(s.B * s.T * s.H * s.T * s.D) * 2 * (backward ? 3.5 : 1);
-  w.run = [b, backward, &kernels, &threads] {
-    kernels.run(b->forward, threads);
-    if (backward) kernels.run(b->backward, threads);
+  w.run = [b, backward, engine] {
+    engine->kernels.run(b->forward, engine->threads);
+    if (backward) engine->kernels.run(b->backward, engine->threads);
   };
   return w;
+}
+
+struct CoreName {
+  std::string mixer;
+  bool backward;
+  const BenchShape* shape;
+  std::string text() const {
+    return "core/" + mixer + (backward ? "/fwdbwd/" : "/fwd/") + shape->name;
+  }
+};
+
+std::vector<CoreName> core_names() {
+  std::vector<CoreName> names;
+  for (const BenchShape& shape : bench_shapes()) {
+    for (const char* mixer : {"mlstm", "slstm", "ssd", "gdn", "attention"}) {
+      for (const bool backward : {false, true}) names.push_back({mixer, backward, &shape});
+    }
+  }
+  return names;
+}
+
+}  // namespace
+
+const std::vector<BenchShape>& bench_shapes() {
+  static const std::vector<BenchShape> shapes{{"b8t512h4d64", 8, 512, 4, 64},
+                                              {"b32t128h4d16", 32, 128, 4, 16},
+                                              {"b4t1024h8d64", 4, 1024, 8, 64},
+                                              {"b1t2048h4d128", 1, 2048, 4, 128}};
+  return shapes;
+}
+
+std::vector<std::string> core_bench_names() {
+  std::vector<std::string> names;
+  for (const CoreName& n : core_names()) names.push_back(n.text());
+  return names;
+}
+
+Workload core_workload(const std::string& name, int threads) {
+  for (const CoreName& n : core_names()) {
+    if (n.text() != name) continue;
+    const auto engine = std::make_shared<Engine>(threads);
+    Workload w = n.mixer == "slstm"       ? slstm_workload(*n.shape, n.backward, engine)
+                 : n.mixer == "attention" ? attention_workload(*n.shape, n.backward, engine)
+                                          : linear_workload(n.mixer, *n.shape, n.backward, engine);
+    w.tokens = n.shape->B * n.shape->T;
+    return w;
+  }
+  fail(ErrorCode::invalid_argument, "no workload is named \"", name, "\"");
 }
 
 }  // namespace subquad

@@ -1,9 +1,10 @@
-// The mixer cores as closures that can be timed; used by bench_cores.cpp only.
+// The mixer cores as closures that can be timed.
 #pragma once
 
+#include <cstdint>
 #include <functional>
-
-#include "subquad/backend/kernel_table.h"
+#include <string>
+#include <vector>
 
 namespace subquad {
 
@@ -15,23 +16,24 @@ struct BenchShape {
 const std::vector<BenchShape>& bench_shapes();
 
 struct Workload {
-  std::string variant;        // which implementation runs
+  std::string variant;      // which implementation runs
+  std::int64_t tokens = 0;  // per repetition
+  std::int64_t parameters = 0;
   double useful_flop = 0;     // per repetition
+  double useful_bytes = 0;    // per repetition that must come from memory; 0: not the limit
   std::function<void()> run;  // one repetition; owns its buffers
 };
 
-// Empty `run` if the table holds no implementation of this mixer.
-// Useful FLOP per token and head, C the chunk length in use, D the head size (of keys and values):
+// core/MIXER/DIR/SHAPE: the gated recurrence alone. MIXER mlstm slstm ssd gdn attention; DIR fwd,
+// or fwdbwd with the gradients of all inputs; SHAPE b8t512h4d64 ... Useful FLOP per token and head,
+// C the chunk length in use, D the head size (of keys and values):
 //   mlstm, ssd  forward C/2 * 2 (Dk + Dv) + 4 Dk Dv     backward C/2 * 2 (3 Dk + 2 Dv) + 10 Dk Dv
 //               (ssd: the Dk parts of the pairs once per group, as q kᵀ is shared)
 //   gdn         forward C/2 * 4 (Dk + Dv) + 6 Dk Dv     backward C/2 * 2 (7 Dk + 6 Dv) + 18 Dk Dv
 //   slstm       forward 8 D²                            backward 16 D²
 //   attention   forward 2 T D (causal half)             backward 2.5 times that
-Workload linear_workload(const std::string& mixer, const BenchShape& shape, bool backward,
-                         const KernelTable& kernels, ThreadPool& threads);
-Workload slstm_workload(const BenchShape& shape, bool backward, const KernelTable& kernels,
-                        ThreadPool& threads);
-Workload attention_workload(const BenchShape& shape, bool backward, const KernelTable& kernels,
-                            ThreadPool& threads);
+std::vector<std::string> core_bench_names();
+// Errors: invalid_argument if `name` is not one of these.
+Workload core_workload(const std::string& name, int threads);
 
 }  // namespace subquad

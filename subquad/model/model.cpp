@@ -16,13 +16,15 @@ Json ModelConfig::to_json() const {
   Json& list = j["layers"] = Json::array();
   for (const std::string& layer : layers) list.push_back(layer);
   j["mixer_options"] = mixer_options.is_null() ? Json::object() : mixer_options;
+  j["tied"] = tied;
   j["norm_eps"] = norm_eps;
   return j;
 }
 
 ModelConfig ModelConfig::from_json(const Json& json) {
-  const std::vector<std::string> known = {"vocabulary", "classes", "d_model",       "heads",
-                                          "mlp_hidden", "layers",  "mixer_options", "norm_eps"};
+  const std::vector<std::string> known = {"vocabulary", "classes",       "d_model",
+                                          "heads",      "mlp_hidden",    "layers",
+                                          "tied",       "mixer_options", "norm_eps"};
   for (const auto& [key, value] : json.as_object()) {
     require(std::find(known.begin(), known.end(), key) != known.end(), ErrorCode::invalid_argument,
             "unknown model key \"", key, "\"; did you mean \"", nearest_key(key, known), "\"?");
@@ -35,6 +37,7 @@ ModelConfig ModelConfig::from_json(const Json& json) {
   c.mlp_hidden = json.at("mlp_hidden").as_int();
   for (const Json& layer : json.at("layers").as_array()) c.layers.push_back(layer.as_string());
   if (const Json* options = json.find("mixer_options")) c.mixer_options = *options;
+  c.tied = json.get("tied", c.tied);
   c.norm_eps = json.get("norm_eps", c.norm_eps);
   return c;
 }
@@ -54,7 +57,11 @@ Model::Model(const ModelConfig& config, ParameterPlan& plan) : config_(config) {
           "model has ", config.layers.size(), " layers, wanted 1 to 4096");
   const std::int64_t d = config.d_model, F = config.mlp_hidden;
   const Init fan_in = Init::normal(1 / std::sqrt(static_cast<double>(d)));
-  embedding_ = plan.declare("embedding.weight", {config.vocabulary, d}, Init::normal(1), false);
+  require(!config.tied || config.classes == config.vocabulary, ErrorCode::invalid_argument,
+          "tied model with ", config.classes, " classes, wanted as many as the vocabulary, ",
+          config.vocabulary);
+  embedding_ = plan.declare("embedding.weight", {config.vocabulary, d},
+                            config.tied ? fan_in : Init::normal(1), false);
   for (std::size_t i = 0; i < config.layers.size(); ++i) {
     Block b;
     b.name = "blocks." + std::to_string(i);
@@ -76,7 +83,7 @@ Model::Model(const ModelConfig& config, ParameterPlan& plan) : config_(config) {
     blocks_.push_back(std::move(b));
   }
   final_norm_ = plan.declare("final_norm.weight", {d}, Init::ones(), false);
-  head_ = plan.declare("head.weight", {config.classes, d}, fan_in, true);
+  head_ = config.tied ? embedding_ : plan.declare("head.weight", {config.classes, d}, fan_in, true);
 }
 
 Var Model::features(Context& cx, const Tensor& ids, const Segments& segments,
@@ -104,8 +111,10 @@ Var Model::features(Context& cx, const Tensor& ids, const Segments& segments,
 
 Var Model::logits(Context& cx, const Tensor& ids, const Segments& segments,
                   ModelState* state) const {
-  return linear(cx, features(cx, ids, segments, state), head_);
+  return head(cx, features(cx, ids, segments, state));
 }
+
+Var Model::head(Context& cx, const Var& features) const { return linear(cx, features, head_); }
 
 Var Model::loss(Context& cx, const Tensor& ids, const Tensor& targets,
                 const Segments& segments) const {

@@ -19,6 +19,7 @@ struct ModelConfig {
   std::int64_t mlp_hidden = 128;    // of SwiGLU: 3 d_model mlp_hidden weights; 0 = no MLP
   std::vector<std::string> layers;  // mixer kind of each block, in order
   Json mixer_options;               // {"mlstm": {...}}: options by kind
+  bool tied = false;                // the head's weight is the embedding's; classes = vocabulary
   double norm_eps = 1e-6;
 
   Json to_json() const;
@@ -35,7 +36,9 @@ class Model {
   const ModelConfig& config() const { return config_; }
   // ids (B,T) i32 -> final normalised features (B,T,D). state: null = fresh and not kept.
   Var features(Context& cx, const Tensor& ids, const Segments& segments, ModelState* state) const;
-  // The same up to the logits (B,T,classes).
+  // Logits (...,classes) of features (...,D).
+  Var head(Context& cx, const Var& features) const;
+  // Both: (B,T,classes).
   Var logits(Context& cx, const Tensor& ids, const Segments& segments, ModelState* state) const;
   // Mean cross-entropy over scored targets (B,T), natural log.
   Var loss(Context& cx, const Tensor& ids, const Tensor& targets, const Segments& segments) const;

@@ -51,6 +51,8 @@ TEST(MixerGradients, Options) {
         "mlstm 7B");
   check("mlstm", options(R"({"exponential_input":false})"), "mlstm sigmoid input");
   check("mlstm", options(R"({"exponential_input":false,"normalizer":false})"), "mlstm plain");
+  check("slstm", options(R"({"conv":4,"gates":"headwise","output_projection":false})"),
+        "slstm headwise");
   check("slstm", options(R"({"conv":4,"output_projection":false})"), "slstm conv");
   check("mamba2", options(R"({"groups":2,"dt_low":0.01,"dt_high":0.5,"head_dim":4})"),
         "mamba2 groups");

@@ -24,6 +24,7 @@ std::vector<Variant> variants() {
   for (const MixerEntry& e : all_mixers()) list.push_back({e.kind, "{}"});
   list.push_back({"mlstm", R"({"conv":0,"qk_factor":0.5,"gate_soft_cap":15.0})"});
   list.push_back({"mlstm", R"({"exponential_input":false,"normalizer":false})"});
+  list.push_back({"slstm", R"({"conv":4,"gates":"headwise","output_projection":false})"});
   list.push_back({"slstm", R"({"conv":4})"});
   list.push_back({"mamba2", R"({"groups":2,"head_dim":8,"dt_low":0.01,"dt_high":0.5})"});
   list.push_back({"gated_deltanet", R"({"value_heads":8,"value_dim":6,"conv":2})"});

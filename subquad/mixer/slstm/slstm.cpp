@@ -11,7 +11,7 @@ namespace {
 
 struct Config {
   std::int64_t d_model, heads, head_dim, conv;
-  bool exponential_forget, center, output_projection, powerlaw;
+  bool exponential_forget, center, output_projection, powerlaw, headwise;
   double recurrent_deviation, norm_eps;
 
   Config(const MixerSetup& setup) : d_model(setup.d_model), heads(setup.heads) {
@@ -21,6 +21,7 @@ struct Config {
     exponential_forget = r.get("exponential_forget", false);
     recurrent_deviation =
         r.get("recurrent_deviation", 0.5) / std::sqrt(static_cast<double>(head_dim));
+    headwise = r.choice("gates", "dense", {"dense", "headwise"}) == "headwise";
     powerlaw = r.choice("forget_bias", "linspace", {"linspace", "powerlaw"}) == "powerlaw";
     norm_eps = r.number("norm_eps", 1e-5, 0, 1);
     center = r.get("norm_center", true);
@@ -31,6 +32,7 @@ struct Config {
   }
 };
 
+constexpr std::string_view kGates = "ifzo";
 constexpr const char* kFields[] = {"h", "c", "n", "m"};
 
 class Slstm final : public Mixer {
@@ -42,6 +44,14 @@ class Slstm final : public Mixer {
       const double bound = 1 / std::sqrt(static_cast<double>(c_.conv));
       conv_ = plan.declare("conv.weight", {d, c_.conv}, Init::uniform(-bound, bound), true);
       conv_bias_ = plan.declare("conv.bias", {d}, Init::zeros(), false);
+    }
+    if (c_.headwise) {
+      const Init per_head = Init::normal(1 / std::sqrt(static_cast<double>(D)));
+      for (std::size_t i = 0; i < kGates.size(); ++i) {
+        gate_[i] =
+            plan.declare(std::string("gate_") + kGates[i] + ".weight", {H, D, D}, per_head, true);
+      }
+    } else if (c_.conv) {
       // The convolved branch feeds the input and forget gates, the plain one z and o.
       in_conv_ = plan.declare("in_proj_conv.weight", {2 * d, d}, fan_in, true);
       in_ = plan.declare("in_proj.weight", {2 * d, d}, fan_in, true);
@@ -56,7 +66,8 @@ class Slstm final : public Mixer {
     forget_bias_ = plan.declare(
         "forget.bias", {H, D},
         c_.powerlaw ? Init{Init::Kind::powerlaw, -5, 12, 1.6} : Init::linspace(0, 4), false);
-    zo_bias_ = plan.declare("zo.bias", {2 * d}, Init::zeros(), false);
+    z_bias_ = plan.declare("z.bias", {d}, Init::zeros(), false);
+    o_bias_ = plan.declare("o.bias", {d}, Init::zeros(), false);
     norm_ = plan.declare("norm.weight", {d}, Init::ones(), false);
     if (c_.output_projection) out_ = plan.declare("out_proj.weight", {d, d}, fan_in, true);
   }
@@ -72,24 +83,26 @@ class Slstm final : public Mixer {
     const std::int64_t B = x.shape()[0], T = x.shape()[1], H = c_.heads, D = c_.head_dim,
                        d = c_.d_model;
     const Spans spans(segments, B, T);
-    Var i_f, z_o;
-    if (c_.conv) {
-      const Var xc = short_conv(cx, x, conv_, conv_bias_, true, spans,
-                                state && c_.conv > 1 ? &(*state)["conv"] : nullptr);
-      i_f = linear(cx, xc, in_conv_);
-      z_o = linear(cx, x, in_);
+    const Var xc = c_.conv ? short_conv(cx, x, conv_, conv_bias_, true, spans,
+                                        state && c_.conv > 1 ? &(*state)["conv"] : nullptr)
+                           : x;
+    const std::vector<std::int64_t> two = {d, d};
+    std::vector<Var> gates;  // i f z o, each (B,T,d)
+    if (c_.headwise) {
+      for (std::size_t i = 0; i < 4; ++i) {
+        gates.push_back(head_linear(cx, i < 2 ? xc : x, gate_[i]));
+      }
+    } else if (c_.conv) {
+      gates = split_last(cx, linear(cx, xc, in_conv_), two);
+      for (Var& v : split_last(cx, linear(cx, x, in_), two)) gates.push_back(std::move(v));
     } else {
-      const auto in = split_last(cx, linear(cx, x, in_), std::vector<std::int64_t>{2 * d, 2 * d});
-      i_f = in[0];
-      z_o = in[1];
+      gates = split_last(cx, linear(cx, x, in_), std::vector<std::int64_t>{d, d, d, d});
     }
-    const auto gates = split_last(cx, i_f, std::vector<std::int64_t>{d, d});
-    const auto inputs =
-        split_last(cx, add_bias(cx, z_o, zo_bias_), std::vector<std::int64_t>{d, d});
-    const Var by_head[4] = {reshape(cx, gates[0], {B, T, H, D}),
-                            reshape(cx, add_bias(cx, gates[1], forget_bias_), {B, T, H, D}),
-                            reshape(cx, inputs[0], {B, T, H, D}),
-                            reshape(cx, inputs[1], {B, T, H, D})};
+    gates[1] = add_bias(cx, gates[1], forget_bias_);
+    gates[2] = add_bias(cx, gates[2], z_bias_);
+    gates[3] = add_bias(cx, gates[3], o_bias_);
+    Var by_head[4];
+    for (std::size_t i = 0; i < 4; ++i) by_head[i] = reshape(cx, gates[i], {B, T, H, D});
     const Var pre = reshape(cx, concat_last(cx, by_head), {B, T, H, 4, D});
     SlstmState memory;
     if (state) memory = {(*state)["h"], (*state)["c"], (*state)["n"], (*state)["m"]};
@@ -109,7 +122,8 @@ class Slstm final : public Mixer {
 
   Cost cost(std::int64_t tokens) const override {
     const auto d = static_cast<double>(c_.d_model);
-    const double per_token = d * d * (c_.output_projection ? 5 : 4) +
+    const double gates = 4 * d * static_cast<double>(c_.headwise ? c_.head_dim : c_.d_model);
+    const double per_token = gates + (c_.output_projection ? d * d : 0) +
                              static_cast<double>(c_.conv) * d +
                              static_cast<double>(c_.heads) * slstm_core_macs(c_.head_dim);
     return {.macs = static_cast<double>(tokens) * per_token,
@@ -118,7 +132,8 @@ class Slstm final : public Mixer {
 
  private:
   Config c_;
-  ParamId conv_, conv_bias_, in_conv_, in_, R_, forget_bias_, zo_bias_, norm_, out_;
+  ParamId conv_, conv_bias_, in_conv_, in_, gate_[4], R_, forget_bias_, z_bias_, o_bias_, norm_,
+      out_;
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "app/bench_cores.h"
+#include "app/bench_run.h"
 
 #include <fmt/format.h>
 #include <sys/resource.h>
@@ -7,9 +7,8 @@
 #include <chrono>
 #include <fstream>
 
-#include "app/bench_workloads.h"
-#include "subquad/backend/fma_peak.h"
-#include "subquad/model/engine.h"
+#include "app/bench_models.h"
+#include "subquad/backend/machine_peaks.h"
 
 namespace subquad {
 namespace {
@@ -44,38 +43,19 @@ std::int64_t peak_rss_bytes() {
   return static_cast<std::int64_t>(u.ru_maxrss) * 1024;
 }
 
-struct CoreName {
-  std::string mixer;
-  bool backward;
-  const BenchShape* shape;
-  std::string text() const {
-    return "core/" + mixer + (backward ? "/fwdbwd/" : "/fwd/") + shape->name;
-  }
-};
-
-std::vector<CoreName> all_names() {
-  std::vector<CoreName> names;
-  for (const BenchShape& shape : bench_shapes()) {
-    for (const char* mixer : {"mlstm", "slstm", "ssd", "gdn", "attention"}) {
-      for (bool backward : {false, true}) names.push_back({mixer, backward, &shape});
-    }
-  }
-  return names;
+Workload make_workload(const std::string& name, int threads) {
+  return name.starts_with("core/") ? core_workload(name, threads) : model_workload(name, threads);
 }
 
-Workload make_workload(const CoreName& n, const KernelTable& kernels, ThreadPool& threads) {
-  if (n.mixer == "slstm") return slstm_workload(*n.shape, n.backward, kernels, threads);
-  if (n.mixer == "attention") return attention_workload(*n.shape, n.backward, kernels, threads);
-  return linear_workload(n.mixer, *n.shape, n.backward, kernels, threads);
-}
-
-BenchResult measure(const CoreName& name, const Workload& work, const BenchOptions& options) {
+BenchResult measure(const std::string& name, const Workload& work, const BenchOptions& options) {
   BenchResult r;
-  r.name = name.text();
+  r.name = name;
   r.variant = work.variant;
   r.threads = options.threads;
-  r.tokens = name.shape->B * name.shape->T;
+  r.tokens = work.tokens;
+  r.parameters = work.parameters;
   r.useful_flop = work.useful_flop;
+  r.useful_bytes = work.useful_bytes;
   r.peak_flops = measure_fma_peak();
   for (int i = 0; i < 2; ++i) work.run();
   std::vector<double> times;
@@ -95,20 +75,25 @@ BenchResult measure(const CoreName& name, const Workload& work, const BenchOptio
   r.median_s = times[times.size() / 2];
   r.reps = static_cast<std::int64_t>(times.size());
   r.peak_rss_bytes = peak_rss_bytes();
+  r.gemm_flops = measure_gemm_peak();
+  if (r.useful_bytes > 0) {
+    ThreadPool threads(options.threads);
+    r.peak_bandwidth = measure_read_bandwidth(threads);
+  }
   return r;
 }
 
 }  // namespace
 
-std::vector<std::string> core_bench_names() {
-  std::vector<std::string> names;
-  for (const CoreName& n : all_names()) names.push_back(n.text());
+std::vector<std::string> bench_names() {
+  std::vector<std::string> names = core_bench_names();
+  for (std::string& name : model_bench_names()) names.push_back(std::move(name));
   return names;
 }
 
-std::vector<BenchResult> run_core_bench(const BenchOptions& options,
-                                        const std::function<void(const BenchResult&)>& each) {
-  const auto known = core_bench_names();
+std::vector<BenchResult> run_bench(const BenchOptions& options,
+                                   const std::function<void(const BenchResult&)>& each) {
+  const auto known = bench_names();
   require(options.threads >= 1 && options.seconds >= 0, ErrorCode::invalid_argument, "bench with ",
           options.threads, " threads for ", options.seconds, " s, wanted at least 1 and 0");
   if (!options.name.empty() && std::count(known.begin(), known.end(), options.name) == 0) {
@@ -116,15 +101,11 @@ std::vector<BenchResult> run_core_bench(const BenchOptions& options,
     fail(ErrorCode::invalid_argument, "no workload is named \"", options.name, "\"",
          near.empty() ? "; bench --list prints all" : "; did you mean \"" + near + "\"?");
   }
-  const KernelTable kernels = all_kernels();
-  ThreadPool threads(options.threads);
   std::vector<BenchResult> results;
-  for (const CoreName& n : all_names()) {
-    if (!options.name.empty() && n.text() != options.name) continue;
-    if (n.text().find(options.filter) == std::string::npos) continue;
-    const Workload work = make_workload(n, kernels, threads);
-    if (!work.run) continue;
-    results.push_back(measure(n, work, options));
+  for (const std::string& name : known) {
+    if (!options.name.empty() && name != options.name) continue;
+    if (name.find(options.filter) == std::string::npos) continue;
+    results.push_back(measure(name, make_workload(name, options.threads), options));
     if (each) each(results.back());
   }
   require(!results.empty(), ErrorCode::invalid_argument, "no workload matches \"", options.filter,
@@ -143,22 +124,31 @@ Json BenchResult::json() const {
                       {"reps", reps},
                       {"tokens", tokens},
                       {"peak_rss_bytes", peak_rss_bytes},
+                      {"parameters", parameters},
                       {"useful_flop", useful_flop},
                       {"peak_flops", peak_flops},
+                      {"gemm_flops", gemm_flops},
                       {"fraction_of_peak", fraction_of_peak()},
+                      {"useful_bytes", useful_bytes},
+                      {"peak_bandwidth", peak_bandwidth},
+                      {"fraction_of_bandwidth", fraction_of_bandwidth()},
                       {"foreign_load", foreign_load}};
 }
 
 std::string bench_header() {
-  return fmt::format("{:<36} {:>10} {:>10} {:>9} {:>8} {:>6} {:>8}  {}\n", "workload", "min ms",
-                     "median", "ktok/s", "GFLOP/s", "peak", "foreign", "kernel");
+  return fmt::format("{:<36} {:>10} {:>10} {:>9} {:>8} {:>6} {:>6} {:>8}  {}\n", "workload",
+                     "min ms", "median", "ktok/s", "GFLOP/s", "peak", "bandw.", "foreign",
+                     "kernel");
 }
 
 std::string bench_line(const BenchResult& r) {
-  return fmt::format("{:<36} {:>10.3f} {:>10.3f} {:>9.1f} {:>8.1f} {:>5.1f}% {:>8.2f}  {}\n",
+  const std::string bandwidth =
+      r.useful_bytes > 0 ? fmt::format("{:.1f}%", r.fraction_of_bandwidth() * 100) : "-";
+  return fmt::format("{:<36} {:>10.3f} {:>10.3f} {:>9.2f} {:>8.1f} {:>5.1f}% {:>6} {:>8.2f}{} {}\n",
                      r.name, r.min_s * 1e3, r.median_s * 1e3,
                      static_cast<double>(r.tokens) / r.min_s * 1e-3, r.useful_flop / r.min_s * 1e-9,
-                     r.fraction_of_peak() * 100, r.foreign_load, r.variant);
+                     r.fraction_of_peak() * 100, bandwidth, r.foreign_load,
+                     r.foreign_load > 0.1 ? "!" : " ", r.variant);
 }
 
 }  // namespace subquad

@@ -1,7 +1,5 @@
-// Workloads of `subquad bench` on the mixer cores: the gated recurrences alone, forward or forward
-// and backward with the gradients of all inputs, on one or more threads.
-// Names: core/MIXER/DIR/SHAPE, MIXER mlstm ssd gdn slstm attention, DIR fwd fwdbwd, SHAPE
-// b8t512h4d64 ...
+// Runs workloads of `subquad bench` (bench_workloads.h, bench_models.h) and says how far from the
+// machine's limits they are.
 #pragma once
 
 #include <cstdint>
@@ -26,22 +24,29 @@ struct BenchResult {
   double median_s = 0, min_s = 0;  // wall time of one repetition
   std::int64_t reps = 0;
   std::int64_t tokens = 0;  // per repetition
-  double useful_flop = 0;   // per repetition; causal half of the pairs, two per multiply-add
-  double peak_flops = 0;    // FMA peak of one thread, measured just before
-  double foreign_load = 0;  // processor cores used by others meanwhile
+  std::int64_t parameters = 0;
+  double useful_flop = 0;     // per repetition; causal half of the pairs, two per multiply-add
+  double useful_bytes = 0;    // per repetition, from memory; 0 where arithmetic is the limit
+  double peak_flops = 0;      // FMA peak of one thread, measured just before and after
+  double gemm_flops = 0;      // of one thread, measured in this process
+  double peak_bandwidth = 0;  // bytes per second on these threads, measured if useful_bytes
+  double foreign_load = 0;    // processor cores used by others meanwhile
   std::int64_t peak_rss_bytes = 0;
 
   double fraction_of_peak() const { return useful_flop / min_s / (peak_flops * threads); }
+  double fraction_of_bandwidth() const {
+    return peak_bandwidth > 0 ? useful_bytes / min_s / peak_bandwidth : 0;
+  }
   Json json() const;
 };
 
-std::vector<std::string> core_bench_names();
+std::vector<std::string> bench_names();
 
 // `each` (may be empty) gets every result as soon as it is there.
 // Errors: invalid_argument if `name` is unknown (names the nearest known one), or if nothing
 // matches.
-std::vector<BenchResult> run_core_bench(const BenchOptions& options,
-                                        const std::function<void(const BenchResult&)>& each = {});
+std::vector<BenchResult> run_bench(const BenchOptions& options,
+                                   const std::function<void(const BenchResult&)>& each = {});
 
 // One line per result: time, tokens per second, GFLOP/s, fraction of the peak.
 std::string bench_header();

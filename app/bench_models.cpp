@@ -1,0 +1,304 @@
+#include "app/bench_models.h"
+
+#include <algorithm>
+#include <cmath>
+#include <sstream>
+
+#include "subquad/base/rng.h"
+#include "subquad/model/engine.h"
+#include "subquad/model/model.h"
+#include "subquad/train/optimizer.h"
+
+namespace subquad {
+namespace {
+
+constexpr const char* kKinds[] = {"mlstm", "slstm", "mamba2", "gdn", "attention"};
+constexpr std::int64_t kDecodeSteps = 16, kDecodePrompt = 128, kPrefillTokens = 512;
+
+struct Size {
+  const char* name;
+  std::int64_t d, layers, heads, vocabulary, state, mlp;
+};
+constexpr Size kSizes[] = {{"d64", 64, 4, 4, 64, 64, 192},
+                           {"d256", 256, 6, 4, 8192, 64, 704},
+                           {"d512", 512, 8, 4, 8192, 128, 1408},
+                           {"25m", 384, 10, 6, 16384, 128, 1024},
+                           {"100m", 768, 12, 12, 16384, 128, 2048}};
+
+struct TrainSize {
+  const char *name, *size;
+  std::int64_t B, T;
+};
+constexpr TrainSize kTrainSizes[] = {{"d64b64t128", "d64", 64, 128},
+                                     {"d64b256t128", "d64", 256, 128},
+                                     {"d256b8t512", "d256", 8, 512},
+                                     {"d512b4t1024", "d512", 4, 1024}};
+
+const Size& size_named(const std::string& name) {
+  return *std::find_if(std::begin(kSizes), std::end(kSizes),
+                       [&](const Size& s) { return s.name == name; });
+}
+
+std::int64_t round_up_64(double x) { return static_cast<std::int64_t>(std::ceil(x / 64)) * 64; }
+
+// The blocks as published: xLSTM 7B (half-width keys, SwiGLU 8/3), sLSTM (conv 4, headwise gates,
+// GLU 4/3), Mamba-2 (twice the layers, no MLP), Gated DeltaNet and Llama (SwiGLU 8/3).
+ModelConfig model_config(const std::string& kind, const Size& s, bool generation) {
+  const auto d = static_cast<double>(s.d);
+  ModelConfig c{.vocabulary = s.vocabulary,
+                .classes = s.vocabulary,
+                .d_model = s.d,
+                .heads = s.heads,
+                .mlp_hidden = s.mlp,
+                .tied = generation && kind != "mlstm"};
+  c.layers.assign(static_cast<std::size_t>(s.layers), kind == "gdn" ? "gated_deltanet" : kind);
+  Json o = Json::object();
+  if (kind == "mlstm") {
+    c.heads = 4;
+    c.mlp_hidden = round_up_64(2.667 * d);
+    o["mlstm"] = Json::Object{{"qk_factor", 0.5}, {"conv", 0}, {"gate_soft_cap", 15.0}};
+  } else if (kind == "slstm") {
+    c.mlp_hidden = round_up_64(1.3 * d);
+    o["slstm"] = Json::Object{{"conv", 4}, {"gates", "headwise"}, {"output_projection", false}};
+  } else if (kind == "mamba2") {
+    c.layers.assign(static_cast<std::size_t>(2 * s.layers), kind);
+    c.mlp_hidden = 0;
+    o["mamba2"] = Json::Object{{"head_dim", s.d >= 128 ? 64 : 32}, {"state", s.state}};
+  } else if (kind == "gdn" && generation) {
+    c.layers.back() = "attention";  // the peers' models end with one
+    o["attention"] = Json::Object{{"qk_norm", true}, {"output_gate", true}};
+  }
+  c.mixer_options = o;
+  return c;
+}
+
+Json mixer_options(const std::string& kind, const BenchShape& s) {
+  if (kind == "mlstm") return Json::Object{{"conv", 0}, {"gate_soft_cap", 15.0}};
+  if (kind == "slstm") {
+    return Json::Object{{"conv", 4}, {"gates", "headwise"}, {"output_projection", false}};
+  }
+  if (kind == "mamba2") return Json::Object{{"head_dim", s.D}, {"state", s.D}};
+  return Json::object();
+}
+
+Tensor random_ids(std::int64_t B, std::int64_t T, std::int64_t vocabulary) {
+  Tensor ids({B, T}, DType::i32);
+  const Rng rng{3, 1};
+  std::uint64_t i = 0;
+  for (std::int32_t& id : ids.host<std::int32_t>()) {
+    id = static_cast<std::int32_t>(rng.uniform(0, i++) * static_cast<double>(vocabulary));
+  }
+  return ids;
+}
+
+Tensor random_floats(const Shape& shape) {
+  Tensor x(shape, DType::f32);
+  const Rng rng{3, 2};
+  std::uint64_t i = 0;
+  for (float& v : x.host<float>()) v = static_cast<float>(rng.normal(0, i++));
+  return x;
+}
+
+struct Bench {
+  ParameterPlan plan;
+  std::unique_ptr<ParameterStore> store;
+  Engine engine;
+  explicit Bench(int threads) : engine(threads) {}
+};
+
+Workload mixer_workload(const std::string& kind, bool backward, const BenchShape& s, int threads) {
+  struct MixerBench : Bench {
+    using Bench::Bench;
+    std::unique_ptr<Mixer> mixer;
+    Tensor x, dy;
+  };
+  const auto b = std::make_shared<MixerBench>(threads);
+  const std::int64_t d = s.H * s.D;
+  b->mixer = make_mixer(kind == "gdn" ? "gated_deltanet" : kind,
+                        {.d_model = d, .heads = s.H, .options = mixer_options(kind, s)}, b->plan);
+  b->store = std::make_unique<ParameterStore>(b->plan, DType::f32, 1);
+  b->x = random_floats({s.B, s.T, d});
+  b->dy = random_floats({s.B, s.T, d});
+  Workload w;
+  w.variant = "whole mixer";
+  w.tokens = s.B * s.T;
+  w.parameters = b->plan.parameter_count();
+  w.useful_flop = 2 * static_cast<double>(s.B) * b->mixer->cost(s.T).macs * (backward ? 3 : 1);
+  w.run = [b, backward] {
+    if (!backward) {
+      Context cx = b->engine.context(*b->store);
+      b->mixer->forward(cx, {b->x}, {}, nullptr);
+      return;
+    }
+    b->store->zero_grads();
+    Tape tape;
+    Context cx = b->engine.context(*b->store, &tape);
+    const Var y = b->mixer->forward(cx, tape.leaf(b->x), {}, nullptr);
+    tape.add_grad(cx, y, b->dy.clone(&b->engine.storage));
+    tape.backward(cx);
+  };
+  return w;
+}
+
+struct ModelBench : Bench {
+  ModelBench(const ModelConfig& config, int threads) : Bench(threads), model(config, plan) {
+    store = std::make_unique<ParameterStore>(plan, DType::f32, 1);
+  }
+  Model model;
+};
+
+Workload train_workload(const std::string& kind, const TrainSize& t, int threads) {
+  struct TrainBench : ModelBench {
+    TrainBench(const ModelConfig& config, int threads)
+        : ModelBench(config, threads), optimizer(plan, DType::f32) {}
+    AdamW optimizer;
+    Tensor ids, targets;
+  };
+  const ModelConfig config = model_config(kind, size_named(t.size), false);
+  const auto b = std::make_shared<TrainBench>(config, threads);
+  b->ids = random_ids(t.B, t.T, config.vocabulary);
+  b->targets = b->ids.clone();
+  Workload w;
+  w.variant = "training step";
+  w.tokens = t.B * t.T;
+  w.parameters = b->plan.parameter_count();
+  w.useful_flop = 6 * static_cast<double>(t.B) * b->model.cost(t.T).macs;
+  w.run = [b] {
+    b->store->zero_grads();
+    Tape tape;
+    Context cx = b->engine.context(*b->store, &tape);
+    const Var loss = b->model.loss(cx, b->ids, b->targets, {});
+    tape.backward(cx, loss);
+    const TrainConfig train{.learning_rate = 1e-4};
+    b->optimizer.step(*b->store, train, train.learning_rate,
+                      clip_factor(flat_norm(b->store->flat_grads()), train.clip));
+  };
+  return w;
+}
+
+std::int32_t largest(const Tensor& logits, std::int64_t row, std::int64_t classes) {
+  const float* x = logits.data<float>() + row * classes;
+  return static_cast<std::int32_t>(std::max_element(x, x + classes) - x);
+}
+
+// Reads the prompt; logits of its last position only.
+Var prefill(Context& cx, const Model& model, const Tensor& ids, ModelState& state) {
+  const Var f = model.features(cx, ids, {}, &state);
+  const std::int64_t B = f.shape()[0], T = f.shape()[1], D = f.shape()[2];
+  const Tensor last = cx.empty({B, D});
+  for (std::int64_t b = 0; b < B; ++b) {
+    std::copy_n(f.value.data<float>() + (b * T + T - 1) * D, D, last.data<float>() + b * D);
+  }
+  return model.head(cx, {last});
+}
+
+Workload prefill_workload(const std::string& kind, const std::string& size, int threads) {
+  const ModelConfig config = model_config(kind, size_named(size), true);
+  const auto b = std::make_shared<ModelBench>(config, threads);
+  const Tensor ids = random_ids(1, kPrefillTokens, config.vocabulary);
+  Workload w;
+  w.variant = "prefill";
+  w.tokens = kPrefillTokens;
+  w.parameters = b->plan.parameter_count();
+  w.useful_flop = 2 * (b->model.cost(kPrefillTokens).macs -
+                       static_cast<double>((kPrefillTokens - 1) * config.classes * config.d_model));
+  w.run = [b, ids, config] {
+    Context cx = b->engine.context(*b->store);
+    ModelState state = b->model.new_state(1, DType::f32);
+    largest(prefill(cx, b->model, ids, state).value, 0, config.classes);
+  };
+  return w;
+}
+
+Workload decode_workload(const std::string& kind, const std::string& size, std::int64_t batch,
+                         int threads) {
+  struct DecodeBench : ModelBench {
+    using ModelBench::ModelBench;
+    ModelState state;
+    Tensor next;
+  };
+  const ModelConfig config = model_config(kind, size_named(size), true);
+  const auto b = std::make_shared<DecodeBench>(config, threads);
+  b->next = Tensor::zeros({batch, 1}, DType::i32);
+  b->state = b->model.new_state(batch, DType::f32);
+  {
+    Context cx = b->engine.context(*b->store);
+    b->model.features(cx, random_ids(batch, kDecodePrompt, config.vocabulary), {}, &b->state);
+  }
+  Workload w;
+  w.variant = "decode";
+  w.tokens = kDecodeSteps * batch;
+  w.parameters = b->plan.parameter_count();
+  w.useful_flop = 2 * static_cast<double>(batch * kDecodeSteps) * b->model.cost(1).macs;
+  // Every weight is read once a step (of the embedding only one row), the state read and written.
+  const double weights =
+      static_cast<double>(b->plan.parameter_count()) -
+      (config.tied ? 0 : static_cast<double>(config.vocabulary * config.d_model));
+  w.useful_bytes =
+      kDecodeSteps *
+      (4 * weights + 2 * static_cast<double>(batch * b->model.state_bytes(kDecodePrompt)));
+  w.run = [b, batch, config] {
+    Context cx = b->engine.context(*b->store);
+    for (std::int64_t i = 0; i < kDecodeSteps; ++i) {
+      const Var y = b->model.logits(cx, b->next, {}, &b->state);
+      const Tensor next({batch, 1}, DType::i32);
+      for (std::int64_t r = 0; r < batch; ++r) {
+        next.data<std::int32_t>()[r] = largest(y.value, r, config.classes);
+      }
+      b->next = next;
+    }
+  };
+  return w;
+}
+
+std::vector<std::string> parts_of(const std::string& name) {
+  std::vector<std::string> parts;
+  std::istringstream in(name);
+  for (std::string part; std::getline(in, part, '/');) parts.push_back(part);
+  return parts;
+}
+
+}  // namespace
+
+std::vector<std::string> model_bench_names() {
+  std::vector<std::string> names;
+  for (const BenchShape& s : bench_shapes()) {
+    for (const std::string kind : kKinds) {
+      for (const char* direction : {"/fwd/", "/fwdbwd/"}) {
+        names.push_back("mixer/" + kind + direction + s.name);
+      }
+    }
+  }
+  for (const TrainSize& t : kTrainSizes) {
+    for (const std::string kind : kKinds) names.push_back("train/" + kind + "/" + t.name);
+  }
+  for (const std::string size : {"25m", "100m"}) {
+    for (const std::string kind : {"mlstm", "mamba2", "gdn", "attention"}) {
+      names.push_back("prefill/" + kind + "/" + size + "/b1p512");
+      names.push_back("decode/" + kind + "/" + size + "/b1");
+      names.push_back("decode/" + kind + "/" + size + "/b8");
+    }
+  }
+  return names;
+}
+
+Workload model_workload(const std::string& name, int threads) {
+  const std::vector<std::string> names = model_bench_names();
+  require(std::find(names.begin(), names.end(), name) != names.end(), ErrorCode::invalid_argument,
+          "no workload is named \"", name, "\"");
+  const std::vector<std::string> p = parts_of(name);
+  if (p[0] == "mixer") {
+    const auto shape = std::find_if(bench_shapes().begin(), bench_shapes().end(),
+                                    [&](const BenchShape& s) { return s.name == p[3]; });
+    return mixer_workload(p[1], p[2] == "fwdbwd", *shape, threads);
+  }
+  if (p[0] == "train") {
+    const auto size = std::find_if(std::begin(kTrainSizes), std::end(kTrainSizes),
+                                   [&](const TrainSize& t) { return t.name == p[2]; });
+    return train_workload(p[1], *size, threads);
+  }
+  if (p[0] == "prefill") return prefill_workload(p[1], p[2], threads);
+  return decode_workload(p[1], p[2], p[3] == "b8" ? 8 : 1, threads);
+}
+
+}  // namespace subquad

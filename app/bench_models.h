@@ -1,0 +1,16 @@
+// Whole mixers, training steps, prefill and decoding as workloads of `subquad bench`.
+//   mixer/KIND/DIR/SHAPE     KIND mlstm slstm mamba2 gdn attention: (B,T,d) -> (B,T,d), d = H D
+//   train/KIND/SIZE          forward, cross-entropy, backward and AdamW of a language model
+//   prefill/KIND/SIZE/b1p512, decode/KIND/SIZE/b1|b8    generation; decode is 16 steps after 128
+// Sizes and blocks are those of the published models, so that others can be timed on the same.
+#pragma once
+
+#include "app/bench_workloads.h"
+
+namespace subquad {
+
+std::vector<std::string> model_bench_names();
+// Errors: invalid_argument if `name` is not one of these.
+Workload model_workload(const std::string& name, int threads);
+
+}  // namespace subquad
