@@ -203,6 +203,45 @@ TEST(Corpus, CleansDeduplicatesAndSplitsByProject) {
   EXPECT_EQ(again.index(), corpus.index());
 }
 
+// A flipped byte in a cached shard is noticed, whatever the lengths say.
+TEST(Corpus, ADamagedCacheIsBuiltAgain) {
+  const Folder f;
+  for (int p = 0; p < 24; ++p) f.write("project" + std::to_string(p) + "/a.py", source_text(p));
+  const ByteCorpus before(f.options());
+  const std::vector<std::uint8_t> train(before.split(0).begin(), before.split(0).end());
+  for (const auto& e : std::filesystem::recursive_directory_iterator(f.options().cache)) {
+    if (e.path().filename() != "train.bin") continue;
+    std::fstream shard(e.path(), std::ios::in | std::ios::out | std::ios::binary);
+    shard.seekp(100);
+    shard.put('~');
+  }
+  const ByteCorpus after(f.options());
+  EXPECT_TRUE(std::equal(train.begin(), train.end(), after.split(0).begin(), after.split(0).end()));
+}
+
+TEST(Corpus, TwoFilesAreCutByPositionAtLineBorders) {
+  const Folder f;
+  std::string same;  // repetitive: equal parts are no duplicates here
+  for (int i = 0; i < 2000; ++i) same += "the same line again\n";
+  f.write("a.txt", same);
+  f.write("b.txt", source_text(1) + source_text(2) + source_text(3));
+  const ByteCorpus corpus(f.options(false));
+  EXPECT_NE(corpus.index().at("split").as_string().find("position"), std::string::npos);
+  for (int s = 0; s < 3; ++s) {
+    const auto bytes = corpus.split(s);
+    ASSERT_GT(bytes.size(), 1024U);
+    EXPECT_EQ(bytes[bytes.size() - 2], '\n') << "a split ends within a line";
+  }
+}
+
+TEST(Corpus, AGeneratedMarkInTheLicenceCommentCounts) {
+  const Folder f;
+  for (int p = 0; p < 24; ++p) f.write("project" + std::to_string(p) + "/a.py", source_text(p));
+  f.write("project1/gen.py", "# Copyright somebody\n# @generated from x.y\n" + source_text(104));
+  const ByteCorpus corpus(f.options());
+  EXPECT_EQ(corpus.index().at("dropped").at("generated").as_int(), 1);
+}
+
 // Size and time do not tell two files apart: a file beside the first one, a file put in its place
 // (new inode) and its bytes overwritten with the time put back (new ctime) are all other corpora.
 TEST(Corpus, AnotherFileOfEqualSizeAndTimeIsAnotherCorpus) {
