@@ -9,8 +9,10 @@
 #include <fstream>
 #include <map>
 #include <set>
+#include <sstream>
 #include <thread>
 
+#include "subquad/base/rng.h"
 #include "subquad/data/corpus.h"
 #include "subquad/data/ngram.h"
 
@@ -299,6 +301,42 @@ TEST(Corpus, AnotherFolderOfEqualLayoutIsAnotherCorpus) {
   EXPECT_EQ(std::distance(fs::directory_iterator(one.cache), fs::directory_iterator()), 2);
 }
 
+TEST(Code, BatchesDependOnSeedAndStepOnlyAndTheTargetIsTheNextByte) {
+  const Folder f;
+  for (int p = 0; p < 24; ++p) f.write("project" + std::to_string(p) + "/a.py", source_text(p));
+  setenv("SUBQUAD_DATA", f.options().cache.c_str(), 1);
+  const auto make = [&](std::uint64_t seed) {
+    return make_task("code",
+                     {.seed = seed, .batch_size = 4, .data = f.options().source, .extra = {}});
+  };
+  const auto one = make(3), same = make(3), other = make(4);
+  const Batch later = one->train_batch(7), first = one->train_batch(0);
+  EXPECT_EQ(ids(later.inputs), ids(same->train_batch(7).inputs)) << "no state between steps";
+  EXPECT_NE(ids(first.inputs), ids(later.inputs));
+  EXPECT_NE(ids(later.inputs), ids(other->train_batch(7).inputs)) << "the seed chooses the order";
+  for (const Split split : {Split::validation, Split::test}) {
+    EXPECT_EQ(ids(one->eval_batch(split, 256, 0).inputs),
+              ids(other->eval_batch(split, 256, 0).inputs))
+        << "evaluation is the same for every seed";
+  }
+  const std::int64_t T = later.inputs.shape()[1];
+  const auto inputs = ids(later.inputs), targets = ids(later.targets);
+  for (std::size_t i = 0; i + 1 < inputs.size(); ++i) {
+    if ((static_cast<std::int64_t>(i) + 1) % T == 0) continue;
+    ASSERT_EQ(targets[i], inputs[i + 1]) << i;
+  }
+  // No document of one split lies in another.
+  const ByteCorpus corpus(f.options());
+  std::set<std::string> documents;
+  std::size_t count = 0;
+  for (int s = 0; s < 3; ++s) {
+    std::istringstream text(std::string(corpus.split(s).begin(), corpus.split(s).end()));
+    for (std::string d; std::getline(text, d, '\0'); ++count) documents.insert(d);
+  }
+  EXPECT_EQ(documents.size(), count);
+  EXPECT_EQ(count, 24U);
+}
+
 TEST(Ngram, MatchesACountByHandAndBeatsUniform) {
   const std::string text = "abababacab";
   const std::vector<std::uint8_t> bytes(text.begin(), text.end());
@@ -312,6 +350,48 @@ TEST(Ngram, MatchesACountByHandAndBeatsUniform) {
   double total = 0;
   for (int c = 0; c < 256; ++c) total += n.probability(b, static_cast<std::uint8_t>(c));
   EXPECT_NEAR(total, 1, 1e-9);
+}
+
+// The definition, by scanning the text for every context of every order.
+double literal_ngram(const std::string& text, const std::string& context, char next) {
+  double p = 1.0 / 256;
+  for (std::size_t n = 0; n <= context.size() && n < 5; ++n) {
+    const std::string h = context.substr(context.size() - n);
+    double total = 0, hits = 0;
+    std::set<char> different;
+    for (std::size_t i = n; i < text.size(); ++i) {
+      if (text.compare(i - n, n, h) != 0) continue;
+      total += 1;
+      hits += text[i] == next ? 1 : 0;
+      different.insert(text[i]);
+    }
+    if (total == 0) break;
+    const auto d = static_cast<double>(different.size());
+    p = (hits + d * p) / (total + d);
+  }
+  return p;
+}
+
+TEST(Ngram, EqualsTheDefinitionAtEveryOrder) {
+  std::string text;
+  const Rng rng{9, 9};
+  for (std::uint64_t i = 0; i < 600; ++i) text += static_cast<char>('a' + rng.below(3, 0, i));
+  const std::vector<std::uint8_t> bytes(text.begin(), text.end());
+  const ByteNgram n(bytes);
+  for (std::uint64_t i = 0; i < 300; ++i) {
+    std::string context;  // up to six bytes, some never seen
+    for (std::uint64_t k = 0; k < i % 7; ++k) {
+      context += static_cast<char>('a' + rng.below(4, i + 1, k));
+    }
+    const std::vector<std::uint8_t> h(context.begin(), context.end());
+    const std::string last =
+        context.substr(context.size() - std::min<std::size_t>(4, context.size()));
+    for (const char c : {'a', 'b', 'c', 'd', 'z'}) {
+      EXPECT_NEAR(n.probability(h, static_cast<std::uint8_t>(c)), literal_ngram(text, last, c),
+                  1e-12)
+          << context << " then " << c;
+    }
+  }
 }
 
 }  // namespace
