@@ -45,12 +45,12 @@ std::int64_t round_up_64(double x) { return static_cast<std::int64_t>(std::ceil(
 // GLU 4/3), Mamba-2 (twice the layers, no MLP), Gated DeltaNet and Llama (SwiGLU 8/3).
 ModelConfig model_config(const std::string& kind, const Size& s, bool generation) {
   const auto d = static_cast<double>(s.d);
-  ModelConfig c{.vocabulary = s.vocabulary,
-                .classes = s.vocabulary,
-                .d_model = s.d,
-                .heads = s.heads,
-                .mlp_hidden = s.mlp,
-                .tied = generation && kind != "mlstm"};
+  ModelConfig c;
+  c.vocabulary = c.classes = s.vocabulary;
+  c.d_model = s.d;
+  c.heads = s.heads;
+  c.mlp_hidden = s.mlp;
+  c.tied = generation && kind != "mlstm";
   c.layers.assign(static_cast<std::size_t>(s.layers), kind == "gdn" ? "gated_deltanet" : kind);
   Json o = Json::object();
   if (kind == "mlstm") {
