@@ -22,6 +22,7 @@ int bench(Arguments arguments) {
       .option("--seconds", bench.seconds, "measured time of each")
       .option("--threads", threads, "number of threads")
       .flag("--json", json, "JSON lines instead of a table")
+      .flag("--profile", bench.profile, "time by op below every workload that runs a whole layer")
       .flag("--list", list, "print the names and stop");
   if (!options.parse(arguments)) return 0;
   if (list) {
@@ -43,6 +44,7 @@ int bench(Arguments arguments) {
     }
     first = false;
     std::printf("%s", json ? (r.json().dump() + "\n").c_str() : bench_line(r).c_str());
+    if (!json && !r.profile.ops.empty()) std::printf("%s", profile_lines(r).c_str());
     std::fflush(stdout);
   });
   return 0;

@@ -7,6 +7,7 @@
 #include "subquad/base/rng.h"
 #include "subquad/model/engine.h"
 #include "subquad/model/model.h"
+#include "subquad/model/sizing.h"
 #include "subquad/train/optimizer.h"
 
 namespace subquad {
@@ -147,22 +148,22 @@ struct ModelBench : Bench {
   Model model;
 };
 
-Workload train_workload(const std::string& kind, const TrainSize& t, int threads) {
+Workload step_workload(const ModelConfig& config, std::int64_t B, std::int64_t T, int threads) {
   struct TrainBench : ModelBench {
     TrainBench(const ModelConfig& config, int threads)
         : ModelBench(config, threads), optimizer(plan, DType::f32) {}
     AdamW optimizer;
     Tensor ids, targets;
   };
-  const ModelConfig config = model_config(kind, size_named(t.size), false);
   const auto b = std::make_shared<TrainBench>(config, threads);
-  b->ids = random_ids(t.B, t.T, config.vocabulary);
+  b->ids = random_ids(B, T, config.vocabulary);
   b->targets = b->ids.clone();
   Workload w;
   w.variant = "training step";
-  w.tokens = t.B * t.T;
+  w.tokens = B * T;
   w.parameters = b->plan.parameter_count();
-  w.useful_flop = 6 * static_cast<double>(t.B) * b->model.cost(t.T).macs;
+  w.useful_flop = 6 * static_cast<double>(B) * b->model.cost(T).macs;
+  w.kernels = &b->engine.kernels;
   w.run = [b] {
     b->store->zero_grads();
     Tape tape;
@@ -174,6 +175,32 @@ Workload train_workload(const std::string& kind, const TrainSize& t, int threads
                       clip_factor(flat_norm(b->store->flat_grads()), train.clip));
   };
   return w;
+}
+
+Workload train_workload(const std::string& kind, const TrainSize& t, int threads) {
+  return step_workload(model_config(kind, size_named(t.size), false), t.B, t.T, threads);
+}
+
+// The models and batches of the default study.
+constexpr const char* kStudyArms[] = {"attention",           "mlstm",  "slstm",
+                                      "xlstm[1:1]",          "mamba2", "gated_deltanet",
+                                      "gated_deltanet[-1,1]"};
+struct StudySize {
+  const char* name;
+  std::int64_t B, T, vocabulary;
+};
+constexpr StudySize kStudySizes[] = {
+    {"parity", 32, 32, 2}, {"mqar", 32, 64, 65}, {"code", 8, 256, 256}};
+
+Workload study_workload(const std::string& arm, const StudySize& s, int threads) {
+  std::vector<std::string> arms(std::begin(kStudyArms), std::end(kStudyArms));
+  const auto sized = size_arms(arms, {.vocabulary = s.vocabulary,
+                                      .classes = s.vocabulary,
+                                      .train_length = s.T,
+                                      .mixer_options = {}});
+  const auto it = std::find(arms.begin(), arms.end(), arm);
+  return step_workload(sized[static_cast<std::size_t>(it - arms.begin())].config, s.B, s.T,
+                       threads);
 }
 
 std::int32_t largest(const Tensor& logits, std::int64_t row, std::int64_t classes) {
@@ -272,6 +299,9 @@ std::vector<std::string> model_bench_names() {
   for (const TrainSize& t : kTrainSizes) {
     for (const std::string kind : kKinds) names.push_back("train/" + kind + "/" + t.name);
   }
+  for (const StudySize& s : kStudySizes) {
+    for (const std::string arm : kStudyArms) names.push_back("study/" + arm + "/" + s.name);
+  }
   for (const std::string size : {"25m", "100m"}) {
     for (const std::string kind : {"mlstm", "mamba2", "gdn", "attention"}) {
       names.push_back("prefill/" + kind + "/" + size + "/b1p512");
@@ -296,6 +326,11 @@ Workload model_workload(const std::string& name, int threads) {
     const auto size = std::find_if(std::begin(kTrainSizes), std::end(kTrainSizes),
                                    [&](const TrainSize& t) { return t.name == p[2]; });
     return train_workload(p[1], *size, threads);
+  }
+  if (p[0] == "study") {
+    const auto size = std::find_if(std::begin(kStudySizes), std::end(kStudySizes),
+                                   [&](const StudySize& t) { return t.name == p[2]; });
+    return study_workload(p[1], *size, threads);
   }
   if (p[0] == "prefill") return prefill_workload(p[1], p[2], threads);
   return decode_workload(p[1], p[2], p[3] == "b8" ? 8 : 1, threads);

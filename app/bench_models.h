@@ -1,6 +1,7 @@
 // Whole mixers, training steps, prefill and decoding as workloads of `subquad bench`.
 //   mixer/KIND/DIR/SHAPE     KIND mlstm slstm mamba2 gdn attention: (B,T,d) -> (B,T,d), d = H D
 //   train/KIND/SIZE          forward, cross-entropy, backward and AdamW of a language model
+//   study/ARM/TASK           the same of the default study's models, as it sizes and batches them
 //   prefill/KIND/SIZE/b1p512, decode/KIND/SIZE/b1|b8    generation; decode is 16 steps after 128
 // Sizes and blocks are those of the published models, so that others can be timed on the same.
 #pragma once

@@ -58,6 +58,7 @@ BenchResult measure(const std::string& name, const Workload& work, const BenchOp
   r.useful_bytes = work.useful_bytes;
   r.peak_flops = measure_fma_peak();
   for (int i = 0; i < 2; ++i) work.run();
+  if (options.profile && work.kernels) work.kernels->profile_into(&r.profile);
   std::vector<double> times;
   const auto start = Clock::now();
   const double own = own_cpu_seconds(), machine = machine_cpu_seconds();
@@ -67,6 +68,8 @@ BenchResult measure(const std::string& name, const Workload& work, const BenchOp
     times.push_back(seconds_since(begin));
   }
   const double wall = seconds_since(start);
+  if (work.kernels) work.kernels->profile_into(nullptr);
+  for (const double t : times) r.total_s += t;
   const double foreign = (machine_cpu_seconds() - machine) - (own_cpu_seconds() - own);
   r.foreign_load = std::max(0.0, foreign / wall);
   r.peak_flops = std::max(r.peak_flops, measure_fma_peak());
@@ -149,6 +152,24 @@ std::string bench_line(const BenchResult& r) {
                      static_cast<double>(r.tokens) / r.min_s * 1e-3, r.useful_flop / r.min_s * 1e-9,
                      r.fraction_of_peak() * 100, bandwidth, r.foreign_load,
                      r.foreign_load > 0.1 ? "!" : " ", r.variant);
+}
+
+std::string profile_lines(const BenchResult& r) {
+  std::vector<std::pair<std::string_view, OpProfile::Entry>> ops(r.profile.ops.begin(),
+                                                                 r.profile.ops.end());
+  std::sort(ops.begin(), ops.end(),
+            [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
+  double rest = r.total_s;
+  for (const auto& [name, entry] : ops) rest -= entry.seconds;
+  ops.push_back({"(outside the table)", {rest, r.reps}});
+  std::string lines;
+  const auto reps = static_cast<double>(r.reps);
+  for (const auto& [name, entry] : ops) {
+    lines += fmt::format("  {:<28} {:>6.1f}% {:>10.1f} us {:>6.0f} calls\n", name,
+                         entry.seconds / r.total_s * 100, entry.seconds / reps * 1e6,
+                         static_cast<double>(entry.calls) / reps);
+  }
+  return lines;
 }
 
 }  // namespace subquad

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "subquad/backend/kernel_table.h"
 #include "subquad/io/json.h"
 
 namespace subquad {
@@ -16,12 +17,14 @@ struct BenchOptions {
   std::string filter;  // otherwise those whose name contains this
   double seconds = 1;  // per workload, after two unmeasured repetitions
   int threads = 1;
+  bool profile = false;  // time by op; of workloads that run through a kernel table
 };
 
 struct BenchResult {
   std::string name, variant;
   int threads = 1;
   double median_s = 0, min_s = 0;  // wall time of one repetition
+  double total_s = 0;              // of all repetitions
   std::int64_t reps = 0;
   std::int64_t tokens = 0;  // per repetition
   std::int64_t parameters = 0;
@@ -32,6 +35,7 @@ struct BenchResult {
   double peak_bandwidth = 0;  // bytes per second on these threads, measured if useful_bytes
   double foreign_load = 0;    // processor cores used by others meanwhile
   std::int64_t peak_rss_bytes = 0;
+  OpProfile profile;  // of all repetitions, if asked for
 
   double fraction_of_peak() const { return useful_flop / min_s / (peak_flops * threads); }
   double fraction_of_bandwidth() const {
@@ -51,5 +55,8 @@ std::vector<BenchResult> run_bench(const BenchOptions& options,
 // One line per result: time, tokens per second, GFLOP/s, fraction of the peak.
 std::string bench_header();
 std::string bench_line(const BenchResult& result);
+// Lines of op, share of the time, microseconds per repetition, calls; what runs outside the table
+// last.
+std::string profile_lines(const BenchResult& result);
 
 }  // namespace subquad

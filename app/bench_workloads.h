@@ -8,6 +8,8 @@
 
 namespace subquad {
 
+class KernelTable;
+
 struct BenchShape {
   std::string name;
   std::int64_t B, T, H, D;
@@ -19,9 +21,10 @@ struct Workload {
   std::string variant;      // which implementation runs
   std::int64_t tokens = 0;  // per repetition
   std::int64_t parameters = 0;
-  double useful_flop = 0;     // per repetition
-  double useful_bytes = 0;    // per repetition that must come from memory; 0: not the limit
-  std::function<void()> run;  // one repetition; owns its buffers
+  double useful_flop = 0;          // per repetition
+  double useful_bytes = 0;         // per repetition that must come from memory; 0: not the limit
+  std::function<void()> run;       // one repetition; owns its buffers
+  KernelTable* kernels = nullptr;  // of the engine that runs it, where there is one: for profiles
 };
 
 // core/MIXER/DIR/SHAPE: the gated recurrence alone. MIXER mlstm slstm ssd gdn attention; DIR fwd,

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <any>
+#include <chrono>
+#include <map>
 #include <string>
 #include <string_view>
 #include <typeindex>
@@ -21,6 +23,15 @@ struct Impl {
   std::string_view name;                  // "reference", "highway", "onednn"
   bool (*accepts)(const Args&);           // sizes and options only, never values; null = all
   void (*run)(const Args&, ThreadPool&);  // never throws for valid arguments
+};
+
+// Wall seconds and calls by op, inclusive.
+struct OpProfile {
+  struct Entry {
+    double seconds = 0;
+    std::int64_t calls = 0;
+  };
+  std::map<std::string_view, Entry> ops;
 };
 
 class KernelTable {
@@ -55,15 +66,25 @@ class KernelTable {
 
   template <class Args>
   void run(const Args& args, ThreadPool& threads) const {
+    if (!profile_) return select(args).run(args, threads);
+    const auto begin = std::chrono::steady_clock::now();
     select(args).run(args, threads);
+    OpProfile::Entry& entry = profile_->ops[Args::kOp];
+    entry.seconds +=
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    ++entry.calls;
   }
 
   // For tests and `verify`: skip everything but the literal references.
   void use_reference_only(bool on) { reference_only_ = on; }
 
+  // Every later run() is timed into `profile` (null: no more). Not owned.
+  void profile_into(OpProfile* profile) { profile_ = profile; }
+
  private:
   std::unordered_map<std::type_index, std::any> lists_;
   bool reference_only_ = false;
+  OpProfile* profile_ = nullptr;
 };
 
 }  // namespace subquad
