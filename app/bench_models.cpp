@@ -171,7 +171,7 @@ Workload step_workload(const ModelConfig& config, std::int64_t B, std::int64_t T
     const Var loss = b->model.loss(cx, b->ids, b->targets, {});
     tape.backward(cx, loss);
     const TrainConfig train{.learning_rate = 1e-4};
-    b->optimizer.step(*b->store, train, train.learning_rate,
+    b->optimizer.step(b->engine.kernels, b->engine.threads, *b->store, train, train.learning_rate,
                       clip_factor(flat_norm(b->store->flat_grads()), train.clip));
   };
   return w;

@@ -73,6 +73,10 @@ Var gated_norm(Context& cx, const Var& x, const Var& z, ParamId w, const GatedNo
 // --- dense (ops/dense.cpp)
 // --------------------------------------------------------------------------
 Var linear(Context& cx, const Var& x, ParamId w, ParamId b = {});  // w (out,in): y = x wᵀ + b
+// The same in parts: part p is x times the next widths[p] rows of w, a tensor of its own, so that
+// one projection can serve queries, keys, values and gates without being copied apart.
+std::vector<Var> linear_split(Context& cx, const Var& x, ParamId w, ParamId b,
+                              std::span<const std::int64_t> widths);
 // Block-diagonal: x (...,H*Din), w (H,Dout,Din) -> (...,H*Dout).
 Var head_linear(Context& cx, const Var& x, ParamId w);
 Var embedding(Context& cx, const Tensor& ids,
@@ -101,6 +105,10 @@ RowScores score_rows(Context& cx, const Tensor& x, ParamId w, ParamId b, const T
 // oldest first; read and replaced; null = zeros, not kept.
 Var short_conv(Context& cx, const Var& x, ParamId w, ParamId b, bool silu, const Spans& spans,
                Var* state);
+// The same with its channels in parts of `widths`, each a tensor of its own.
+std::vector<Var> short_conv_split(Context& cx, const Var& x, ParamId w, ParamId b, bool silu,
+                                  const Spans& spans, Var* state,
+                                  std::span<const std::int64_t> widths);
 struct RopeOptions {
   double theta = 10000;
   std::int64_t dims = 0;     // rotate the first `dims` features (0 = all); the rest pass through

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "subquad/backend/pointwise.h"
+
 namespace subquad {
 namespace {
 
@@ -41,21 +43,22 @@ std::vector<Var> Tape::record(std::string_view op, std::vector<Tensor> outputs, 
 
 void Tape::add_grad(Context& cx, const Var& x, Tensor grad) {
   if (x.node < 0 || !grad) return;
-  require(grad.numel() == x.value.numel(), ErrorCode::internal, "gradient of shape ",
-          grad.shape().text(), " for a value of shape ", x.value.shape().text());
+  require(grad.numel() == x.value.numel(), ErrorCode::internal, "gradient of shape ", grad.shape(),
+          " for a value of shape ", x.value.shape());
   if (cx.check_finite) require_finite(grad, "gradient", "input", cx.scope);
   Tensor& slot = grads_[static_cast<std::size_t>(x.node)];
   if (!slot) {
     slot = grad.reshaped(x.value.shape());
     return;
   }
-  if (!slot.unique())
-    slot = slot.clone(&cx.storage);  // shared with another slot: do not disturb it
+  // A shared slot (the same gradient reached two inputs) is not disturbed: the sum is a new tensor.
+  const Tensor sum = slot.unique() ? slot : cx.empty(slot.shape());
   with_scalar(slot.dtype(), [&]<class T>() {
-    T* a = slot.data<T>();
-    const T* b = grad.data<T>();
-    for (std::int64_t i = 0, n = slot.numel(); i < n; ++i) a[i] += b[i];
+    const auto flat = [](const Tensor& t) { return t.reshaped({t.numel()}); };
+    cx.run(Sum<T>{flat(slot).template view<const T, 1>(), flat(grad).template view<const T, 1>(),
+                  flat(sum).template view<T, 1>()});
   });
+  slot = sum;
 }
 
 Tensor Tape::grad(const Var& x) const {
@@ -64,7 +67,7 @@ Tensor Tape::grad(const Var& x) const {
 
 void Tape::backward(Context& cx, const Var& loss) {
   require(loss.node >= 0 && loss.value.numel() == 1, ErrorCode::invalid_argument,
-          "backward needs a recorded scalar, got shape ", loss.value.shape().text());
+          "backward needs a recorded scalar, got shape ", loss.value.shape());
   Tensor one(loss.value.shape(), loss.value.dtype(), &cx.storage);
   with_scalar(one.dtype(), [&]<class T>() { *one.data<T>() = T(1); });
   add_grad(cx, loss, one);

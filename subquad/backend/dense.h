@@ -17,7 +17,8 @@ struct LinearForward {
   View<T, 2> y;
 };
 
-// dx = dy w (written; may be absent), dw += dyᵀ x, db += sum dy (may be absent).
+// dx = dy w (written, or added to if add_dx; may be absent), dw += dyᵀ x, db += sum dy (may be
+// absent).
 template <class T>
 struct LinearBackward {
   static constexpr std::string_view kOp = "linear_backward";
@@ -27,6 +28,7 @@ struct LinearBackward {
   View<T, 2> dx;
   View<T, 3> dw;
   View<T, 1> db;
+  bool add_dx = false;
 };
 
 // y_n = table[ids_n]. Ids outside [0, V) are refused by the op.

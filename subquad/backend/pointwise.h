@@ -53,4 +53,37 @@ struct GatedBackward {
   View<T, 2> dgate, dx;
 };
 
+// y = a + b; n values. y may be a.
+template <class T>
+struct Sum {
+  static constexpr std::string_view kOp = "sum";
+  View<const T, 1> a, b;
+  View<T, 1> y;
+};
+// y = a b; n values.
+template <class T>
+struct Product {
+  static constexpr std::string_view kOp = "product";
+  View<const T, 1> a, b;
+  View<T, 1> y;
+};
+
+// out = y + D_h x. Shapes: x, y, out (N,H*P), contiguous   D (H)
+template <class T>
+struct SkipForward {
+  static constexpr std::string_view kOp = "skip";
+  View<const T, 2> y, x;
+  View<const T, 1> D;
+  View<T, 2> out;
+};
+// dx = D_h dout (written), dD_h += sum dout x; dy is dout itself.
+template <class T>
+struct SkipBackward {
+  static constexpr std::string_view kOp = "skip_backward";
+  View<const T, 2> x, dout;
+  View<const T, 1> D;
+  View<T, 2> dx;
+  View<T, 1> dD;
+};
+
 }  // namespace subquad

@@ -74,7 +74,7 @@ Safetensors::Safetensors(const std::string& path) : path_(path), file_(path) {
               ErrorCode::format, where, ": bytes ", e.begin, " to ", e.end,
               " of a data section of ", size, ": the file is truncated or damaged");
       require(e.shape.numel() <= size && e.end - e.begin == e.shape.numel() * size_of(e.dtype),
-              ErrorCode::format, where, ": ", e.end - e.begin, " bytes for shape ", e.shape.text());
+              ErrorCode::format, where, ": ", e.end - e.begin, " bytes for shape ", e.shape);
       ranges.emplace_back(e.begin, e.end);
       entries_.emplace(name, e);
     } catch (Error& error) {

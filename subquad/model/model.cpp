@@ -118,8 +118,8 @@ Var Model::head(Context& cx, const Var& features) const { return linear(cx, feat
 
 Var Model::loss(Context& cx, const Tensor& ids, const Tensor& targets,
                 const Segments& segments) const {
-  require(ids.shape() == targets.shape(), ErrorCode::shape_mismatch, "inputs ", ids.shape().text(),
-          " and targets ", targets.shape().text());
+  require(ids.shape() == targets.shape(), ErrorCode::shape_mismatch, "inputs ", ids.shape(),
+          " and targets ", targets.shape());
   return linear_cross_entropy(cx, features(cx, ids, segments, nullptr), head_, {}, targets, {});
 }
 

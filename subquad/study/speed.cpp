@@ -58,7 +58,7 @@ struct Candidate {
     Context cx = engine.context(store, &tape);
     const Var loss = model.loss(cx, batch.inputs, batch.targets, {});
     tape.backward(cx, loss);
-    optimizer.step(store, config, 1e-4, 1);
+    optimizer.step(engine.kernels, engine.threads, store, config, 1e-4, 1);
     *tokens = batch.inputs.numel();
     return seconds_since(start);
   }

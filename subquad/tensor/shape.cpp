@@ -43,6 +43,8 @@ Shape Shape::with_last(std::int64_t size) const {
   return s;
 }
 
+std::ostream& operator<<(std::ostream& out, const Shape& shape) { return out << shape.text(); }
+
 std::string Shape::text() const {
   std::string s = "(";
   for (int i = 0; i < rank; ++i) s += (i ? ", " : "") + std::to_string((*this)[i]);

@@ -70,5 +70,7 @@ struct Shape {
   bool operator==(const Shape&) const = default;
   std::string text() const;  // "(2, 3, 4)"
 };
+// So that an error's text is built only when it is needed.
+std::ostream& operator<<(std::ostream& out, const Shape& shape);
 
 }  // namespace subquad

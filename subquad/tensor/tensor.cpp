@@ -71,7 +71,7 @@ Tensor::Tensor(Shape shape, DType dtype, StoragePool* pool)
   }
   auto* p = static_cast<std::byte*>(
       std::aligned_alloc(64, static_cast<std::size_t>((bytes + 63) / 64 * 64)));
-  require(p != nullptr, ErrorCode::out_of_memory, "no memory for a tensor of shape ", shape.text());
+  require(p != nullptr, ErrorCode::out_of_memory, "no memory for a tensor of shape ", shape);
   storage_ = {p, [](std::byte* q) { std::free(q); }};
 }
 
@@ -82,8 +82,8 @@ Tensor Tensor::zeros(Shape shape, DType dtype, StoragePool* pool) {
 }
 
 Tensor Tensor::reshaped(Shape shape) const {
-  require(shape.numel() == numel_, ErrorCode::shape_mismatch, "cannot reshape ", shape_.text(),
-          " to ", shape.text());
+  require(shape.numel() == numel_, ErrorCode::shape_mismatch, "cannot reshape ", shape_, " to ",
+          shape);
   Tensor t = *this;
   t.shape_ = shape;
   return t;
@@ -92,7 +92,7 @@ Tensor Tensor::reshaped(Shape shape) const {
 Tensor Tensor::slice(std::int64_t first_element, Shape shape) const {
   const std::int64_t n = shape.numel();
   require(first_element >= 0 && n <= numel_ - first_element, ErrorCode::shape_mismatch, "slice at ",
-          first_element, " of shape ", shape.text(), " does not fit in ", shape_.text());
+          first_element, " of shape ", shape, " does not fit in ", shape_);
   Tensor t = *this;
   t.offset_ += first_element;
   t.numel_ = n;
@@ -102,8 +102,7 @@ Tensor Tensor::slice(std::int64_t first_element, Shape shape) const {
 
 Tensor Tensor::rows(std::int64_t first, std::int64_t count) const {
   Shape s = shape_;
-  require(s.rank >= 1 && s[0] > 0, ErrorCode::shape_mismatch, "rows of a tensor of shape ",
-          s.text());
+  require(s.rank >= 1 && s[0] > 0, ErrorCode::shape_mismatch, "rows of a tensor of shape ", s);
   const std::int64_t stride = numel_ / s[0];
   s.dims[0] = count;
   return slice(first * stride, s);

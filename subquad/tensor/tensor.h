@@ -59,7 +59,7 @@ class Tensor {
   static Tensor from(Shape shape, std::span<const T> values) {
     Tensor t(shape, dtype_of<T>());
     require(static_cast<std::int64_t>(values.size()) == shape.numel(), ErrorCode::shape_mismatch,
-            values.size(), " values for a tensor of shape ", shape.text());
+            values.size(), " values for a tensor of shape ", shape);
     std::copy(values.begin(), values.end(), t.data<T>());
     return t;
   }
@@ -95,7 +95,7 @@ class Tensor {
   View<T, Rank> view() const {
     View<T, Rank> v;
     if (!storage_) return v;
-    require(shape_.rank == Rank, ErrorCode::shape_mismatch, "tensor of shape ", shape_.text(),
+    require(shape_.rank == Rank, ErrorCode::shape_mismatch, "tensor of shape ", shape_,
             ", wanted rank ", Rank);
     v.data = data<std::remove_const_t<T>>();
     std::int64_t stride = 1;

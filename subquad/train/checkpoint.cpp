@@ -83,7 +83,7 @@ void load_parameters(const std::string& path, ParameterStore& store) {
     require(file.contains(name), ErrorCode::format, path, ": tensor ", name, " is missing");
     const Tensor from = file.read_as(name, store.dtype());
     require(from.shape() == to.shape(), ErrorCode::format, path, ": tensor ", name, " has shape ",
-            from.shape().text(), ", the model wants ", to.shape().text());
+            from.shape(), ", the model wants ", to.shape());
     with_scalar(to.dtype(), [&]<class T>() {
       for (T x : from.host<T>()) {
         require(std::isfinite(x), ErrorCode::numeric, path, ": tensor ", name, " holds ", x);

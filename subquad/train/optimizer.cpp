@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "subquad/backend/optimizer.h"
+
 namespace subquad {
 
 Json TrainConfig::to_json() const {
@@ -91,26 +93,33 @@ AdamW::AdamW(const ParameterPlan& plan, DType dtype)
       m_(Tensor::zeros({plan.flat_size()}, dtype)),
       v_(Tensor::zeros({plan.flat_size()}, dtype)) {}
 
-void AdamW::step(ParameterStore& store, const TrainConfig& c, double learning_rate, double factor) {
+void AdamW::step(const KernelTable& kernels, ThreadPool& threads, ParameterStore& store,
+                 const TrainConfig& c, double learning_rate, double factor) {
   ++steps_;
   const double correct1 = 1 - std::pow(c.beta1, static_cast<double>(steps_));
   const double correct2 = 1 - std::pow(c.beta2, static_cast<double>(steps_));
+  const auto& all = plan_->all();
   with_scalar(store.dtype(), [&]<class T>() {
-    const T b1 = static_cast<T>(c.beta1), b2 = static_cast<T>(c.beta2), eps = static_cast<T>(c.eps);
-    const T scale = static_cast<T>(factor), rate = static_cast<T>(learning_rate / correct1);
-    const T root = static_cast<T>(1 / std::sqrt(correct2));
-    for (const ParamInfo& info : plan_->all()) {
-      T* p = store.flat_values().data<T>() + info.offset;
-      const T* g = store.flat_grads().data<T>() + info.offset;
-      T* m = m_.data<T>() + info.offset;
-      T* v = v_.data<T>() + info.offset;
-      const T keep = static_cast<T>(info.decay ? 1 - learning_rate * c.weight_decay : 1.0);
-      for (std::int64_t i = 0, n = info.shape.numel(); i < n; ++i) {
-        const T d = scale * g[i];
-        m[i] = b1 * m[i] + (1 - b1) * d;
-        v[i] = b2 * v[i] + (1 - b2) * d * d;
-        p[i] = keep * p[i] - rate * m[i] / (root * std::sqrt(v[i]) + eps);
-      }
+    // Neighbours of one decay group are one call: the gaps between them hold zeros and stay so.
+    for (std::size_t i = 0; i < all.size();) {
+      std::size_t end = i + 1;
+      while (end < all.size() && all[end].decay == all[i].decay) ++end;
+      const std::int64_t first = all[i].offset,
+                         count = all[end - 1].offset + all[end - 1].shape.numel() - first;
+      const auto part = [&](const Tensor& t) { return t.slice(first, {count}); };
+      kernels.run(AdamWUpdate<T>{.g = part(store.flat_grads()).template view<const T, 1>(),
+                                 .beta1 = c.beta1,
+                                 .beta2 = c.beta2,
+                                 .eps = c.eps,
+                                 .factor = factor,
+                                 .rate = learning_rate / correct1,
+                                 .root = 1 / std::sqrt(correct2),
+                                 .keep = all[i].decay ? 1 - learning_rate * c.weight_decay : 1.0,
+                                 .p = part(store.flat_values()).template view<T, 1>(),
+                                 .m = part(m_).template view<T, 1>(),
+                                 .v = part(v_).template view<T, 1>()},
+                  threads);
+      i = end;
     }
   });
 }

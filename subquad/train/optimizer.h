@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "subquad/autograd/params.h"
+#include "subquad/backend/kernel_table.h"
 #include "subquad/io/json.h"
 
 namespace subquad {
@@ -38,7 +39,8 @@ double learning_rate_at(const TrainConfig& config, std::int64_t step, std::int64
 class AdamW {
  public:
   AdamW(const ParameterPlan& plan, DType dtype);
-  void step(ParameterStore& store, const TrainConfig& config, double learning_rate, double factor);
+  void step(const KernelTable& kernels, ThreadPool& threads, ParameterStore& store,
+            const TrainConfig& config, double learning_rate, double factor);
 
   std::int64_t steps() const { return steps_; }
   void set_steps(std::int64_t steps) { steps_ = steps; }

@@ -52,7 +52,7 @@ Trainer::Step Trainer::step(std::int64_t index, double learning_rate) {
   s.grad_norm = norm;
   if (!std::isfinite(s.loss)) explain_non_finite(index, "the loss");
   if (!std::isfinite(norm)) explain_non_finite(index, "the gradient");
-  optimizer_.step(store_, config_, learning_rate,
+  optimizer_.step(engine_.kernels, engine_.threads, store_, config_, learning_rate,
                   clip_factor(norm, config_.clip) / static_cast<double>(config_.accumulate));
   return s;
 }

@@ -71,10 +71,17 @@ TEST(Dense, ProductsHaveTheSameBitsForAnyThreadCount) {
   for (int threads : {1, 2, 3}) {
     ThreadPool pool(threads);
     Tensor y({3000, 192}, DType::f32), dw({64, 192}, DType::f32);
-    parallel_gemm<float>(pool, false, true, 3000, 192, 64, 1, a.data<float>(), 64, b.data<float>(),
-                         64, 0, y.data<float>(), 192);
-    parallel_gemm<float>(pool, true, false, 64, 192, 3000, 1, a.data<float>(), 64, y.data<float>(),
-                         192, 0, dw.data<float>(), 192);
+    const GemmTiles forward(3000, 192, 64), gradient(64, 192, 3000);
+    EXPECT_GT(forward.count(), 3);
+    EXPECT_GT(gradient.count(), 1);
+    pool.run(forward.count(), [&](std::int64_t i, Scratch& worker) {
+      forward.run(worker, i, false, true, a.data<float>(), 64, b.data<float>(), 64, 0,
+                  y.data<float>(), 192);
+    });
+    pool.run(gradient.count(), [&](std::int64_t i, Scratch& worker) {
+      gradient.run(worker, i, true, false, a.data<float>(), 64, y.data<float>(), 192, 0,
+                   dw.data<float>(), 192);
+    });
     results.push_back(y);
     results.push_back(dw);
   }

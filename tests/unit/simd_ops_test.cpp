@@ -6,6 +6,7 @@
 
 #include "subquad/autograd/ops.h"
 #include "subquad/base/rng.h"
+#include "subquad/model/engine.h"
 
 namespace subquad {
 namespace {
@@ -154,6 +155,77 @@ TEST(SimdOps, ConvolutionAndRopeEqualReference) {
 }
 
 // A broken weight must show: no function may turn NaN into a number, in a whole vector or its tail.
+TEST(SimdOps, GatesEqualReference) {
+  for (const std::int64_t heads : {1, 3, 4, 16, 20}) {
+    for (const double range : {0.0, 1.0, 2.0}) {  // 0: Mamba-2
+      for (const bool signed_decay : {false, true}) {
+        if (range > 0 && signed_decay) continue;
+        ParameterPlan plan;
+        const ParamId A_log = plan.declare("A", {heads}, Init::uniform(-1, 2), false),
+                      bias = plan.declare("b", {heads}, Init::normal(1), false);
+        ParameterStore store(plan, DType::f32, 1);
+        compare(
+            store, {values({3, 101, heads}, 1, 4), values({3, 101, heads}, 2, 4)},
+            [&](Context& cx, const auto& x) {
+              const DecayGates g = range > 0
+                                       ? gdn_gates(cx, x[0], x[1], A_log, bias, range)
+                                       : mamba2_gates(cx, x[0], A_log, bias, 1e-3, 2, signed_decay);
+              return std::vector<Var>{g.decay, g.write, x[1]};
+            },
+            "heads " + std::to_string(heads) + " range " + std::to_string(range), 2e-5);
+      }
+    }
+  }
+}
+
+TEST(SimdOps, ArithmeticEqualsReference) {
+  ParameterPlan plan;
+  const ParamId D = plan.declare("D", {3}, Init::normal(1), false);
+  ParameterStore store(plan, DType::f32, 1);
+  for (const std::int64_t width : {1, 5, 16, 33}) {
+    compare(
+        store, {values({2, 300, 3, width}, 1, 1), values({2, 300, 3, width}, 2, 1)},
+        [&](Context& cx, const auto& x) {
+          return std::vector<Var>{add(cx, x[0], x[1]), mul(cx, x[0], x[1]),
+                                  add_skip(cx, x[0], x[1], D)};
+        },
+        "width " + std::to_string(width));
+  }
+}
+
+TEST(SimdOps, SplitProjectionsEqualTheWholeOne) {
+  ParameterPlan plan;
+  const ParamId w = plan.declare("w", {30, 24}, Init::normal(0.2), true),
+                b = plan.declare("b", {30}, Init::normal(1), false),
+                taps = plan.declare("taps", {30, 4}, Init::normal(0.5), true);
+  ParameterStore store(plan, DType::f32, 1);
+  const std::vector<std::int64_t> widths = {16, 0, 10, 4};
+  std::vector<Tensor> grads;
+  for (const bool split : {false, true}) {
+    Engine engine(2);
+    Tape tape;
+    Context cx = engine.context(store, &tape);
+    store.zero_grads();
+    const Var x = tape.leaf(values({2, 9, 24}, 1, 1));
+    const Spans spans({}, 2, 9);
+    const auto parts =
+        split ? linear_split(cx, x, w, b, widths) : split_last(cx, linear(cx, x, w, b), widths);
+    const Var joined = concat_last(cx, std::vector<Var>{parts[0], parts[2], parts[3]});
+    const auto mixed =
+        split ? short_conv_split(cx, joined, taps, {}, true, spans, nullptr, widths)
+              : split_last(cx, short_conv(cx, joined, taps, {}, true, spans, nullptr), widths);
+    for (const std::size_t i : {0U, 2U})  // the last part stays without a gradient
+      tape.add_grad(cx, mixed[i], values(mixed[i].shape(), i, 1));
+    tape.backward(cx);
+    grads.push_back(tape.grad(x).clone());
+    grads.push_back(store.flat_grads().clone());
+  }
+  for (std::size_t i : {0U, 1U}) {
+    for (std::int64_t j = 0; j < grads[i].numel(); ++j)
+      EXPECT_NEAR(grads[i].data<float>()[j], grads[i + 2].data<float>()[j], 2e-5);
+  }
+}
+
 TEST(SimdOps, NanStaysNan) {
   const ParameterPlan plan;
   ParameterStore store(plan, DType::f32, 0);

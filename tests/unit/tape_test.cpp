@@ -4,11 +4,19 @@
 
 #include <cmath>
 
+#include "subquad/autograd/ops.h"
+
 namespace subquad {
 namespace {
 
+KernelTable op_kernels() {
+  KernelTable table;
+  add_op_kernels(table);
+  return table;
+}
+
 struct Bench {
-  KernelTable kernels;
+  KernelTable kernels = op_kernels();
   ThreadPool threads;
   StoragePool storage;
   ParameterPlan plan;

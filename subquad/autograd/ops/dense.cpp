@@ -1,6 +1,7 @@
 #include "subquad/backend/dense.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "subquad/autograd/ops.h"
 
@@ -23,8 +24,8 @@ Var blocks_linear(Context& cx, std::string_view op, const Var& x, ParamId w, Par
   const std::int64_t heads = weight.shape()[0], outs = weight.shape()[1], ins = weight.shape()[2];
   const std::string& name = cx.params.plan().info(w).name;
   require(x.shape().rank >= 1 && x.shape()[-1] == heads * ins, ErrorCode::shape_mismatch, name,
-          " of shape ", cx.params.value(w).shape().text(), " got an input of shape ",
-          x.shape().text(), ", wanted a last dimension of ", heads * ins);
+          " of shape ", cx.params.value(w).shape(), " got an input of shape ", x.shape(),
+          ", wanted a last dimension of ", heads * ins);
   require(!b || cx.params.value(b).numel() == heads * outs, ErrorCode::shape_mismatch, "bias of ",
           name, ", wanted ", heads * outs, " elements");
   const Tensor y = cx.empty(x.shape().with_last(heads * outs));
@@ -45,14 +46,15 @@ Var blocks_linear(Context& cx, std::string_view op, const Var& x, ParamId w, Par
   });
 }
 
-// Rows of logits held at once: about 1 MiB, so that a tile stays in the second-level cache.
+// Rows of logits held at once: 256 KiB where that is at least 128 rows, so that a tile stays in the
+// second-level cache and its products are still efficient.
 std::int64_t tile_rows(std::int64_t classes) {
-  return std::clamp<std::int64_t>((1 << 18) / std::max<std::int64_t>(classes, 1), 16, 4096);
+  return std::clamp<std::int64_t>((1 << 16) / std::max<std::int64_t>(classes, 1), 128, 4096);
 }
 
 void require_targets(const Tensor& targets, std::int64_t rows, std::int64_t classes) {
   require(targets.dtype() == DType::i32 && targets.numel() == rows, ErrorCode::shape_mismatch,
-          "targets of shape ", targets.shape().text(), " for ", rows, " rows");
+          "targets of shape ", targets.shape(), " for ", rows, " rows");
   for (std::int32_t t : targets.host<std::int32_t>()) {
     require(t < classes, ErrorCode::invalid_argument, "target ", t, ", wanted below ", classes,
             " (or negative for unscored)");
@@ -76,16 +78,68 @@ Var linear(Context& cx, const Var& x, ParamId w, ParamId b) {
   return blocks_linear(cx, "linear", x, w, b);
 }
 
+std::vector<Var> linear_split(Context& cx, const Var& x, ParamId w, ParamId b,
+                              std::span<const std::int64_t> widths) {
+  const Tensor weight = cx.params.value(w);
+  const std::int64_t total = std::accumulate(widths.begin(), widths.end(), std::int64_t{0});
+  const std::string& name = cx.params.plan().info(w).name;
+  require(weight.shape().rank == 2 && weight.shape()[0] == total && x.shape().rank >= 1 &&
+              x.shape()[-1] == weight.shape()[1],
+          ErrorCode::shape_mismatch, name, " of shape ", weight.shape(), " got an input of shape ",
+          x.shape(), " and parts that add up to ", total);
+  require(!b || cx.params.value(b).numel() == total, ErrorCode::shape_mismatch, "bias of ", name,
+          ", wanted ", total, " elements");
+  // Rows [first, first + width) of the weight, or elements of the bias.
+  const auto part = [](const Tensor& t, std::int64_t first, std::int64_t width) {
+    return t ? t.rows(first, width) : t;
+  };
+  std::vector<Tensor> outputs;
+  std::int64_t first = 0;
+  for (const std::int64_t width : widths) {
+    outputs.push_back(cx.empty(x.shape().with_last(width)));
+    with_scalar(cx.dtype(), [&]<class T>() {
+      const Tensor bias = b ? part(cx.params.value(b), first, width) : Tensor();
+      if (width == 0) return;
+      cx.run(LinearForward<T>{as_rows(x.value).view<const T, 2>(),
+                              as_blocks(part(weight, first, width)).view<const T, 3>(),
+                              bias.view<const T, 1>(), as_rows(outputs.back()).view<T, 2>()});
+    });
+    first += width;
+  }
+  std::vector<std::int64_t> sizes(widths.begin(), widths.end());
+  return cx.record(
+      "linear_split", std::move(outputs),
+      [x, w, b, sizes, part](Context& cx, std::span<const Tensor> dy) {
+        const Tensor dx = x.node >= 0 ? cx.empty(x.shape()) : Tensor();
+        bool started = false;
+        std::int64_t first = 0;
+        for (std::size_t i = 0; i < sizes.size(); first += sizes[i], ++i) {
+          if (!dy[i] || sizes[i] == 0) continue;
+          with_scalar(cx.dtype(), [&]<class T>() {
+            const Tensor db = b ? part(cx.params.grad(b), first, sizes[i]) : Tensor();
+            cx.run(LinearBackward<T>{
+                as_rows(x.value).view<const T, 2>(),
+                as_blocks(part(cx.params.value(w), first, sizes[i])).view<const T, 3>(),
+                as_rows(dy[i]).view<const T, 2>(), dx ? as_rows(dx).view<T, 2>() : View<T, 2>{},
+                as_blocks(part(cx.params.grad(w), first, sizes[i])).view<T, 3>(), db.view<T, 1>(),
+                started});
+          });
+          started = true;
+        }
+        if (started) cx.add_grad(x, dx);
+      });
+}
+
 Var head_linear(Context& cx, const Var& x, ParamId w) {
   require(cx.params.value(w).shape().rank == 3, ErrorCode::shape_mismatch,
-          "head_linear wants a weight (H,Dout,Din), got ", cx.params.value(w).shape().text());
+          "head_linear wants a weight (H,Dout,Din), got ", cx.params.value(w).shape());
   return blocks_linear(cx, "head_linear", x, w, {});
 }
 
 Var embedding(Context& cx, const Tensor& ids, ParamId table) {
   const Tensor rows = cx.params.value(table);
   require(ids.dtype() == DType::i32 && ids.shape().rank == 2, ErrorCode::shape_mismatch,
-          "ids of shape ", ids.shape().text(), " and type ", name_of(ids.dtype()),
+          "ids of shape ", ids.shape(), " and type ", name_of(ids.dtype()),
           ", wanted (B,T) of i32");
   for (std::int32_t id : ids.host<std::int32_t>()) {
     require(id >= 0 && id < rows.shape()[0], ErrorCode::invalid_argument, "token id ", id,

@@ -15,7 +15,7 @@ DecayGates gates(Context& cx, std::string_view op, const Var& raw, const Var& b,
   const std::int64_t heads = raw.shape()[-1], n = raw.shape().rows();
   require(cx.params.value(A_log).numel() == heads && cx.params.value(bias).numel() == heads &&
               (!b.value || b.shape() == raw.shape()),
-          ErrorCode::shape_mismatch, op, " of shape ", raw.shape().text(), " with A_log of ",
+          ErrorCode::shape_mismatch, op, " of shape ", raw.shape(), " with A_log of ",
           cx.params.value(A_log).numel(), " elements");
   const auto flat = [n, heads](const Tensor& t) { return t ? t.reshaped({n, heads}) : t; };
   const auto arguments = [=]<class T>(Context& cx, T) {

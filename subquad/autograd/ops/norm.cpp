@@ -49,7 +49,7 @@ Var norm(Context& cx, const Var& x, ParamId w, ParamId b, const NormOptions& opt
       x.shape().rank >= 2 && size == n * x.shape()[-2] && size != n ? x.shape()[-2] : 1;
   require(size == n * heads && (!b || cx.params.value(b).numel() == size),
           ErrorCode::shape_mismatch, "norm weight of ", size, " elements for an input of shape ",
-          x.shape().text());
+          x.shape());
   return normalise(cx, "norm", x, n * heads, w, b,
                    {.groups = heads,
                     .eps = options.eps,
@@ -64,8 +64,8 @@ Var l2_norm(Context& cx, const Var& x, double eps) {
 Var gated_norm(Context& cx, const Var& x, const Var& z, ParamId w,
                const GatedNormOptions& options) {
   const std::int64_t width = x.shape()[-1], size = cx.params.value(w).numel();
-  require(x.shape() == z.shape(), ErrorCode::shape_mismatch, "gated_norm of ", x.shape().text(),
-          " with a gate of ", z.shape().text());
+  require(x.shape() == z.shape(), ErrorCode::shape_mismatch, "gated_norm of ", x.shape(),
+          " with a gate of ", z.shape());
   require(options.groups >= 1 && width % options.groups == 0 &&
               (size == width || size * options.groups == width),
           ErrorCode::shape_mismatch, "gated_norm: ", width, " channels in ", options.groups,

@@ -7,8 +7,8 @@ Tensor flat(const Tensor& t) { return t.reshaped({t.numel()}); }
 Tensor rows(const Tensor& t) { return t.reshaped({t.shape().rows(), t.shape()[-1]}); }
 
 void require_same(std::string_view op, const Var& a, const Var& b) {
-  require(a.shape() == b.shape(), ErrorCode::shape_mismatch, op, " of shapes ", a.shape().text(),
-          " and ", b.shape().text());
+  require(a.shape() == b.shape(), ErrorCode::shape_mismatch, op, " of shapes ", a.shape(), " and ",
+          b.shape());
 }
 
 // Both halves of the last dimension as strided views.
@@ -42,9 +42,8 @@ Var add(Context& cx, const Var& a, const Var& b) {
   require_same("add", a, b);
   const Tensor y = cx.empty(a.shape());
   with_scalar(cx.dtype(), [&]<class T>() {
-    const T *p = a.value.data<T>(), *q = b.value.data<T>();
-    T* r = y.data<T>();
-    for (std::int64_t i = 0, n = y.numel(); i < n; ++i) r[i] = p[i] + q[i];
+    cx.run(Sum<T>{flat(a.value).view<const T, 1>(), flat(b.value).view<const T, 1>(),
+                  flat(y).view<T, 1>()});
   });
   return cx.record("add", y, [a, b](Context& cx, const Tensor& dy) {
     cx.add_grad(a, dy);
@@ -57,9 +56,8 @@ Var mul(Context& cx, const Var& a, const Var& b) {
   const auto product = [](Context& cx, const Tensor& p, const Tensor& q) {
     const Tensor y = cx.empty(p.shape());
     with_scalar(cx.dtype(), [&]<class T>() {
-      const T *u = p.data<T>(), *v = q.data<T>();
-      T* r = y.data<T>();
-      for (std::int64_t i = 0, n = y.numel(); i < n; ++i) r[i] = u[i] * v[i];
+      cx.run(
+          Product<T>{flat(p).view<const T, 1>(), flat(q).view<const T, 1>(), flat(y).view<T, 1>()});
     });
     return y;
   };
@@ -111,7 +109,7 @@ Var gated(Context& cx, Unary kind, const Var& gate, const Var& x) {
 
 Var gated_halves(Context& cx, Unary kind, const Var& x) {
   require(x.shape().rank >= 1 && x.shape()[-1] % 2 == 0, ErrorCode::shape_mismatch,
-          "gated_halves of ", x.shape().text(), ", wanted an even last dimension");
+          "gated_halves of ", x.shape(), ", wanted an even last dimension");
   const Tensor y = cx.empty(x.shape().with_last(x.shape()[-1] / 2));
   with_scalar(cx.dtype(), [&]<class T>() {
     cx.run(GatedForward<T>{kind, half<const T>(x.value, 0), half<const T>(x.value, 1),
@@ -131,7 +129,7 @@ Var add_bias(Context& cx, const Var& x, ParamId b) {
   const Tensor bias = cx.params.value(b);
   const std::int64_t n = x.shape().rows(), width = x.shape()[-1];
   require(bias.numel() == width, ErrorCode::shape_mismatch, cx.params.plan().info(b).name, " has ",
-          bias.numel(), " elements for an input of shape ", x.shape().text());
+          bias.numel(), " elements for an input of shape ", x.shape());
   const Tensor y = cx.empty(x.shape());
   with_scalar(cx.dtype(), [&]<class T>() {
     const T *p = x.value.data<T>(), *q = bias.data<T>();
@@ -156,7 +154,7 @@ Var mul_weight(Context& cx, const Var& x, ParamId w) {
   const Tensor weight = cx.params.value(w);
   const std::int64_t n = x.shape().rows(), width = x.shape()[-1];
   require(weight.numel() == width, ErrorCode::shape_mismatch, cx.params.plan().info(w).name,
-          " has ", weight.numel(), " elements for an input of shape ", x.shape().text());
+          " has ", weight.numel(), " elements for an input of shape ", x.shape());
   const Tensor y = cx.empty(x.shape());
   with_scalar(cx.dtype(), [&]<class T>() {
     const T *p = x.value.data<T>(), *q = weight.data<T>();
@@ -184,32 +182,24 @@ Var mul_weight(Context& cx, const Var& x, ParamId w) {
 Var add_skip(Context& cx, const Var& y, const Var& x, ParamId D) {
   require_same("add_skip", y, x);
   require(x.shape().rank == 4 && x.shape()[2] > 0 && x.shape()[3] > 0, ErrorCode::shape_mismatch,
-          "add_skip of ", x.shape().text(), ", wanted (B,T,H,P) with heads and channels");
-  const std::int64_t heads = x.shape()[2], width = x.shape()[3],
-                     n = x.value.numel() / (heads * width);
+          "add_skip of ", x.shape(), ", wanted (B,T,H,P) with heads and channels");
+  const std::int64_t heads = x.shape()[2], width = heads * x.shape()[3];
   require(cx.params.value(D).numel() == heads, ErrorCode::shape_mismatch, "add_skip: ", heads,
           " heads with a weight of ", cx.params.value(D).numel());
+  const auto wide = [width](const Tensor& t) { return t.reshaped({t.numel() / width, width}); };
   const Tensor out = cx.empty(x.shape());
   with_scalar(cx.dtype(), [&]<class T>() {
-    const T *p = y.value.data<T>(), *u = x.value.data<T>(), *d = cx.params.value(D).data<T>();
-    T* r = out.data<T>();
-    for (std::int64_t i = 0; i < n * heads; ++i) {
-      for (std::int64_t j = i * width; j < (i + 1) * width; ++j) r[j] = p[j] + d[i % heads] * u[j];
-    }
+    cx.run(SkipForward<T>{wide(y.value).template view<const T, 2>(),
+                          wide(x.value).template view<const T, 2>(),
+                          cx.params.value(D).view<const T, 1>(), wide(out).template view<T, 2>()});
   });
-  return cx.record("add_skip", out, [y, x, D, n, heads, width](Context& cx, const Tensor& dout) {
+  return cx.record("add_skip", out, [y, x, D, wide](Context& cx, const Tensor& dout) {
     const Tensor dx = cx.empty(x.shape());
     with_scalar(cx.dtype(), [&]<class T>() {
-      const T *g = dout.data<T>(), *u = x.value.data<T>(), *d = cx.params.value(D).data<T>();
-      T *dD = cx.params.grad(D).data<T>(), *r = dx.data<T>();
-      for (std::int64_t i = 0; i < n * heads; ++i) {
-        T sum = 0;
-        for (std::int64_t j = i * width; j < (i + 1) * width; ++j) {
-          sum += g[j] * u[j];
-          r[j] = d[i % heads] * g[j];
-        }
-        dD[i % heads] += sum;
-      }
+      cx.run(SkipBackward<T>{wide(x.value).template view<const T, 2>(),
+                             wide(dout).template view<const T, 2>(),
+                             cx.params.value(D).view<const T, 1>(), wide(dx).template view<T, 2>(),
+                             cx.params.grad(D).view<T, 1>()});
     });
     cx.add_grad(y, dout);
     cx.add_grad(x, dx);

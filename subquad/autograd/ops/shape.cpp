@@ -28,7 +28,7 @@ Var reshape(Context& cx, const Var& x, Shape shape) {
 std::vector<Var> split_last(Context& cx, const Var& x, std::span<const std::int64_t> widths) {
   const std::int64_t total = std::accumulate(widths.begin(), widths.end(), std::int64_t{0});
   require(x.shape().rank >= 1 && x.shape()[-1] == total, ErrorCode::shape_mismatch,
-          "split of shape ", x.shape().text(), " into widths that add up to ", total);
+          "split of shape ", x.shape(), " into widths that add up to ", total);
   const std::int64_t rows = x.shape().rows();
   std::vector<Tensor> parts;
   with_scalar(cx.dtype(), [&]<class T>() {
@@ -65,7 +65,7 @@ Var concat_last(Context& cx, std::span<const Var> parts) {
   std::int64_t total = 0;
   for (const Var& p : parts) {
     require(p.shape().with_last(1) == parts[0].shape().with_last(1), ErrorCode::shape_mismatch,
-            "concat_last of ", parts[0].shape().text(), " and ", p.shape().text());
+            "concat_last of ", parts[0].shape(), " and ", p.shape());
     total += p.shape()[-1];
   }
   const Tensor y = cx.empty(parts[0].shape().with_last(total));
@@ -99,8 +99,8 @@ Var concat_time(Context& cx, const Var& a, const Var& b) {
     wanted.dims[1] = a.shape()[1];
     return a.shape() == wanted;
   };
-  require(fits(), ErrorCode::shape_mismatch, "concat_time of ", a.shape().text(), " and ",
-          b.shape().text(), ", wanted shapes that differ in dimension 1 only");
+  require(fits(), ErrorCode::shape_mismatch, "concat_time of ", a.shape(), " and ", b.shape(),
+          ", wanted shapes that differ in dimension 1 only");
   const std::int64_t batch = a.shape()[0], ta = a.shape()[1], tb = b.shape()[1];
   const std::int64_t row = batch * tb == 0 ? (batch * ta == 0 ? 0 : a.value.numel() / (batch * ta))
                                            : b.value.numel() / (batch * tb);

@@ -13,6 +13,7 @@ namespace subquad {
 void add_pointwise_cpu(KernelTable& table);
 void add_norm_cpu(KernelTable& table);
 void add_sequence_cpu(KernelTable& table);
+void add_gates_cpu(KernelTable& table);
 
 constexpr std::int64_t kRowBlock = 256;  // rows of one task; fixed, so results depend on sizes only
 
@@ -20,6 +21,16 @@ template <class Fn>
 void for_row_blocks(ThreadPool& threads, std::int64_t rows, Fn&& fn) {
   threads.run((rows + kRowBlock - 1) / kRowBlock, [&](std::int64_t i, Scratch& scratch) {
     fn(i * kRowBlock, std::min(rows, (i + 1) * kRowBlock), i, scratch);
+  });
+}
+
+constexpr std::int64_t kFlatBlock = 16384;  // elements of one task
+
+// fn(begin, end) for blocks of a flat range.
+template <class Fn>
+void for_flat_blocks(ThreadPool& threads, std::int64_t n, Fn&& fn) {
+  threads.run((n + kFlatBlock - 1) / kFlatBlock, [&](std::int64_t block, Scratch&) {
+    fn(block * kFlatBlock, std::min(n, (block + 1) * kFlatBlock));
   });
 }
 

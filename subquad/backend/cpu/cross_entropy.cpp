@@ -1,17 +1,16 @@
 // Cross-entropy rows in SIMD. Schedule: one row at a time, three passes over a row that sits in L1
-// (max, sum of exp, gradient); blocks of rows are the parallel tasks. Roofline: one exp per logit
-// (two with a cap).
+// (max, exponentials and their sum, gradient); blocks of rows are the parallel tasks. Roofline: one
+// exp per logit (with a cap two, and a tanh).
 #include "subquad/backend/dense.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "subquad/backend/cpu/cross_entropy.cpp"
 #include <hwy/foreach_target.h>
-#include <hwy/highway.h>
-// After highway.h:
-#include <hwy/contrib/math/math-inl.h>
-
+// After foreach_target.h:
 #include <algorithm>
 #include <cmath>
+
+#include "subquad/backend/cpu/vector_math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace subquad {
@@ -74,23 +73,35 @@ void row(const CrossEntropyRows<float>& a, std::int64_t n) {
     });
   }
   const auto shift = hn::Set(d, best);
+  // Without a cap the gradient needs the exponentials only: they replace the logits at once.
+  const bool keep = cap <= 0 && a.row_weight != 0;
   auto sum = hn::Zero(d);
-  for_each(x, classes, kLowest, [&](std::int64_t, auto v, std::int64_t) {
-    sum = hn::Add(sum, hn::Exp(d, hn::Sub(v, shift)));
+  for_each(x, classes, kLowest, [&](std::int64_t i, auto v, std::int64_t count) HWY_ATTR {
+    const auto e = vm::exp(hn::Sub(v, shift));
+    sum = hn::Add(sum, e);
+    if (keep) store_first(e, x + i, count);
   });
-  const float lse = best + std::log(hn::GetLane(hn::SumOfLanes(d, sum)));
+  const float total = hn::GetLane(hn::SumOfLanes(d, sum)), lse = best + std::log(total);
   const auto z = static_cast<float>(a.z_weight);
   *a.loss.at(n) = lse - chosen + z * lse * lse;
   if (a.row_weight == 0) return;
   const auto weight = static_cast<float>(a.row_weight);
+  if (keep) {
+    const auto factor = hn::Set(d, weight * (1 + 2 * z * lse) / total);
+    for_each(x, classes, 0, [&](std::int64_t i, auto e, std::int64_t count) HWY_ATTR {
+      store_first(hn::Mul(factor, e), x + i, count);
+    });
+    x[target] -= weight;
+    return;
+  }
   const auto of_exp = hn::Set(d, weight * (1 + 2 * z * lse)), down = hn::Set(d, lse);
-  const auto inverse = hn::Set(d, cap > 0 ? 1 / cap : 0.0F), one = hn::Set(d, 1.0F);
+  const auto inverse = hn::Set(d, 1 / cap), one = hn::Set(d, 1.0F);
   for_each(x, classes, kLowest, [&](std::int64_t i, auto v, std::int64_t count) {
     const auto y = hn::Mul(v, inverse);
     const auto slope = hn::NegMulAdd(y, y, one);
-    store_first(hn::Mul(hn::Mul(of_exp, slope), hn::Exp(d, hn::Sub(v, down))), x + i, count);
+    store_first(hn::Mul(hn::Mul(of_exp, slope), vm::exp(hn::Sub(v, down))), x + i, count);
   });
-  const float y = cap > 0 ? chosen / cap : 0.0F;
+  const float y = chosen / cap;
   x[target] -= weight * (1 - y * y);
 }
 

@@ -14,41 +14,49 @@ void linear_forward(const LinearForward<float>& a, ThreadPool& threads) {
   if (a.b) {
     for (std::int64_t n = 0; n < rows; ++n) std::copy_n(a.b.data, a.y.dim(1), a.y.at(n));
   }
-  for (std::int64_t h = 0; h < a.w.dim(0); ++h) {
-    parallel_gemm<float>(threads, false, true, rows, outs, ins, 1, a.x.at(0, h * ins),
-                         a.x.stride(0), a.w.at(h), ins, a.b ? 1.0F : 0.0F, a.y.at(0, h * outs),
-                         a.y.stride(0));
-  }
-}
-
-// db += column sums of dy: blocks of rows first, so that rounding does not grow with the batch.
-void add_column_sums(const View<const float, 2>& dy, float* db, ThreadPool& threads) {
-  threads.run(1, [&](std::int64_t, Scratch& scratch) {
-    constexpr std::int64_t kBlock = 128;
-    const std::int64_t width = dy.dim(1);
-    float* sum = scratch.get<float>(width);
-    for (std::int64_t first = 0; first < dy.dim(0); first += kBlock) {
-      std::fill_n(sum, width, 0.0F);
-      for (std::int64_t n = first; n < std::min(first + kBlock, dy.dim(0)); ++n) {
-        const float* row = dy.at(n);
-        for (std::int64_t i = 0; i < width; ++i) sum[i] += row[i];
-      }
-      for (std::int64_t i = 0; i < width; ++i) db[i] += sum[i];
-    }
+  const GemmTiles tiles(rows, outs, ins);
+  threads.run(a.w.dim(0) * tiles.count(), [&](std::int64_t task, Scratch& worker) {
+    const std::int64_t h = task / tiles.count();
+    tiles.run(worker, task % tiles.count(), false, true, a.x.at(0, h * ins), a.x.stride(0),
+              a.w.at(h), ins, a.b ? 1.0F : 0.0F, a.y.at(0, h * outs), a.y.stride(0));
   });
 }
 
-void linear_backward(const LinearBackward<float>& a, ThreadPool& threads) {
-  const std::int64_t rows = a.x.dim(0), outs = a.w.dim(1), ins = a.w.dim(2);
-  for (std::int64_t h = 0; h < a.w.dim(0); ++h) {
-    if (a.dx) {
-      parallel_gemm<float>(threads, false, false, rows, ins, outs, 1, a.dy.at(0, h * outs),
-                           a.dy.stride(0), a.w.at(h), ins, 0, a.dx.at(0, h * ins), a.dx.stride(0));
+// db += column sums of dy: blocks of rows first, so that rounding does not grow with the batch.
+void add_column_sums(const View<const float, 2>& dy, float* db, Scratch& scratch) {
+  constexpr std::int64_t kBlock = 128;
+  const std::int64_t width = dy.dim(1);
+  float* sum = scratch.get<float>(width);
+  for (std::int64_t first = 0; first < dy.dim(0); first += kBlock) {
+    std::fill_n(sum, width, 0.0F);
+    for (std::int64_t n = first; n < std::min(first + kBlock, dy.dim(0)); ++n) {
+      const float* row = dy.at(n);
+      for (std::int64_t i = 0; i < width; ++i) sum[i] += row[i];
     }
-    parallel_gemm<float>(threads, true, false, outs, ins, rows, 1, a.dy.at(0, h * outs),
-                         a.dy.stride(0), a.x.at(0, h * ins), a.x.stride(0), 1, a.dw.at(h), ins);
+    for (std::int64_t i = 0; i < width; ++i) db[i] += sum[i];
   }
-  if (a.db) add_column_sums(a.dy, a.db.data, threads);
+}
+
+// One parallel region for all three gradients: first the tiles of dw, which are the longest tasks,
+// then db, then those of dx.
+void linear_backward(const LinearBackward<float>& a, ThreadPool& threads) {
+  const std::int64_t rows = a.x.dim(0), heads = a.w.dim(0), outs = a.w.dim(1), ins = a.w.dim(2);
+  const GemmTiles dw(outs, ins, rows), dx(rows, ins, outs);
+  const std::int64_t dw_tasks = heads * dw.count(), db_tasks = a.db ? 1 : 0,
+                     dx_tasks = a.dx ? heads * dx.count() : 0;
+  threads.run(dw_tasks + db_tasks + dx_tasks, [&](std::int64_t task, Scratch& worker) {
+    if (task < dw_tasks) {
+      const std::int64_t h = task / dw.count();
+      dw.run(worker, task % dw.count(), true, false, a.dy.at(0, h * outs), a.dy.stride(0),
+             a.x.at(0, h * ins), a.x.stride(0), 1, a.dw.at(h), ins);
+    } else if (task < dw_tasks + db_tasks) {
+      add_column_sums(a.dy, a.db.data, worker);
+    } else {
+      const std::int64_t i = task - dw_tasks - db_tasks, h = i / dx.count();
+      dx.run(worker, i % dx.count(), false, false, a.dy.at(0, h * outs), a.dy.stride(0), a.w.at(h),
+             ins, a.add_dx ? 1.0F : 0.0F, a.dx.at(0, h * ins), a.dx.stride(0));
+    }
+  });
 }
 
 }  // namespace

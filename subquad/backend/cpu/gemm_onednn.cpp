@@ -24,55 +24,29 @@ void gemm<float>(Scratch& worker, bool transpose_a, bool transpose_b, std::int64
           " product with status ", static_cast<int>(status));
 }
 
-template <>
-void gemm<double>(Scratch& worker, bool transpose_a, bool transpose_b, std::int64_t m,
-                  std::int64_t n, std::int64_t k, double alpha, const double* a, std::int64_t lda,
-                  const double* b, std::int64_t ldb, double beta, double* c, std::int64_t ldc) {
-  worker.count_macs(m * n * k);
-  for (std::int64_t i = 0; i < m; ++i) {
-    double* row = c + i * ldc;
-    for (std::int64_t j = 0; j < n; ++j) row[j] = beta == 0 ? 0 : beta * row[j];
-    for (std::int64_t p = 0; p < k; ++p) {
-      const double x = alpha * (transpose_a ? a[p * lda + i] : a[i * lda + p]);
-      if (transpose_b) {
-        for (std::int64_t j = 0; j < n; ++j) row[j] += x * b[j * ldb + p];
-      } else {
-        for (std::int64_t j = 0; j < n; ++j) row[j] += x * b[p * ldb + j];
-      }
-    }
+// Tiles by rows if there are many, else along the longer side (weight gradients of small layers).
+// Whole vectors wide, and all about equal; below about 1 MFLOP one tile: a fork-join costs more.
+GemmTiles::GemmTiles(std::int64_t m, std::int64_t n, std::int64_t k) : m_(m), n_(n), k_(k) {
+  constexpr std::int64_t kRows = 512, kSide = 96, kVector = 16;
+  by_rows_ = m >= 2 * kRows || m >= n;
+  const std::int64_t extent = by_rows_ ? m : n, most = m >= 2 * kRows ? kRows : kSide;
+  const std::int64_t parts =
+      m * n * k < (1 << 20) ? 1 : std::max<std::int64_t>(1, (extent + most / 2) / most);
+  tile_ = ((extent + parts - 1) / parts + kVector - 1) / kVector * kVector;
+  count_ = extent == 0 ? 0 : (extent + tile_ - 1) / tile_;
+}
+
+void GemmTiles::run(Scratch& worker, std::int64_t index, bool transpose_a, bool transpose_b,
+                    const float* a, std::int64_t lda, const float* b, std::int64_t ldb, float beta,
+                    float* c, std::int64_t ldc) const {
+  const std::int64_t first = index * tile_, count = std::min(tile_, (by_rows_ ? m_ : n_) - first);
+  if (by_rows_) {
+    gemm<float>(worker, transpose_a, transpose_b, count, n_, k_, 1,
+                a + (transpose_a ? first : first * lda), lda, b, ldb, beta, c + first * ldc, ldc);
+  } else {
+    gemm<float>(worker, transpose_a, transpose_b, m_, count, k_, 1, a, lda,
+                b + (transpose_b ? first * ldb : first), ldb, beta, c + first, ldc);
   }
 }
-
-template <class T>
-void parallel_gemm(ThreadPool& threads, bool transpose_a, bool transpose_b, std::int64_t m,
-                   std::int64_t n, std::int64_t k, T alpha, const T* a, std::int64_t lda,
-                   const T* b, std::int64_t ldb, T beta, T* c, std::int64_t ldc) {
-  // Tiles of C by rows, or by columns when there are few rows (weight gradients of small layers).
-  // The borders depend on m and n only. Below about 1 MFLOP one tile: a fork-join costs more.
-  constexpr std::int64_t kRows = 512, kColumns = 64;
-  const bool by_rows = m >= 2 * kRows;
-  const std::int64_t extent = by_rows ? m : n;
-  const std::int64_t tile = m * n * k < (1 << 20) ? extent
-                            : by_rows             ? kRows
-                                                  : std::max(kColumns, n / 8);
-  const std::int64_t tiles = extent == 0 ? 0 : (extent + tile - 1) / tile;
-  threads.run(tiles, [&](std::int64_t i, Scratch& worker) {
-    const std::int64_t first = i * tile, count = std::min(tile, extent - first);
-    if (by_rows) {
-      gemm<T>(worker, transpose_a, transpose_b, count, n, k, alpha,
-              a + (transpose_a ? first : first * lda), lda, b, ldb, beta, c + first * ldc, ldc);
-    } else {
-      gemm<T>(worker, transpose_a, transpose_b, m, count, k, alpha, a, lda,
-              b + (transpose_b ? first * ldb : first), ldb, beta, c + first, ldc);
-    }
-  });
-}
-
-template void parallel_gemm<float>(ThreadPool&, bool, bool, std::int64_t, std::int64_t,
-                                   std::int64_t, float, const float*, std::int64_t, const float*,
-                                   std::int64_t, float, float*, std::int64_t);
-template void parallel_gemm<double>(ThreadPool&, bool, bool, std::int64_t, std::int64_t,
-                                    std::int64_t, double, const double*, std::int64_t,
-                                    const double*, std::int64_t, double, double*, std::int64_t);
 
 }  // namespace subquad

@@ -1,7 +1,10 @@
-// Normalisation kernels. Schedule: one part of a row at a time, which sits in L1: statistics, then
-// the output; weight gradients are summed per block of rows. Roofline: cache bandwidth.
+// Normalisation kernels. Rows are contiguous, so a tensor is a list of parts (a row, or a group of
+// one) that are normalised independently. Schedule: blocks of parts that stay in L1; one sweep for
+// the sums of every part, the reciprocal roots of all of them as vectors, one sweep for the output.
+// Roofline: cache bandwidth; gated norms: one exponential per element.
 #include "subquad/backend/norm.h"
 
+#include <array>
 #include <cmath>
 
 #include "subquad/backend/cpu/cpu.h"
@@ -17,174 +20,262 @@ namespace subquad::HWY_NAMESPACE {
 namespace {
 
 namespace hn = hwy::HWY_NAMESPACE;
+using vm::for_vectors;
 using vm::V;
 
-struct Moments {
-  float mean, r;
+constexpr std::int64_t kParts = 64;  // parts of one sweep
+
+// What is known of the parts of one sweep.
+struct alignas(64) Stats {
+  std::array<float, kParts> mean, r, shift, slope;
 };
 
-Moments moments(const NormSetup& s, const float* x, std::int64_t n) {
-  float mean = 0;
-  if (s.center) {
-    V total = vm::set(0);
-    for (std::int64_t i = 0; i < n; i += vm::kWidth) total = hn::Add(total, vm::load(x + i, n - i));
-    mean = vm::sum(total) / static_cast<float>(n);
+// The parts of a view: contiguous, `size` long; part p has the weights of group p % groups, or all
+// parts share theirs.
+struct Parts {
+  std::int64_t groups, size, count;
+  bool shared;
+
+  Parts(std::int64_t rows, std::int64_t width, std::int64_t groups_in, std::int64_t weights)
+      : groups(groups_in),
+        size(width / groups_in),
+        count(rows * groups_in),
+        shared(weights == size) {}
+  std::int64_t weight(std::int64_t p) const { return shared ? 0 : p % groups * size; }
+};
+
+// Calls fn(first, count, block) for the sweeps of every block of rows, blocks in parallel.
+template <class Fn>
+void for_sweeps(ThreadPool& threads, const Parts& parts, Fn&& fn) {
+  for_row_blocks(threads, parts.count / parts.groups,
+                 [&](std::int64_t begin, std::int64_t end, std::int64_t block, Scratch& scratch) {
+                   for (std::int64_t p = begin * parts.groups; p < end * parts.groups; p += kParts)
+                     fn(p, std::min(kParts, end * parts.groups - p), block, scratch);
+                 });
+}
+
+// mean and r of parts that start at x.
+void moments(const NormSetup& s, const float* x, std::int64_t n, std::int64_t count, Stats& stats) {
+  const float scale = s.sum_not_mean ? 1.0F : 1 / static_cast<float>(n);
+  for (std::int64_t p = 0; p < count; ++p, x += n) {
+    float mean = 0;
+    if (s.center) {
+      V total = vm::set(0);
+      for_vectors(n, [&](std::int64_t i, std::int64_t left)
+                         HWY_ATTR { total = hn::Add(total, vm::load(x + i, left)); });
+      mean = vm::sum(total) / static_cast<float>(n);
+    }
+    const V m = vm::set(mean);
+    V square = vm::set(0);
+    for_vectors(n, [&](std::int64_t i, std::int64_t left) HWY_ATTR {
+      V c = hn::Sub(vm::load(x + i, left), m);
+      if (left < vm::kWidth)  // lanes past the end must not count as 0 - mean
+        c = hn::IfThenElseZero(hn::FirstN(vm::F(), static_cast<std::size_t>(left)), c);
+      square = hn::MulAdd(c, c, square);
+    });
+    stats.mean[static_cast<std::size_t>(p)] = mean;
+    stats.r[static_cast<std::size_t>(p)] = vm::sum(square);
   }
-  const V m = vm::set(mean);
-  V square = vm::set(0);
-  std::int64_t i = 0;
-  for (; i + vm::kWidth <= n; i += vm::kWidth) {
-    const V c = hn::Sub(vm::load(x + i, n - i), m);
-    square = hn::MulAdd(c, c, square);
+  const V factor = vm::set(scale), eps = vm::set(static_cast<float>(s.eps));
+  for (std::int64_t p = 0; p < count; p += vm::kWidth) {
+    float* r = stats.r.data() + p;
+    hn::Store(hn::Div(vm::set(1), hn::Sqrt(hn::MulAdd(hn::Load(vm::F(), r), factor, eps))), vm::F(),
+              r);
   }
-  if (i < n) {  // lanes past the end must not count as 0 - mean
-    const auto mask = hn::FirstN(vm::F(), static_cast<std::size_t>(n - i));
-    const V c = hn::IfThenElseZero(mask, hn::Sub(vm::load(x + i, n - i), m));
-    square = hn::MulAdd(c, c, square);
+}
+
+template <bool kCenter, bool kWeight>
+void norm_rows(const NormForward<float>& a, const Parts& parts, std::int64_t first,
+               std::int64_t count, const Stats& stats) {
+  const V plus = vm::set(a.setup.plus_one ? 1.0F : 0.0F);
+  for (std::int64_t p = 0; p < count; ++p) {
+    const float* x = a.x.data + (first + p) * parts.size;
+    float* y = a.y.data + (first + p) * parts.size;
+    const std::int64_t at = parts.weight(first + p);
+    const float* w = kWeight ? a.w.data + at : nullptr;
+    const float* b = a.b ? a.b.data + at : nullptr;
+    const V mean = vm::set(stats.mean[static_cast<std::size_t>(p)]),
+            r = vm::set(stats.r[static_cast<std::size_t>(p)]);
+    for_vectors(parts.size, [&](std::int64_t i, std::int64_t left) HWY_ATTR {
+      V v = vm::load(x + i, left);
+      if (kCenter) v = hn::Sub(v, mean);
+      v = hn::Mul(v, r);
+      if (kWeight) v = hn::Mul(v, hn::Add(vm::load(w + i, left), plus));
+      if (b) v = hn::Add(v, vm::load(b + i, left));
+      vm::store(v, y + i, left);
+    });
   }
-  const float total = vm::sum(square) / (s.sum_not_mean ? 1.0F : static_cast<float>(n));
-  return {mean, 1 / std::sqrt(total + static_cast<float>(s.eps))};
 }
 
 void norm_forward(const NormForward<float>& a, ThreadPool& threads) {
-  const std::int64_t part = a.x.dim(1) / a.setup.groups;
+  const Parts parts(a.x.dim(0), a.x.dim(1), a.setup.groups, a.w ? a.w.dim(0) : 0);
+  for_sweeps(threads, parts, [&](std::int64_t first, std::int64_t count, std::int64_t, Scratch&) {
+    Stats stats;
+    moments(a.setup, a.x.data + first * parts.size, parts.size, count, stats);
+    if (a.setup.center) {
+      a.w ? norm_rows<true, true>(a, parts, first, count, stats)
+          : norm_rows<true, false>(a, parts, first, count, stats);
+    } else {
+      a.w ? norm_rows<false, true>(a, parts, first, count, stats)
+          : norm_rows<false, false>(a, parts, first, count, stats);
+    }
+  });
+}
+
+// Gradient sweep: with h = (x - mean) r and d = dy w, dx = r (d - mean(d) - h mean(d h)).
+template <bool kCenter, bool kWeight>
+void norm_rows_backward(const NormBackward<float>& a, const Parts& parts, std::int64_t first,
+                        std::int64_t count, Stats& stats, float* dw, float* db) {
   const V plus = vm::set(a.setup.plus_one ? 1.0F : 0.0F);
-  for_row_blocks(
-      threads, a.x.dim(0), [&](std::int64_t begin, std::int64_t end, std::int64_t, Scratch&) {
-        for (std::int64_t n = begin; n < end; ++n) {
-          for (std::int64_t g = 0; g < a.setup.groups; ++g) {
-            const float* x = a.x.at(n, g * part);
-            float* y = a.y.at(n, g * part);
-            const float* w = a.w ? a.w.data + (a.w.dim(0) == part ? 0 : g * part) : nullptr;
-            const float* b = a.b ? a.b.data + (a.b.dim(0) == part ? 0 : g * part) : nullptr;
-            const Moments m = moments(a.setup, x, part);
-            const V mean = vm::set(m.mean), r = vm::set(m.r);
-            for (std::int64_t i = 0; i < part; i += vm::kWidth) {
-              const std::int64_t rest = part - i;
-              V v = hn::Mul(hn::Sub(vm::load(x + i, rest), mean), r);
-              if (w) v = hn::Mul(v, hn::Add(vm::load(w + i, rest), plus));
-              if (b) v = hn::Add(v, vm::load(b + i, rest));
-              vm::store(v, y + i, rest);
-            }
-          }
-        }
-      });
+  const float scale = a.setup.sum_not_mean ? 1.0F : 1 / static_cast<float>(parts.size);
+  for (std::int64_t p = 0; p < count; ++p) {
+    const std::size_t k = static_cast<std::size_t>(p);
+    const std::int64_t from = (first + p) * parts.size, at = parts.weight(first + p);
+    const float *x = a.x.data + from, *dy = a.dy.data + from;
+    const float* w = kWeight ? a.w.data + at : nullptr;
+    const V mean = vm::set(stats.mean[k]), r = vm::set(stats.r[k]);
+    V along = vm::set(0), total = vm::set(0);
+    for_vectors(parts.size, [&](std::int64_t i, std::int64_t left) HWY_ATTR {
+      V h = vm::load(x + i, left);
+      if (kCenter) h = hn::Sub(h, mean);
+      h = hn::Mul(h, r);
+      V d = vm::load(dy + i, left);
+      if (kWeight) {
+        float* dw_at = dw + at + i;
+        vm::store(hn::MulAdd(d, h, vm::load(dw_at, left)), dw_at, left);
+        if (a.db) vm::store(hn::Add(d, vm::load(db + at + i, left)), db + at + i, left);
+        d = hn::Mul(d, hn::Add(vm::load(w + i, left), plus));
+      }
+      along = hn::MulAdd(d, h, along);  // d is 0 past the end
+      if (kCenter) total = hn::Add(total, d);
+    });
+    stats.slope[k] = vm::sum(along) * scale;
+    stats.shift[k] = kCenter ? vm::sum(total) * scale : 0.0F;
+  }
+  for (std::int64_t p = 0; p < count; ++p) {
+    const std::size_t k = static_cast<std::size_t>(p);
+    const std::int64_t from = (first + p) * parts.size;
+    const float *x = a.x.data + from, *dy = a.dy.data + from;
+    const float* w = kWeight ? a.w.data + parts.weight(first + p) : nullptr;
+    float* dx = a.dx.data + from;
+    const V mean = vm::set(stats.mean[k]), r = vm::set(stats.r[k]), shift = vm::set(stats.shift[k]),
+            slope = vm::set(stats.slope[k] * stats.r[k]);
+    for_vectors(parts.size, [&](std::int64_t i, std::int64_t left) HWY_ATTR {
+      V c = vm::load(x + i, left), d = vm::load(dy + i, left);
+      if (kCenter) c = hn::Sub(c, mean);
+      if (kWeight) d = hn::Mul(d, hn::Add(vm::load(w + i, left), plus));
+      if (kCenter) d = hn::Sub(d, shift);
+      vm::store(hn::Mul(r, hn::NegMulAdd(c, slope, d)), dx + i, left);
+    });
+  }
 }
 
 void norm_backward(const NormBackward<float>& a, ThreadPool& threads) {
-  const std::int64_t part = a.x.dim(1) / a.setup.groups, weights = a.w ? a.w.dim(0) : 0;
-  const V plus = vm::set(a.setup.plus_one ? 1.0F : 0.0F);
+  const std::int64_t weights = a.w ? a.w.dim(0) : 0;
+  const Parts parts(a.x.dim(0), a.x.dim(1), a.setup.groups, weights);
   PartialSums sums((a.x.dim(0) + kRowBlock - 1) / kRowBlock,
                    std::max<std::int64_t>(2 * weights, 1));
-  for_row_blocks(
-      threads, a.x.dim(0), [&](std::int64_t begin, std::int64_t end, std::int64_t block, Scratch&) {
-        for (std::int64_t n = begin; n < end; ++n) {
-          for (std::int64_t g = 0; g < a.setup.groups; ++g) {
-            const float *x = a.x.at(n, g * part), *dy = a.dy.at(n, g * part);
-            float* dx = a.dx.at(n, g * part);
-            const std::int64_t first = weights == part ? 0 : g * part;
-            const float* w = a.w ? a.w.data + first : nullptr;
-            float *dw = sums.at(block) + first, *db = dw + weights;
-            const Moments m = moments(a.setup, x, part);
-            const V mean = vm::set(m.mean), r = vm::set(m.r);
-            V along = vm::set(0), total = vm::set(0);
-            for (std::int64_t i = 0; i < part; i += vm::kWidth) {
-              const std::int64_t rest = part - i;
-              const V hat = hn::Mul(hn::Sub(vm::load(x + i, rest), mean), r);
-              V d = vm::load(dy + i, rest);
-              if (w) {
-                vm::store(hn::MulAdd(d, hat, vm::load(dw + i, rest)), dw + i, rest);
-                if (a.db) vm::store(hn::Add(d, vm::load(db + i, rest)), db + i, rest);
-                d = hn::Mul(d, hn::Add(vm::load(w + i, rest), plus));
-              }
-              along = hn::MulAdd(d, hat, along);  // d is 0 past the end
-              total = hn::Add(total, d);
-            }
-            const float scale = a.setup.sum_not_mean ? 1.0F : 1 / static_cast<float>(part);
-            const V shift = vm::set(a.setup.center ? vm::sum(total) * scale : 0.0F),
-                    slope = vm::set(vm::sum(along) * scale);
-            for (std::int64_t i = 0; i < part; i += vm::kWidth) {
-              const std::int64_t rest = part - i;
-              const V hat = hn::Mul(hn::Sub(vm::load(x + i, rest), mean), r);
-              V d = vm::load(dy + i, rest);
-              if (w) d = hn::Mul(d, hn::Add(vm::load(w + i, rest), plus));
-              vm::store(hn::Mul(r, hn::NegMulAdd(hat, slope, hn::Sub(d, shift))), dx + i, rest);
-            }
-          }
-        }
-      });
+  for_sweeps(threads, parts,
+             [&](std::int64_t first, std::int64_t count, std::int64_t block, Scratch&) {
+               Stats stats;
+               float *dw = sums.at(block), *db = dw + weights;
+               moments(a.setup, a.x.data + first * parts.size, parts.size, count, stats);
+               if (a.setup.center) {
+                 a.w ? norm_rows_backward<true, true>(a, parts, first, count, stats, dw, db)
+                     : norm_rows_backward<true, false>(a, parts, first, count, stats, dw, db);
+               } else {
+                 a.w ? norm_rows_backward<false, true>(a, parts, first, count, stats, dw, db)
+                     : norm_rows_backward<false, false>(a, parts, first, count, stats, dw, db);
+               }
+             });
   if (a.dw) sums.add_to(a.dw.data, 0, weights);
   if (a.db) sums.add_to(a.db.data, weights, weights);
 }
 
+constexpr NormSetup rms(double eps) { return {.eps = eps}; }
+
+// gate_first: what is normalised is v = x f(z), which lies in y meanwhile.
 template <Unary kKind, bool kGateFirst>
-void gated_part(const GatedNormForward<float>& a, std::int64_t n, std::int64_t g,
-                std::int64_t part) {
-  const float *x = a.x.at(n, g * part), *z = a.z.at(n, g * part),
-              *w = a.w.data + (a.w.dim(0) == part ? 0 : g * part);
-  float* y = a.y.at(n, g * part);
-  V square = vm::set(0);
-  for (std::int64_t i = 0; i < part; i += vm::kWidth) {
-    V v = vm::load(x + i, part - i);
-    if (kGateFirst) {
-      v = hn::Mul(v, vm::value<kKind>(vm::load(z + i, part - i)));
-      vm::store(v, y + i, part - i);
-    }
-    square = hn::MulAdd(v, v, square);
+void gated_rows(const GatedNormForward<float>& a, const Parts& parts, std::int64_t first,
+                std::int64_t count) {
+  const std::int64_t from = first * parts.size, n = count * parts.size;
+  const float *x = a.x.data + from, *z = a.z.data + from;
+  float* y = a.y.data + from;
+  Stats stats;
+  if (kGateFirst) {
+    for_vectors(n, [&](std::int64_t i, std::int64_t left) HWY_ATTR {
+      vm::store(hn::Mul(vm::load(x + i, left), vm::value<kKind>(vm::load(z + i, left))), y + i,
+                left);
+    });
   }
-  const V r = vm::set(
-      1 / std::sqrt(vm::sum(square) / static_cast<float>(part) + static_cast<float>(a.eps)));
-  for (std::int64_t i = 0; i < part; i += vm::kWidth) {
-    const std::int64_t rest = part - i;
-    V v = hn::Mul(hn::Mul(vm::load((kGateFirst ? y : x) + i, rest), r), vm::load(w + i, rest));
-    if (!kGateFirst) v = hn::Mul(v, vm::value<kKind>(vm::load(z + i, rest)));
-    vm::store(v, y + i, rest);
+  moments(rms(a.eps), kGateFirst ? y : x, parts.size, count, stats);
+  for (std::int64_t p = 0; p < count; ++p) {
+    const float* w = a.w.data + parts.weight(first + p);
+    const V r = vm::set(stats.r[static_cast<std::size_t>(p)]);
+    const std::int64_t at = p * parts.size;
+    for_vectors(parts.size, [&](std::int64_t i, std::int64_t left) HWY_ATTR {
+      V v =
+          hn::Mul(hn::Mul(vm::load((kGateFirst ? y : x) + at + i, left), r), vm::load(w + i, left));
+      if (!kGateFirst) v = hn::Mul(v, vm::value<kKind>(vm::load(z + at + i, left)));
+      vm::store(v, y + at + i, left);
+    });
   }
 }
 
+// `value`, `v`: scratch of one sweep. Gates are evaluated once: f(z) is kept, f'(z) goes to dz at
+// once and is multiplied there.
 template <Unary kKind, bool kGateFirst>
-void gated_part_backward(const GatedNormBackward<float>& a, std::int64_t n, std::int64_t g,
-                         std::int64_t part, float* dw) {
+void gated_rows_backward(const GatedNormBackward<float>& a, const Parts& parts, std::int64_t first,
+                         std::int64_t count, float* dw, float* value, float* v) {
   const auto& f = a.f;
-  const float *x = f.x.at(n, g * part), *z = f.z.at(n, g * part), *dy = a.dy.at(n, g * part);
-  const float* w = f.w.data + (f.w.dim(0) == part ? 0 : g * part);
-  float *dx = a.dx.at(n, g * part), *dz = a.dz.at(n, g * part);
-  V square = vm::set(0);
-  for (std::int64_t i = 0; i < part; i += vm::kWidth) {
-    V v = vm::load(x + i, part - i);
-    if (kGateFirst) v = hn::Mul(v, vm::value<kKind>(vm::load(z + i, part - i)));
-    square = hn::MulAdd(v, v, square);
+  const std::int64_t from = first * parts.size, n = count * parts.size;
+  const float *x = f.x.data + from, *z = f.z.data + from, *dy = a.dy.data + from;
+  float *dx = a.dx.data + from, *dz = a.dz.data + from;
+  for_vectors(n, [&](std::int64_t i, std::int64_t left) HWY_ATTR {
+    const V zi = vm::load(z + i, left), g = vm::value<kKind>(zi);
+    vm::store(g, value + i, left);
+    vm::store(vm::slope<kKind>(zi), dz + i, left);
+    if (kGateFirst) vm::store(hn::Mul(vm::load(x + i, left), g), v + i, left);
+  });
+  const float* normed = kGateFirst ? v : x;
+  Stats stats;
+  moments(rms(f.eps), normed, parts.size, count, stats);
+  for (std::int64_t p = 0; p < count; ++p) {
+    const std::int64_t at = p * parts.size, weight = parts.weight(first + p);
+    const float* w = f.w.data + weight;
+    float* dw_at = dw + weight;
+    const V r = vm::set(stats.r[static_cast<std::size_t>(p)]);
+    V along = vm::set(0);
+    for_vectors(parts.size, [&](std::int64_t i, std::int64_t left) HWY_ATTR {
+      const V h = hn::Mul(vm::load(normed + at + i, left), r), wi = vm::load(w + i, left);
+      V d = vm::load(dy + at + i, left);
+      if (!kGateFirst) {
+        const V slope = vm::load(dz + at + i, left);
+        vm::store(hn::Mul(hn::Mul(hn::Mul(d, h), wi), slope), dz + at + i, left);
+        d = hn::Mul(d, vm::load(value + at + i, left));
+      }
+      vm::store(hn::MulAdd(d, h, vm::load(dw_at + i, left)), dw_at + i, left);
+      d = hn::Mul(d, wi);
+      vm::store(d, dx + at + i, left);
+      along = hn::MulAdd(d, h, along);
+    });
+    stats.slope[static_cast<std::size_t>(p)] = vm::sum(along) / static_cast<float>(parts.size);
   }
-  const V r = vm::set(
-      1 / std::sqrt(vm::sum(square) / static_cast<float>(part) + static_cast<float>(f.eps)));
-  V along = vm::set(0);
-  for (std::int64_t i = 0; i < part; i += vm::kWidth) {
-    const std::int64_t rest = part - i;
-    const V zi = vm::load(z + i, rest), gate = vm::value<kKind>(zi), xi = vm::load(x + i, rest),
-            wi = vm::load(w + i, rest);
-    V d = vm::load(dy + i, rest);
-    const V hat = hn::Mul(kGateFirst ? hn::Mul(xi, gate) : xi, r);
-    if (!kGateFirst) {
-      vm::store(hn::Mul(hn::Mul(hn::Mul(d, hat), wi), vm::slope<kKind>(zi)), dz + i, rest);
-      d = hn::Mul(d, gate);
-    }
-    vm::store(hn::MulAdd(d, hat, vm::load(dw + i, rest)), dw + i, rest);
-    along = hn::MulAdd(hn::Mul(d, wi), hat, along);
-  }
-  const V mean = vm::set(vm::sum(along) / static_cast<float>(part));
-  for (std::int64_t i = 0; i < part; i += vm::kWidth) {
-    const std::int64_t rest = part - i;
-    const V zi = vm::load(z + i, rest), gate = vm::value<kKind>(zi), xi = vm::load(x + i, rest);
-    V d = hn::Mul(vm::load(dy + i, rest), vm::load(w + i, rest));
-    if (!kGateFirst) d = hn::Mul(d, gate);
-    const V hat = hn::Mul(kGateFirst ? hn::Mul(xi, gate) : xi, r);
-    const V dv = hn::Mul(r, hn::NegMulAdd(hat, mean, d));
-    if (kGateFirst) {
-      vm::store(hn::Mul(dv, gate), dx + i, rest);
-      vm::store(hn::Mul(hn::Mul(dv, xi), vm::slope<kKind>(zi)), dz + i, rest);
-    } else {
-      vm::store(dv, dx + i, rest);
-    }
+  for (std::int64_t p = 0; p < count; ++p) {
+    const std::int64_t at = p * parts.size;
+    const std::size_t k = static_cast<std::size_t>(p);
+    const V r = vm::set(stats.r[k]), slope = vm::set(stats.slope[k] * stats.r[k]);
+    for_vectors(parts.size, [&](std::int64_t i, std::int64_t left) HWY_ATTR {
+      const V d = hn::Mul(
+          r, hn::NegMulAdd(vm::load(normed + at + i, left), slope, vm::load(dx + at + i, left)));
+      if (kGateFirst) {
+        const V xi = vm::load(x + at + i, left), s = vm::load(dz + at + i, left);
+        vm::store(hn::Mul(hn::Mul(d, xi), s), dz + at + i, left);
+        vm::store(hn::Mul(d, vm::load(value + at + i, left)), dx + at + i, left);
+      } else {
+        vm::store(d, dx + at + i, left);
+      }
+    });
   }
 }
 
@@ -200,31 +291,25 @@ void with_gate(Unary kind, bool gate_first, Fn&& fn) {
 }
 
 void gated_norm_forward(const GatedNormForward<float>& a, ThreadPool& threads) {
-  const std::int64_t part = a.x.dim(1) / a.groups;
+  const Parts parts(a.x.dim(0), a.x.dim(1), a.groups, a.w.dim(0));
   with_gate(a.activation, a.gate_first, [&]<Unary kKind, bool kGateFirst>() {
-    for_row_blocks(threads, a.x.dim(0),
-                   [&](std::int64_t begin, std::int64_t end, std::int64_t, Scratch&) {
-                     for (std::int64_t n = begin; n < end; ++n) {
-                       for (std::int64_t g = 0; g < a.groups; ++g)
-                         gated_part<kKind, kGateFirst>(a, n, g, part);
-                     }
-                   });
+    for_sweeps(threads, parts, [&](std::int64_t first, std::int64_t count, std::int64_t, Scratch&) {
+      gated_rows<kKind, kGateFirst>(a, parts, first, count);
+    });
   });
 }
 
 void gated_norm_backward(const GatedNormBackward<float>& a, ThreadPool& threads) {
-  const std::int64_t rows = a.f.x.dim(0), part = a.f.x.dim(1) / a.f.groups, weights = a.f.w.dim(0);
+  const std::int64_t rows = a.f.x.dim(0), weights = a.f.w.dim(0);
+  const Parts parts(rows, a.f.x.dim(1), a.f.groups, weights);
   PartialSums sums((rows + kRowBlock - 1) / kRowBlock, weights);
   with_gate(a.f.activation, a.f.gate_first, [&]<Unary kKind, bool kGateFirst>() {
-    for_row_blocks(threads, rows,
-                   [&](std::int64_t begin, std::int64_t end, std::int64_t block, Scratch&) {
-                     for (std::int64_t n = begin; n < end; ++n) {
-                       for (std::int64_t g = 0; g < a.f.groups; ++g) {
-                         gated_part_backward<kKind, kGateFirst>(
-                             a, n, g, part, sums.at(block) + (weights == part ? 0 : g * part));
-                       }
-                     }
-                   });
+    for_sweeps(threads, parts,
+               [&](std::int64_t first, std::int64_t count, std::int64_t block, Scratch& scratch) {
+                 float* value = scratch.get<float>(2 * kParts * parts.size);
+                 gated_rows_backward<kKind, kGateFirst>(a, parts, first, count, sums.at(block),
+                                                        value, value + kParts * parts.size);
+               });
   });
   sums.add_to(a.dw.data, 0, weights);
 }
@@ -242,29 +327,46 @@ HWY_EXPORT(norm_backward);
 HWY_EXPORT(gated_norm_forward);
 HWY_EXPORT(gated_norm_backward);
 
+template <class T>
+bool contiguous(const View<T, 2>& v) {
+  return v.stride(0) == v.dim(1);
+}
 bool plain_gate(Unary kind) { return kind == Unary::silu || kind == Unary::sigmoid; }
 
 }  // namespace
 
 void add_norm_cpu(KernelTable& table) {
-  table.add(
-      Impl<NormForward<float>>{"highway", nullptr, [](const NormForward<float>& a, ThreadPool& t) {
-                                 HWY_DYNAMIC_DISPATCH(norm_forward)(a, t);
-                               }});
-  table.add(Impl<NormBackward<float>>{"highway", nullptr,
+  table.add(Impl<NormForward<float>>{
+      "highway", [](const NormForward<float>& a) { return contiguous(a.x) && contiguous(a.y); },
+      [](const NormForward<float>& a, ThreadPool& t) {
+        HWY_DYNAMIC_DISPATCH(norm_forward)(a, t);
+      }});
+  table.add(Impl<NormBackward<float>>{"highway",
+                                      [](const NormBackward<float>& a) {
+                                        return contiguous(a.x) && contiguous(a.dy) &&
+                                               contiguous(a.dx);
+                                      },
                                       [](const NormBackward<float>& a, ThreadPool& t) {
                                         HWY_DYNAMIC_DISPATCH(norm_backward)(a, t);
                                       }});
-  table.add(Impl<GatedNormForward<float>>{
-      "highway", [](const GatedNormForward<float>& a) { return plain_gate(a.activation); },
-      [](const GatedNormForward<float>& a, ThreadPool& t) {
-        HWY_DYNAMIC_DISPATCH(gated_norm_forward)(a, t);
-      }});
-  table.add(Impl<GatedNormBackward<float>>{
-      "highway", [](const GatedNormBackward<float>& a) { return plain_gate(a.f.activation); },
-      [](const GatedNormBackward<float>& a, ThreadPool& t) {
-        HWY_DYNAMIC_DISPATCH(gated_norm_backward)(a, t);
-      }});
+  table.add(Impl<GatedNormForward<float>>{"highway",
+                                          [](const GatedNormForward<float>& a) {
+                                            return plain_gate(a.activation) && contiguous(a.x) &&
+                                                   contiguous(a.z) && contiguous(a.y);
+                                          },
+                                          [](const GatedNormForward<float>& a, ThreadPool& t) {
+                                            HWY_DYNAMIC_DISPATCH(gated_norm_forward)(a, t);
+                                          }});
+  table.add(Impl<GatedNormBackward<float>>{"highway",
+                                           [](const GatedNormBackward<float>& a) {
+                                             return plain_gate(a.f.activation) &&
+                                                    contiguous(a.f.x) && contiguous(a.f.z) &&
+                                                    contiguous(a.dx) && contiguous(a.dz) &&
+                                                    contiguous(a.dy);
+                                           },
+                                           [](const GatedNormBackward<float>& a, ThreadPool& t) {
+                                             HWY_DYNAMIC_DISPATCH(gated_norm_backward)(a, t);
+                                           }});
 }
 
 }  // namespace subquad

@@ -37,32 +37,37 @@ V before(const ConvForward<float>& a, std::int64_t b, const Span& span, std::int
   return vm::load(a.initial.at(b, 3 - back) + c, rest);  // back = 1: the newest
 }
 
+// Channels [c, c + left) of one span.
+HWY_INLINE void conv_channels(const ConvForward<float>& a, std::int64_t b, const Span& span,
+                              const float* taps, std::int64_t c, std::int64_t left) {
+  const std::int64_t channels = a.x.dim(2), x_stride = a.x.stride(1), y_stride = a.y.stride(1);
+  const V w0 = vm::load(taps + c, left), w1 = vm::load(taps + channels + c, left);
+  const V w2 = vm::load(taps + 2 * channels + c, left),
+          w3 = vm::load(taps + 3 * channels + c, left);
+  const V bias = a.b ? vm::load(a.b.data + c, left) : vm::set(0);
+  V x0 = before(a, b, span, 3, c, left), x1 = before(a, b, span, 2, c, left),
+    x2 = before(a, b, span, 1, c, left);
+  const float* x = a.x.at(b, span.begin) + c;
+  float* y = a.y.at(b, span.begin) + c;
+  for (std::int64_t t = span.begin; t < span.end; ++t, x += x_stride, y += y_stride) {
+    const V x3 = vm::load(x, left);
+    V q = hn::MulAdd(w3, x3, hn::MulAdd(w2, x2, hn::MulAdd(w1, x1, hn::MulAdd(w0, x0, bias))));
+    if (a.silu) q = vm::value<Unary::silu>(q);
+    vm::store(q, y, left);
+    x0 = x1;
+    x1 = x2;
+    x2 = x3;
+  }
+}
+
 void conv_row(const ConvForward<float>& a, std::int64_t b, Scratch& scratch) {
-  const std::int64_t channels = a.x.dim(2), stride = a.x.stride(1);
+  const std::int64_t channels = a.x.dim(2);
   float* taps = scratch.get<float>(4 * channels);
   transpose_taps(a.w, taps);
   std::int64_t done = 0;  // positions written so far; gaps are padding
   for (const Span& span : a.spans->row(b)) {
-    for (std::int64_t c = 0; c < channels; c += vm::kWidth) {
-      const std::int64_t rest = channels - c;
-      const V w0 = vm::load(taps + c, rest), w1 = vm::load(taps + channels + c, rest);
-      const V w2 = vm::load(taps + 2 * channels + c, rest),
-              w3 = vm::load(taps + 3 * channels + c, rest);
-      const V bias = a.b ? vm::load(a.b.data + c, rest) : vm::set(0);
-      V x0 = before(a, b, span, 3, c, rest), x1 = before(a, b, span, 2, c, rest),
-        x2 = before(a, b, span, 1, c, rest);
-      const float* x = a.x.at(b, span.begin) + c;
-      float* y = a.y.at(b, span.begin) + c;
-      for (std::int64_t t = span.begin; t < span.end; ++t, x += stride, y += a.y.stride(1)) {
-        const V x3 = vm::load(x, rest);
-        V q = hn::MulAdd(w3, x3, hn::MulAdd(w2, x2, hn::MulAdd(w1, x1, hn::MulAdd(w0, x0, bias))));
-        if (a.silu) q = vm::value<Unary::silu>(q);
-        vm::store(q, y, rest);
-        x0 = x1;
-        x1 = x2;
-        x2 = x3;
-      }
-    }
+    vm::for_vectors(channels, [&](std::int64_t c, std::int64_t left)
+                                  HWY_ATTR { conv_channels(a, b, span, taps, c, left); });
     scratch.count_macs(4 * channels * span.size());
     done = span.end;
   }
@@ -94,6 +99,71 @@ void conv_forward(const ConvForward<float>& a, ThreadPool& threads) {
   });
 }
 
+// The same backwards; adds to dw (4,C) and db (C).
+HWY_INLINE void conv_channels_backward(const ConvBackward<float>& a, std::int64_t b,
+                                       const Span& span, const float* taps, std::int64_t c,
+                                       std::int64_t left, float* dw, float* db) {
+  const auto& f = a.f;
+  const std::int64_t channels = f.x.dim(2), x_stride = f.x.stride(1), dx_stride = a.dx.stride(1);
+  const V w0 = vm::load(taps + c, left), w1 = vm::load(taps + channels + c, left);
+  const V w2 = vm::load(taps + 2 * channels + c, left),
+          w3 = vm::load(taps + 3 * channels + c, left);
+  const V zero = vm::set(0), bias = f.b ? vm::load(f.b.data + c, left) : zero;
+  V x0 = before(f, b, span, 3, c, left), x1 = before(f, b, span, 2, c, left),
+    x2 = before(f, b, span, 1, c, left);
+  V d0 = zero, d1 = zero, d2 = zero;  // pre-activation gradients at t-3, t-2, t-1
+  V g0 = zero, g1 = zero, g2 = zero, g3 = zero, gb = zero;
+  const float* x = f.x.at(b, span.begin) + c;
+  const float* dy = a.dy ? a.dy.at(b, span.begin) + c : nullptr;
+  const std::int64_t dy_stride = a.dy ? a.dy.stride(1) : 0;
+  float* dx = a.dx.at(b, span.begin) + c - 3 * dx_stride;
+  // dx of position t - 3 is complete at t, so the walk ends three steps behind the span.
+  const auto finish = [&](std::int64_t t, V d3) HWY_ATTR {
+    const V sum = hn::MulAdd(w3, d0, hn::MulAdd(w2, d1, hn::MulAdd(w1, d2, hn::Mul(w0, d3))));
+    if (t - 3 >= span.begin) {
+      vm::store(sum, dx, left);
+    } else if (!span.reset && a.dinitial) {  // only a row's first span reaches the state
+      vm::store(sum, a.dinitial.at(b, t) + c, left);
+    }
+    dx += dx_stride;
+    d0 = d1;
+    d1 = d2;
+    d2 = d3;
+  };
+  for (std::int64_t t = span.begin; t < span.end; ++t, x += x_stride) {
+    const V x3 = vm::load(x, left);
+    V d3 = zero;
+    if (dy) {
+      d3 = vm::load(dy, left);
+      dy += dy_stride;
+    }
+    if (f.silu) {
+      const V q =
+          hn::MulAdd(w3, x3, hn::MulAdd(w2, x2, hn::MulAdd(w1, x1, hn::MulAdd(w0, x0, bias))));
+      d3 = hn::Mul(d3, vm::slope<Unary::silu>(q));
+    }
+    gb = hn::Add(gb, d3);
+    g0 = hn::MulAdd(d3, x0, g0);
+    g1 = hn::MulAdd(d3, x1, g1);
+    g2 = hn::MulAdd(d3, x2, g2);
+    g3 = hn::MulAdd(d3, x3, g3);
+    x0 = x1;
+    x1 = x2;
+    x2 = x3;
+    finish(t, d3);
+  }
+  for (std::int64_t t = span.end; t < span.end + 3; ++t) finish(t, zero);
+  vm::store(hn::Add(vm::load(db + c, left), gb), db + c, left);
+  const auto add = [&](std::int64_t tap, V g) HWY_ATTR {
+    float* to = dw + tap * channels + c;
+    vm::store(hn::Add(vm::load(to, left), g), to, left);
+  };
+  add(0, g0);
+  add(1, g1);
+  add(2, g2);
+  add(3, g3);
+}
+
 void conv_row_backward(const ConvBackward<float>& a, std::int64_t b, float* dw, float* db,
                        Scratch& scratch) {
   const auto& f = a.f;
@@ -104,56 +174,9 @@ void conv_row_backward(const ConvBackward<float>& a, std::int64_t b, float* dw, 
     std::fill_n(a.dinitial.at(b, j), channels, 0.0F);
   std::int64_t done = 0;
   for (const Span& span : f.spans->row(b)) {
-    for (std::int64_t c = 0; c < channels; c += vm::kWidth) {
-      const std::int64_t rest = channels - c;
-      const V w0 = vm::load(taps + c, rest), w1 = vm::load(taps + channels + c, rest);
-      const V w2 = vm::load(taps + 2 * channels + c, rest),
-              w3 = vm::load(taps + 3 * channels + c, rest);
-      const V bias = f.b ? vm::load(f.b.data + c, rest) : vm::set(0);
-      V x0 = before(f, b, span, 3, c, rest), x1 = before(f, b, span, 2, c, rest),
-        x2 = before(f, b, span, 1, c, rest);
-      const V zero = vm::set(0);
-      V d0 = zero, d1 = zero, d2 = zero;  // pre-activation gradients at t-3, t-2, t-1
-      V g0 = zero, g1 = zero, g2 = zero, g3 = zero, gb = zero;
-      // Runs three steps past the end to flush: dx of position s is complete at t = s + 3.
-      for (std::int64_t t = span.begin; t < span.end + 3; ++t) {
-        V d3 = zero;
-        if (t < span.end) {
-          const V x3 = vm::load(f.x.at(b, t) + c, rest);
-          d3 = a.dy ? vm::load(a.dy.at(b, t) + c, rest) : zero;
-          if (f.silu) {
-            const V q = hn::MulAdd(
-                w3, x3, hn::MulAdd(w2, x2, hn::MulAdd(w1, x1, hn::MulAdd(w0, x0, bias))));
-            d3 = hn::Mul(d3, vm::slope<Unary::silu>(q));
-          }
-          gb = hn::Add(gb, d3);
-          g0 = hn::MulAdd(d3, x0, g0);
-          g1 = hn::MulAdd(d3, x1, g1);
-          g2 = hn::MulAdd(d3, x2, g2);
-          g3 = hn::MulAdd(d3, x3, g3);
-          x0 = x1;
-          x1 = x2;
-          x2 = x3;
-        }
-        const V dx = hn::MulAdd(w3, d0, hn::MulAdd(w2, d1, hn::MulAdd(w1, d2, hn::Mul(w0, d3))));
-        const std::int64_t s = t - 3;
-        if (s >= span.begin) {
-          vm::store(dx, a.dx.at(b, s) + c, rest);
-        } else if (!span.reset && a.dinitial) {
-          vm::store(dx, a.dinitial.at(b, s + 3) + c,
-                    rest);  // only a row's first span reaches the state
-        }
-        d0 = d1;
-        d1 = d2;
-        d2 = d3;
-      }
-      vm::store(hn::Add(vm::load(db + c, rest), gb), db + c, rest);
-      const V g[4] = {g0, g1, g2, g3};
-      for (std::int64_t j = 0; j < 4; ++j) {
-        vm::store(hn::Add(vm::load(dw + j * channels + c, rest), g[j]), dw + j * channels + c,
-                  rest);
-      }
-    }
+    vm::for_vectors(channels, [&](std::int64_t c, std::int64_t left) HWY_ATTR {
+      conv_channels_backward(a, b, span, taps, c, left, dw, db);
+    });
     done = span.end;
   }
   for (std::int64_t t = done; t < f.x.dim(1); ++t) std::fill_n(a.dx.at(b, t), channels, 0.0F);
@@ -184,6 +207,99 @@ void conv_backward(const ConvBackward<float>& a, ThreadPool& threads) {
   if (a.db) sums.add_to(a.db.data, 4 * channels, channels);
 }
 
+// Cosines and sines of a run of positions, [position][cos | sin][pair]. Every kExact positions they
+// are computed afresh in double, in between by turning the last ones: an error of 1e-14 at most.
+struct Angles {
+  static constexpr std::int64_t kExact = 64;
+  std::vector<double> frequency, turn;  // turn: cos and sin of one position, by pair
+  std::int64_t half;
+  bool backward;
+
+  explicit Angles(const Rope<float>& a)
+      : frequency(static_cast<std::size_t>(a.dims / 2)),
+        turn(static_cast<std::size_t>(a.dims)),
+        half(a.dims / 2),
+        backward(a.backward) {
+    for (std::int64_t m = 0; m < half; ++m) {
+      const double f =
+          std::pow(a.theta, -2.0 * static_cast<double>(m) / static_cast<double>(a.dims));
+      frequency[static_cast<std::size_t>(m)] = f;
+      turn[static_cast<std::size_t>(m)] = std::cos(f);
+      turn[static_cast<std::size_t>(half + m)] = std::sin(f);
+    }
+  }
+
+  void fill(std::int64_t first, std::int64_t count, float* table) const {
+    for (std::int64_t m = 0; m < half; ++m) {
+      const double cosine = turn[static_cast<std::size_t>(m)],
+                   sine = turn[static_cast<std::size_t>(half + m)];
+      double u = 1, v = 0;
+      for (std::int64_t t = 0; t < count; ++t) {
+        if (t % kExact == 0) {
+          const double angle =
+              static_cast<double>(first + t) * frequency[static_cast<std::size_t>(m)];
+          u = std::cos(angle);
+          v = std::sin(angle);
+        }
+        table[2 * t * half + m] = static_cast<float>(u);
+        table[(2 * t + 1) * half + m] = static_cast<float>(backward ? -v : v);
+        const double w = u * cosine - v * sine;
+        v = u * sine + v * cosine;
+        u = w;
+      }
+    }
+  }
+};
+
+void rotate_halves(const float* x, const float* table, std::int64_t half, float* y) {
+  vm::for_overlapping_vectors(half, [&](std::int64_t m, std::int64_t left) HWY_ATTR {
+    const V u = vm::load(x + m, left), v = vm::load(x + half + m, left),
+            cosine = vm::load(table + m, left), sine = vm::load(table + half + m, left);
+    vm::store(hn::NegMulAdd(v, sine, hn::Mul(u, cosine)), y + m, left);
+    vm::store(hn::MulAdd(u, sine, hn::Mul(v, cosine)), y + half + m, left);
+  });
+}
+
+void rotate_pairs(const float* x, const float* table, std::int64_t half, float* y) {
+  for (std::int64_t m = 0; m < half; ++m) {
+    const float u = x[2 * m], v = x[2 * m + 1];
+    y[2 * m] = u * table[m] - v * table[half + m];
+    y[2 * m + 1] = v * table[m] + u * table[half + m];
+  }
+}
+
+void rope(const Rope<float>& a, ThreadPool& threads) {
+  const Angles angles(a);
+  const std::int64_t T = a.x.dim(1), H = a.x.dim(2), half = angles.half;
+  const auto rotate = [&](std::int64_t b, std::int64_t t, const float* table) {
+    for (std::int64_t h = 0; h < H; ++h) {
+      const float* x = a.x.at(b, t, h);
+      float* y = a.y.at(b, t, h);
+      a.interleaved ? rotate_pairs(x, table, half, y) : rotate_halves(x, table, half, y);
+      std::copy(x + a.dims, x + a.x.dim(3), y + a.dims);
+    }
+  };
+  // Rows of a plain batch share their positions.
+  std::vector<float> shared(static_cast<std::size_t>(a.spans->trivial() ? T * a.dims : 0));
+  if (a.spans->trivial()) angles.fill(a.first_position, T, shared.data());
+  threads.run(a.x.dim(0), [&](std::int64_t b, Scratch& scratch) {
+    if (a.spans->trivial()) {
+      for (std::int64_t t = 0; t < T; ++t) rotate(b, t, shared.data() + t * a.dims);
+      return;
+    }
+    float* own = scratch.get<float>(T * a.dims);
+    std::int64_t done = 0;
+    for (const Span& span : a.spans->row(b)) {
+      angles.fill(span.reset ? 0 : a.first_position + span.begin, span.size(), own);
+      for (std::int64_t t = span.begin; t < span.end; ++t)
+        rotate(b, t, own + (t - span.begin) * a.dims);
+      done = span.end;
+    }
+    angles.fill(0, 1, own);
+    for (std::int64_t t = done; t < T; ++t) rotate(b, t, own);
+  });
+}
+
 }  // namespace
 }  // namespace subquad::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -194,58 +310,7 @@ namespace {
 
 HWY_EXPORT(conv_forward);
 HWY_EXPORT(conv_backward);
-
-// Angles once per call instead of once per head; the rotation itself is a few plain loops.
-void rope(const Rope<float>& a, ThreadPool& threads) {
-  const std::int64_t half = a.dims / 2, T = a.x.dim(1), H = a.x.dim(2);
-  std::vector<double> frequency(static_cast<std::size_t>(half));
-  for (std::int64_t m = 0; m < half; ++m) {
-    frequency[static_cast<std::size_t>(m)] =
-        std::pow(a.theta, -2.0 * static_cast<double>(m) / static_cast<double>(a.dims));
-  }
-  const auto fill = [&](std::int64_t position, float* table) {
-    for (std::int64_t m = 0; m < half; ++m) {
-      const double angle = static_cast<double>(position) * frequency[static_cast<std::size_t>(m)];
-      table[m] = static_cast<float>(std::cos(angle));
-      table[half + m] = static_cast<float>(a.backward ? -std::sin(angle) : std::sin(angle));
-    }
-  };
-  // Rows of a plain batch share their positions.
-  std::vector<float> shared(static_cast<std::size_t>(a.spans->trivial() ? T * a.dims : 0));
-  for (std::int64_t t = 0; a.spans->trivial() && t < T; ++t)
-    fill(a.first_position + t, shared.data() + t * a.dims);
-  threads.run(a.x.dim(0), [&](std::int64_t b, Scratch& scratch) {
-    float* own = scratch.get<float>(a.dims);
-    const auto rotate = [&](std::int64_t t, const float* table) {
-      for (std::int64_t h = 0; h < H; ++h) {
-        const float* x = a.x.at(b, t, h);
-        float* y = a.y.at(b, t, h);
-        for (std::int64_t m = 0; m < half; ++m) {
-          const std::int64_t i = a.interleaved ? 2 * m : m,
-                             j = a.interleaved ? 2 * m + 1 : m + half;
-          const float u = x[i], v = x[j];
-          y[i] = u * table[m] - v * table[half + m];
-          y[j] = v * table[m] + u * table[half + m];
-        }
-        std::copy(x + a.dims, x + a.x.dim(3), y + a.dims);
-      }
-    };
-    if (a.spans->trivial()) {
-      for (std::int64_t t = 0; t < T; ++t) rotate(t, shared.data() + t * a.dims);
-      return;
-    }
-    std::int64_t done = 0;
-    for (const Span& span : a.spans->row(b)) {
-      for (std::int64_t t = span.begin; t < span.end; ++t) {
-        fill(span.reset ? t - span.begin : a.first_position + t, own);
-        rotate(t, own);
-      }
-      done = span.end;
-    }
-    fill(0, own);
-    for (std::int64_t t = done; t < T; ++t) rotate(t, own);
-  });
-}
+HWY_EXPORT(rope);
 
 }  // namespace
 
@@ -260,7 +325,9 @@ void add_sequence_cpu(KernelTable& table) {
       [](const ConvBackward<float>& a, ThreadPool& t) {
         HWY_DYNAMIC_DISPATCH(conv_backward)(a, t);
       }});
-  table.add(Impl<Rope<float>>{"tables", nullptr, rope});
+  table.add(Impl<Rope<float>>{"highway", nullptr, [](const Rope<float>& a, ThreadPool& t) {
+                                HWY_DYNAMIC_DISPATCH(rope)(a, t);
+                              }});
 }
 
 }  // namespace subquad

@@ -36,33 +36,62 @@ HWY_INLINE void store(V v, float* p, std::int64_t count) {
     hn::BlendedStore(v, hn::FirstN(d, static_cast<std::size_t>(count)), d, p);
   }
 }
+// fn(i, count) for the vectors of [0, n): whole ones with the constant kWidth, then what is left.
+template <class Fn>
+HWY_INLINE void for_vectors(std::int64_t n, Fn&& fn) {
+  std::int64_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) fn(i, kWidth);
+  if (i < n) fn(i, n - i);
+}
+// The same where outputs do not overlap inputs: the last vector may compute some elements again,
+// which is cheaper than a masked store.
+template <class Fn>
+HWY_INLINE void for_overlapping_vectors(std::int64_t n, Fn&& fn) {
+  std::int64_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) fn(i, kWidth);
+  if (i == n) return;
+  if (n >= kWidth) {
+    fn(n - kWidth, kWidth);
+  } else {
+    fn(i, n - i);
+  }
+}
 HWY_INLINE V set(float x) { return hn::Set(F(), x); }
 HWY_INLINE float sum(V v) { return hn::GetLane(hn::SumOfLanes(F(), v)); }
 
 // NaN must come out as NaN everywhere, or a broken weight trains on unnoticed. On x86 Max and Min
 // return their second operand if either is NaN: the value comes second, the limit first.
 
-// exp(min(x, 88)); relative error below 3e-7; exactly 0 below -87. Cody-Waite reduction, Taylor to
+// exp of x in [-87, 88]; relative error below 1e-7, exp(0) = 1. Cody-Waite reduction: adding
+// 1.5 2^23 rounds x / log 2 to an integer that then lies in the low bits; minimax polynomial of
 // degree 6.
-HWY_INLINE V exp(V x) {
+HWY_INLINE V exp_in_range(V x) {
   const F d;
   const hn::RebindToSigned<F> di;
-  const auto tiny = hn::Lt(x, set(-87.0f));
-  x = hn::Min(set(88.0f), hn::Max(set(-87.0f), x));
-  const V n = hn::Round(hn::Mul(x, set(1.44269504f)));
+  const V magic = set(12582912.0f), z = hn::MulAdd(x, set(1.44269504f), magic);
+  const V n = hn::Sub(z, magic);
   V r = hn::NegMulAdd(n, set(0.693359375f), x);
   r = hn::NegMulAdd(n, set(-2.12194440e-4f), r);
-  V p = set(1.0f / 720);
-  p = hn::MulAdd(p, r, set(1.0f / 120));
-  p = hn::MulAdd(p, r, set(1.0f / 24));
-  p = hn::MulAdd(p, r, set(1.0f / 6));
-  p = hn::MulAdd(p, r, set(0.5f));
+  V p = set(1.3836835e-3f);
+  p = hn::MulAdd(p, r, set(8.3748242e-3f));
+  p = hn::MulAdd(p, r, set(4.1668225e-2f));
+  p = hn::MulAdd(p, r, set(1.6666420e-1f));
+  p = hn::MulAdd(p, r, set(4.9999991e-1f));
   p = hn::MulAdd(p, r, set(1.0f));
   p = hn::MulAdd(p, r, set(1.0f));
-  const auto power = hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, n), hn::Set(di, 127)));
-  return hn::IfThenZeroElse(tiny, hn::Mul(p, hn::BitCast(d, power)));
+  const auto power = hn::ShiftLeft<23>(hn::Add(hn::BitCast(di, z), hn::Set(di, 127)));
+  return hn::Mul(p, hn::BitCast(d, power));
 }
-HWY_INLINE V sigmoid(V x) { return hn::Div(set(1.0f), hn::Add(set(1.0f), exp(hn::Neg(x)))); }
+// exp(min(x, 88)), exactly 0 below -87.
+HWY_INLINE V exp(V x) {
+  const auto tiny = hn::Lt(x, set(-87.0f));
+  return hn::IfThenZeroElse(tiny, exp_in_range(hn::Min(set(88.0f), hn::Max(set(-87.0f), x))));
+}
+// 1 / (1 + exp(-x)), at least 1.6e-38.
+HWY_INLINE V sigmoid(V x) {
+  const V y = hn::Min(set(87.0f), hn::Max(set(-87.0f), hn::Neg(x)));
+  return hn::Div(set(1.0f), hn::Add(set(1.0f), exp_in_range(y)));
+}
 // Relative accuracy also near 0, through expm1.
 HWY_INLINE V tanh(V x) { return hn::Tanh(F(), x); }
 HWY_INLINE V softplus(V x) {
@@ -93,7 +122,10 @@ HWY_INLINE V slope(V x) {
     const V s = sigmoid(x);
     return hn::Mul(s, hn::MulAdd(x, hn::Sub(one, s), one));
   }
-  if constexpr (kKind == Unary::sigmoid) return hn::Mul(sigmoid(x), sigmoid(hn::Neg(x)));
+  if constexpr (kKind == Unary::sigmoid) {  // e / (1 + e)^2: relative accuracy on both sides
+    const V e = exp_in_range(hn::Max(set(-87.0f), hn::Neg(hn::Abs(x)))), y = hn::Add(one, e);
+    return hn::Div(e, hn::Mul(y, y));
+  }
   if constexpr (kKind == Unary::tanh) {
     const V y = tanh(x);
     return hn::Mul(hn::Sub(one, y), hn::Add(one, y));

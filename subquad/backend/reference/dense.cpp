@@ -26,7 +26,7 @@ void linear_backward(const LinearBackward<T>& a, ThreadPool&) {
   const std::int64_t outs = a.w.dim(1), ins = a.w.dim(2);
   for (std::int64_t n = 0; n < a.x.dim(0); ++n) {
     for (std::int64_t h = 0; h < a.w.dim(0); ++h) {
-      if (a.dx) std::fill_n(a.dx.at(n, h * ins), ins, T(0));
+      if (a.dx && !a.add_dx) std::fill_n(a.dx.at(n, h * ins), ins, T(0));
       for (std::int64_t o = 0; o < outs; ++o) {
         const T dy = *a.dy.at(n, h * outs + o);
         if (a.db) *a.db.at(h * outs + o) += dy;

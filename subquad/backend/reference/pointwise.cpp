@@ -185,7 +185,41 @@ void gated_norm_backward(const GatedNormBackward<T>& a, ThreadPool&) {
 }
 
 template <class T>
+void sum(const Sum<T>& a, ThreadPool&) {
+  for (std::int64_t i = 0; i < a.y.dim(0); ++i) *a.y.at(i) = *a.a.at(i) + *a.b.at(i);
+}
+
+template <class T>
+void product(const Product<T>& a, ThreadPool&) {
+  for (std::int64_t i = 0; i < a.y.dim(0); ++i) *a.y.at(i) = *a.a.at(i) * *a.b.at(i);
+}
+
+template <class T>
+void skip_forward(const SkipForward<T>& a, ThreadPool&) {
+  const std::int64_t width = a.x.dim(1) / a.D.dim(0);
+  for (std::int64_t n = 0; n < a.x.dim(0); ++n) {
+    for (std::int64_t i = 0; i < a.x.dim(1); ++i)
+      *a.out.at(n, i) = *a.y.at(n, i) + *a.D.at(i / width) * *a.x.at(n, i);
+  }
+}
+
+template <class T>
+void skip_backward(const SkipBackward<T>& a, ThreadPool&) {
+  const std::int64_t width = a.x.dim(1) / a.D.dim(0);
+  for (std::int64_t n = 0; n < a.x.dim(0); ++n) {
+    for (std::int64_t i = 0; i < a.x.dim(1); ++i) {
+      *a.dD.at(i / width) += *a.dout.at(n, i) * *a.x.at(n, i);
+      *a.dx.at(n, i) = *a.D.at(i / width) * *a.dout.at(n, i);
+    }
+  }
+}
+
+template <class T>
 void add(KernelTable& table) {
+  table.add(Impl<Sum<T>>{"reference", nullptr, sum<T>});
+  table.add(Impl<Product<T>>{"reference", nullptr, product<T>});
+  table.add(Impl<SkipForward<T>>{"reference", nullptr, skip_forward<T>});
+  table.add(Impl<SkipBackward<T>>{"reference", nullptr, skip_backward<T>});
   table.add(Impl<UnaryForward<T>>{"reference", nullptr, unary_forward<T>});
   table.add(Impl<UnaryBackward<T>>{"reference", nullptr, unary_backward<T>});
   table.add(Impl<GatedForward<T>>{"reference", nullptr, gated_forward<T>});

@@ -61,7 +61,7 @@ class Attention final : public Mixer {
   Var forward(Context& cx, const Var& x, const Segments& segments, State* state) const override {
     const std::int64_t B = x.shape()[0], T = x.shape()[1];
     const Spans spans(segments, B, T);
-    const auto in = split_last(cx, linear(cx, x, in_), widths_);
+    const auto in = linear_split(cx, x, in_, {}, widths_);
     Var q = reshape(cx, in[0], {B, T, c_.heads, c_.head_dim});
     Var k = reshape(cx, in[1], {B, T, c_.kv_heads, c_.head_dim});
     Var v = reshape(cx, in[2], {B, T, c_.kv_heads, c_.head_dim});

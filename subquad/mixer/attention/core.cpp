@@ -15,12 +15,11 @@ Var attention_core(Context& cx, const Var& q, const Var& k, const Var& v, const 
   require(sq.rank == 4 && sk.rank == 4 && sv.rank == 4 && sq[0] == sk[0] && sq[3] == sk[3] &&
               sk[0] == sv[0] && sk[1] == sv[1] && sk[2] == sv[2] && sk[2] > 0 &&
               sq[2] % sk[2] == 0 && filled >= sq[1] && filled <= sk[1],
-          ErrorCode::shape_mismatch, "attention_core: q ", sq.text(), ", k ", sk.text(), ", v ",
-          sv.text(),
+          ErrorCode::shape_mismatch, "attention_core: q ", sq, ", k ", sk, ", v ", sv,
           ", wanted q (B,Tq,Hq,D), k and v (B,Tk,Hkv,D), Tk >= Tq, Hq a multiple of Hkv");
   require(spans.batch() == sq[0] && spans.length() == sq[1], ErrorCode::shape_mismatch,
           "attention_core: spans of ", spans.batch(), " x ", spans.length(),
-          " for queries of shape ", sq.text());
+          " for queries of shape ", sq);
   require(window >= 0, ErrorCode::invalid_argument, "attention window ", window,
           ", wanted 0 (none) or more");
   const auto shared = std::make_shared<const Spans>(spans);

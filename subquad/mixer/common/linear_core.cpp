@@ -15,8 +15,8 @@ void require_gate(const Var& gate, const char* name, const Shape& v, std::int64_
   const Shape s = with_channel(gate.value).shape();
   require(s.rank == 4 && s[0] == v[0] && s[1] == v[1] && s[2] == v[2] &&
               (s[3] == 1 || s[3] == channels),
-          ErrorCode::shape_mismatch, "linear_core: ", name, " of shape ", gate.shape().text(),
-          " for values of shape ", v.text(), ", wanted (B,T,H) or (B,T,H,", channels, ")");
+          ErrorCode::shape_mismatch, "linear_core: ", name, " of shape ", gate.shape(),
+          " for values of shape ", v, ", wanted (B,T,H) or (B,T,H,", channels, ")");
 }
 
 void require_shapes(const LinearCoreInputs& in, const Spans& spans, const LinearCoreOptions& o,
@@ -24,8 +24,8 @@ void require_shapes(const LinearCoreInputs& in, const Spans& spans, const Linear
   const Shape &q = in.q.shape(), &k = in.k.shape(), &v = in.v.shape();
   require(q.rank == 4 && v.rank == 4 && q == k && q[0] == v[0] && q[1] == v[1] && q[2] > 0 &&
               v[2] % q[2] == 0,
-          ErrorCode::shape_mismatch, "linear_core: q ", q.text(), ", k ", k.text(), ", v ",
-          v.text(), ", wanted q and k (B,T,Hk,Dk), v (B,T,H,Dv) with H a multiple of Hk");
+          ErrorCode::shape_mismatch, "linear_core: q ", q, ", k ", k, ", v ", v,
+          ", wanted q and k (B,T,Hk,Dk), v (B,T,H,Dv) with H a multiple of Hk");
   require_gate(in.decay, "decay", v, q[3]);
   require_gate(in.write, "write", v, v[3]);
   if (in.erase.value) require_gate(in.erase, "erase", v, q[3]);
@@ -40,7 +40,7 @@ void require_shapes(const LinearCoreInputs& in, const Spans& spans, const Linear
           "linear_core: signed_decay has no logarithm for an exponential input gate to work on");
   require(spans.batch() == v[0] && spans.length() == v[1], ErrorCode::shape_mismatch,
           "linear_core: spans of ", spans.batch(), " x ", spans.length(), " for values of shape ",
-          v.text());
+          v);
   if (!state) return;
   const auto check = [](const Var& s, const Shape& want, const char* name) {
     require(!s.value || s.shape() == want, ErrorCode::shape_mismatch, "linear_core: state ", name,

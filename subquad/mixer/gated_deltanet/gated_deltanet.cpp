@@ -77,11 +77,12 @@ class GatedDeltaNet final : public Mixer {
   Var forward(Context& cx, const Var& x, const Segments& segments, State* state) const override {
     const std::int64_t B = x.shape()[0], T = x.shape()[1];
     const Spans spans(segments, B, T);
-    const auto in = split_last(cx, linear(cx, x, in_), widths_);
-    const Var mixed = c_.conv ? short_conv(cx, in[0], conv_, conv_bias_, true, spans,
-                                           state && c_.conv > 1 ? &(*state)["conv"] : nullptr)
-                              : unary(cx, Unary::silu, in[0]);
-    const auto qkv = split_last(cx, mixed, std::vector<std::int64_t>{keys_, keys_, values_});
+    const auto in = linear_split(cx, x, in_, {}, widths_);
+    const std::vector<std::int64_t> parts = {keys_, keys_, values_};
+    const auto qkv =
+        c_.conv ? short_conv_split(cx, in[0], conv_, conv_bias_, true, spans,
+                                   state && c_.conv > 1 ? &(*state)["conv"] : nullptr, parts)
+                : split_last(cx, unary(cx, Unary::silu, in[0]), parts);
     const DecayGates gates = this->gates(cx, in[2], in[3]);
     const Var o =
         linear_core(cx,

@@ -81,11 +81,12 @@ class Mamba2 final : public Mixer {
   Var forward(Context& cx, const Var& x, const Segments& segments, State* state) const override {
     const std::int64_t B = x.shape()[0], T = x.shape()[1], GN = c_.groups * c_.N;
     const Spans spans(segments, B, T);
-    const auto in = split_last(cx, linear(cx, x, in_, in_bias_), widths_);
-    const Var mixed = c_.conv ? short_conv(cx, in[1], conv_, conv_bias_, true, spans,
-                                           state && c_.conv > 1 ? &(*state)["conv"] : nullptr)
-                              : unary(cx, Unary::silu, in[1]);
-    const auto xbc = split_last(cx, mixed, std::vector<std::int64_t>{c_.inner, GN, GN});
+    const auto in = linear_split(cx, x, in_, in_bias_, widths_);
+    const std::vector<std::int64_t> parts = {c_.inner, GN, GN};
+    const auto xbc =
+        c_.conv ? short_conv_split(cx, in[1], conv_, conv_bias_, true, spans,
+                                   state && c_.conv > 1 ? &(*state)["conv"] : nullptr, parts)
+                : split_last(cx, unary(cx, Unary::silu, in[1]), parts);
     const Var v = reshape(cx, xbc[0], {B, T, c_.heads, c_.head_dim});
     const DecayGates gates = this->gates(cx, in[2], in[3]);
     const Var q = reshape(cx, xbc[2], {B, T, c_.groups, c_.N});

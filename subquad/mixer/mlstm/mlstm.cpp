@@ -74,11 +74,12 @@ class Mlstm final : public Mixer {
   Var forward(Context& cx, const Var& x, const Segments& segments, State* state) const override {
     const std::int64_t B = x.shape()[0], T = x.shape()[1], H = c_.heads;
     const Spans spans(segments, B, T);
-    const auto in = split_last(cx, linear(cx, x, in_), widths_);
-    const Var qk = c_.conv ? short_conv(cx, in[0], conv_, conv_bias_, c_.conv_silu, spans,
-                                        state && c_.conv > 1 ? &(*state)["conv"] : nullptr)
-                           : in[0];
-    const auto q_k = split_last(cx, qk, std::vector<std::int64_t>{H * c_.dk, H * c_.dk});
+    const auto in = linear_split(cx, x, in_, {}, widths_);
+    const std::vector<std::int64_t> halves = {H * c_.dk, H * c_.dk};
+    const auto q_k =
+        c_.conv ? short_conv_split(cx, in[0], conv_, conv_bias_, c_.conv_silu, spans,
+                                   state && c_.conv > 1 ? &(*state)["conv"] : nullptr, halves)
+                : split_last(cx, in[0], halves);
     const Var gate_f = widths_[3] ? soft_cap(cx, add_bias(cx, in[3], f_bias_), c_.soft_cap) : Var{};
     // Tied: i = 1 - f = sigmoid(-gate_f).
     const Var gate_i = c_.switches.tied_gates

@@ -31,7 +31,7 @@ Var slstm_core(Context& cx, const Var& x, ParamId R, ParamId b, const Spans& spa
   const Shape& s = x.shape();
   const Shape r = cx.params.value(R).shape();
   require(s.rank == 5 && s[3] == 4 && r == (Shape{s[2], s[4], 4, s[4]}), ErrorCode::shape_mismatch,
-          "slstm_core: x ", s.text(), ", R ", r.text(), ", wanted (B,T,H,4,D) and (H,D,4,D)");
+          "slstm_core: x ", s, ", R ", r, ", wanted (B,T,H,4,D) and (H,D,4,D)");
   require(spans.batch() == s[0] && spans.length() == s[1], ErrorCode::shape_mismatch,
           "slstm_core: spans of ", spans.batch(), " x ", spans.length());
   const Shape unit{s[0], s[2], s[4]};

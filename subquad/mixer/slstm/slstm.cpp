@@ -93,10 +93,10 @@ class Slstm final : public Mixer {
         gates.push_back(head_linear(cx, i < 2 ? xc : x, gate_[i]));
       }
     } else if (c_.conv) {
-      gates = split_last(cx, linear(cx, xc, in_conv_), two);
-      for (Var& v : split_last(cx, linear(cx, x, in_), two)) gates.push_back(std::move(v));
+      gates = linear_split(cx, xc, in_conv_, {}, two);
+      for (Var& v : linear_split(cx, x, in_, {}, two)) gates.push_back(std::move(v));
     } else {
-      gates = split_last(cx, linear(cx, x, in_), std::vector<std::int64_t>{d, d, d, d});
+      gates = linear_split(cx, x, in_, {}, std::vector<std::int64_t>{d, d, d, d});
     }
     gates[1] = add_bias(cx, gates[1], forget_bias_);
     gates[2] = add_bias(cx, gates[2], z_bias_);
