@@ -8,6 +8,8 @@ namespace subquad {
 
 // y_h = x_h w_hᵀ (+ b_h) for every block h of a block-diagonal weight; one block is an ordinary
 // linear layer. Shapes: x (N,H*Din)  w (H,Dout,Din)  b (H*Dout) or absent  y (N,H*Dout)
+// A row's result has the same bits in any batch, but other bits as a single position: decoding
+// streams the weights as they lie, longer calls pack them first.
 template <class T>
 struct LinearForward {
   static constexpr std::string_view kOp = "linear";
@@ -15,6 +17,7 @@ struct LinearForward {
   View<const T, 3> w;
   View<const T, 1> b;
   View<T, 2> y;
+  bool single_position = false;  // the rows are one token of each sequence
 };
 
 // dx = dy w (written, or added to if add_dx; may be absent), dw += dyᵀ x, db += sum dy (may be

@@ -58,6 +58,13 @@ class ThreadPool {
 
   void count_macs(std::int64_t count) { scratch_[0].count_macs(count); }  // by the caller's thread
 
+  // One buffer for all workers, for what a caller prepares before run(): its contents do not
+  // survive the next call.
+  template <class T>
+  T* shared(std::int64_t count) {
+    return shared_.get<T>(count);
+  }
+
   // Runs fn(task, scratch) for task = 0 .. tasks-1 and waits. Not re-entrant. The first exception
   // of a task is rethrown here.
   template <class Fn>
@@ -75,6 +82,7 @@ class ThreadPool {
   void drain(Scratch& scratch);
 
   std::vector<Scratch> scratch_;  // [0] is the caller's
+  Scratch shared_;
   std::vector<std::jthread> workers_;
   std::mutex mutex_;
   std::condition_variable wake_, done_;

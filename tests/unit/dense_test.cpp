@@ -3,9 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 
 #include "subquad/autograd/ops.h"
-#include "subquad/backend/gemm.h"
 #include "subquad/base/rng.h"
 
 namespace subquad {
@@ -38,6 +38,9 @@ TEST(Dense, EveryLinearImplementationEqualsTheReference) {
   for (auto [n, h, outs, ins] : {std::array<std::int64_t, 4>{1, 1, 1, 1},
                                  {3, 1, 17, 5},
                                  {130, 4, 6, 7},
+                                 {2, 2, 3, 300},
+                                 {97, 1, 41, 300},
+                                 {65, 1, 300, 70},
                                  {2100, 1, 70, 33}}) {
     const Tensor x = random_tensor({n, h * ins}, 1), w = random_tensor({h, outs, ins}, 2);
     const Tensor b = random_tensor({h * outs}, 3), dy = random_tensor({n, h * outs}, 4);
@@ -45,7 +48,7 @@ TEST(Dense, EveryLinearImplementationEqualsTheReference) {
     for (const auto& impl : table.all<LinearForward<float>>()) {
       y.emplace_back(Shape{n, h * outs}, DType::f32);
       impl.run({x.view<const float, 2>(), w.view<const float, 3>(), b.view<const float, 1>(),
-                y.back().view<float, 2>()},
+                y.back().view<float, 2>(), true},
                threads);
     }
     for (const auto& impl : table.all<LinearBackward<float>>()) {
@@ -65,29 +68,55 @@ TEST(Dense, EveryLinearImplementationEqualsTheReference) {
   }
 }
 
-TEST(Dense, ProductsHaveTheSameBitsForAnyThreadCount) {
-  const Tensor a = random_tensor({3000, 64}, 1), b = random_tensor({192, 64}, 2);
-  std::vector<Tensor> results;
-  for (int threads : {1, 2, 3}) {
-    ThreadPool pool(threads);
-    Tensor y({3000, 192}, DType::f32), dw({64, 192}, DType::f32);
-    const GemmTiles forward(3000, 192, 64), gradient(64, 192, 3000);
-    EXPECT_GT(forward.count(), 3);
-    EXPECT_GT(gradient.count(), 1);
-    pool.run(forward.count(), [&](std::int64_t i, Scratch& worker) {
-      forward.run(worker, i, false, true, a.data<float>(), 64, b.data<float>(), 64, 0,
-                  y.data<float>(), 192);
-    });
-    pool.run(gradient.count(), [&](std::int64_t i, Scratch& worker) {
-      gradient.run(worker, i, true, false, a.data<float>(), 64, y.data<float>(), 192, 0,
-                   dw.data<float>(), 192);
-    });
-    results.push_back(y);
-    results.push_back(dw);
+// Outputs and gradients of a linear layer of 3000 rows on this many threads.
+std::vector<Tensor> layer(int threads, const Tensor& x, const Tensor& w, bool single_position) {
+  KernelTable table;
+  add_dense_cpu(table);
+  ThreadPool pool(threads);
+  const std::int64_t n = x.shape()[0], outs = w.shape()[1];
+  Tensor y({n, outs}, DType::f32), dx(x.shape(), DType::f32);
+  Tensor dw = Tensor::zeros(w.shape(), DType::f32);
+  table.run(LinearForward<float>{x.view<const float, 2>(),
+                                 w.view<const float, 3>(),
+                                 {},
+                                 y.view<float, 2>(),
+                                 single_position},
+            pool);
+  table.run(LinearBackward<float>{x.view<const float, 2>(),
+                                  w.view<const float, 3>(),
+                                  y.view<const float, 2>(),
+                                  dx.view<float, 2>(),
+                                  dw.view<float, 3>(),
+                                  {}},
+            pool);
+  return {y, dx, dw};
+}
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+  return a.shape() == b.shape() && std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
+}
+
+TEST(Dense, SameBitsForAnyThreadCount) {
+  const Tensor x = random_tensor({3000, 64}, 1), w = random_tensor({1, 192, 64}, 2);
+  for (const bool single : {false, true}) {
+    const auto one = layer(1, x, w, single);
+    for (int threads : {2, 3}) {
+      const auto many = layer(threads, x, w, single);
+      for (std::size_t i = 0; i < one.size(); ++i) EXPECT_TRUE(same_bits(one[i], many[i])) << i;
+    }
   }
-  for (std::size_t i = 2; i < results.size(); ++i) {
-    EXPECT_TRUE(std::equal(results[i].host<float>().begin(), results[i].host<float>().end(),
-                           results[i % 2].host<float>().begin()));
+}
+
+TEST(Dense, ARowHasTheSameBitsInAnyBatch) {
+  const Tensor x = random_tensor({200, 300}, 1), w = random_tensor({1, 70, 300}, 2);
+  for (const bool single : {false, true}) {
+    const Tensor all = layer(1, x, w, single)[0];
+    for (const auto& [first, count] :
+         {std::pair<std::int64_t, std::int64_t>{0, 1}, {199, 1}, {50, 3}, {97, 103}, {1, 8}}) {
+      EXPECT_TRUE(same_bits(layer(1, x.rows(first, count).clone(), w, single)[0],
+                            all.rows(first, count).clone()))
+          << first << " " << count;
+    }
   }
 }
 

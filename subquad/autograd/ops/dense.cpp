@@ -10,6 +10,9 @@ namespace {
 
 Tensor as_rows(const Tensor& t) { return t.reshaped({t.shape().rows(), t.shape()[-1]}); }
 
+// (B,1,D): decoding, one position of every sequence.
+bool single_position(const Tensor& x) { return x.shape().rank >= 2 && x.shape()[-2] == 1; }
+
 Tensor as_blocks(const Tensor& w) {
   return w.shape().rank == 3 ? w : w.reshaped({1, w.shape()[0], w.shape()[1]});
 }
@@ -31,7 +34,8 @@ Var blocks_linear(Context& cx, std::string_view op, const Var& x, ParamId w, Par
   const Tensor y = cx.empty(x.shape().with_last(heads * outs));
   with_scalar(cx.dtype(), [&]<class T>() {
     cx.run(LinearForward<T>{as_rows(x.value).view<const T, 2>(), weight.view<const T, 3>(),
-                            bias_view<T>(cx, b), as_rows(y).view<T, 2>()});
+                            bias_view<T>(cx, b), as_rows(y).view<T, 2>(),
+                            single_position(x.value)});
   });
   return cx.record(op, y, [x, w, b](Context& cx, const Tensor& dy) {
     const Tensor dx = x.node >= 0 ? cx.empty(x.shape()) : Tensor();
@@ -102,7 +106,8 @@ std::vector<Var> linear_split(Context& cx, const Var& x, ParamId w, ParamId b,
       if (width == 0) return;
       cx.run(LinearForward<T>{as_rows(x.value).view<const T, 2>(),
                               as_blocks(part(weight, first, width)).view<const T, 3>(),
-                              bias.view<const T, 1>(), as_rows(outputs.back()).view<T, 2>()});
+                              bias.view<const T, 1>(), as_rows(outputs.back()).view<T, 2>(),
+                              single_position(x.value)});
     });
     first += width;
   }

@@ -1,0 +1,316 @@
+// The register tile under every dense f32 product, and the loops around it: C (m,n) = A (m,k) B
+// (k,n). Schedule: B is packed in panels of up to 3 vectors of columns, k-major, so that the inner
+// loop reads one stream; k goes in blocks of kDepth, so that a panel block stays in L1; per block
+// all panels, and per panel all rows of the caller's row block, which stay in L2. Roofline:
+// multiply-adds; a step of k does 8 to 24 vectors of them for 6 to 11 loads.
+// Every element of C is one chain of multiply-adds per block of k, in order: its bits depend on k
+// only, not on the tile, the row block, the other rows or the number of threads.
+#if defined(SUBQUAD_BACKEND_CPU_PANEL_GEMM_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef SUBQUAD_BACKEND_CPU_PANEL_GEMM_INL_H
+#undef SUBQUAD_BACKEND_CPU_PANEL_GEMM_INL_H
+#else
+#define SUBQUAD_BACKEND_CPU_PANEL_GEMM_INL_H
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+HWY_BEFORE_NAMESPACE();
+namespace subquad::HWY_NAMESPACE::pg {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using F = hn::ScalableTag<float>;
+using V = hn::Vec<F>;
+constexpr std::int64_t kLanes = HWY_LANES(float);
+constexpr std::int64_t kDepth = 256;
+constexpr std::int64_t kTransposedDepth = 192;  // the same where A is packed, too
+// Rows of a tile that is N vectors wide: 32 vector registers hold 24 accumulators, 16 hold 12.
+#if HWY_TARGET <= HWY_AVX3
+constexpr std::int64_t tile_rows(int) { return 8; }
+#else
+constexpr std::int64_t tile_rows(int vectors) { return vectors == 1 ? 8 : 4; }
+#endif
+constexpr std::int64_t kMaxTileRows = 8;
+
+// How A lies: element (i, k) at a[i * stride + k], or at a[k * stride + i].
+enum class Lies : std::uint8_t { by_rows, by_columns };
+// What becomes of a tile's sums: C = sum, C += sum, C = sum + bias.
+enum class End : std::uint8_t { set, add, bias };
+
+template <int kVectors, Lies kLies, End kEnd, std::size_t... kRow>
+HWY_INLINE void tile_rows_of(const float* HWY_RESTRICT a, std::int64_t stride,
+                             const float* HWY_RESTRICT b, std::int64_t depth, float* c,
+                             std::int64_t ldc, const float* bias, std::index_sequence<kRow...>) {
+  const F d;
+  V acc0[sizeof...(kRow)], acc1[sizeof...(kRow)], acc2[sizeof...(kRow)];
+  const float* rows[sizeof...(kRow)];
+  ((acc0[kRow] = hn::Zero(d), acc1[kRow] = hn::Zero(d), acc2[kRow] = hn::Zero(d),
+    rows[kRow] = a + static_cast<std::int64_t>(kRow) * stride),
+   ...);
+  for (std::int64_t k = 0; k < depth; ++k, b += kVectors * kLanes) {
+    const V b0 = hn::LoadU(d, b);
+    const V b1 = kVectors > 1 ? hn::LoadU(d, b + kLanes) : b0;
+    const V b2 = kVectors > 2 ? hn::LoadU(d, b + 2 * kLanes) : b0;
+    const auto row = [&](V x, V& y0, V& y1, V& y2) HWY_ATTR {
+      y0 = hn::MulAdd(x, b0, y0);
+      if (kVectors > 1) y1 = hn::MulAdd(x, b1, y1);
+      if (kVectors > 2) y2 = hn::MulAdd(x, b2, y2);
+    };
+    (row(hn::Set(d, kLies == Lies::by_rows ? rows[kRow][k] : a[kRow]), acc0[kRow], acc1[kRow],
+         acc2[kRow]),
+     ...);
+    if (kLies == Lies::by_columns) a += stride;
+  }
+  const auto store = [&](V sum, std::int64_t column, float* to) HWY_ATTR {
+    if (kEnd == End::add) sum = hn::Add(sum, hn::LoadU(d, to + column));
+    if (kEnd == End::bias) sum = hn::Add(sum, hn::LoadU(d, bias + column));
+    hn::StoreU(sum, d, to + column);
+  };
+  const auto store_row = [&](V y0, V y1, V y2) HWY_ATTR {
+    store(y0, 0, c);
+    if (kVectors > 1) store(y1, kLanes, c);
+    if (kVectors > 2) store(y2, 2 * kLanes, c);
+    c += ldc;
+  };
+  (store_row(acc0[kRow], acc1[kRow], acc2[kRow]), ...);
+}
+
+template <int kVectors, Lies kLies, End kEnd>
+HWY_NOINLINE void tile(const float* a, std::int64_t stride, const float* b, std::int64_t depth,
+                       float* c, std::int64_t ldc, const float* bias) {
+  tile_rows_of<kVectors, kLies, kEnd>(
+      a, stride, b, depth, c, ldc, bias,
+      std::make_index_sequence<static_cast<std::size_t>(tile_rows(kVectors))>());
+}
+
+// The panels of n columns: their widths in vectors, from left to right.
+struct PanelWalk {
+  std::int64_t vectors, at = 0;  // in all; already passed
+  explicit PanelWalk(std::int64_t n) : vectors((n + kLanes - 1) / kLanes) {}
+  bool done() const { return at == vectors; }
+  // 4 = 2 + 2 rather than 3 + 1: a single vector of columns is bound by its loads.
+  int width() const {
+    const std::int64_t left = vectors - at;
+    return static_cast<int>(left == 4 ? 2 : std::min<std::int64_t>(left, 3));
+  }
+  std::int64_t column() const { return at * kLanes; }
+  void next() { at += width(); }
+};
+constexpr std::int64_t padded_columns(std::int64_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
+
+template <int kVectors>
+HWY_INLINE void pack_whole_rows(const float* HWY_RESTRICT b, std::int64_t ldb, std::int64_t depth,
+                                float* HWY_RESTRICT to) {
+  const F d;
+  for (std::int64_t k = 0; k < depth; ++k, b += ldb, to += kVectors * kLanes) {
+    hn::StoreU(hn::LoadU(d, b), d, to);
+    if (kVectors > 1) hn::StoreU(hn::LoadU(d, b + kLanes), d, to + kLanes);
+    if (kVectors > 2) hn::StoreU(hn::LoadU(d, b + 2 * kLanes), d, to + 2 * kLanes);
+  }
+}
+
+// One panel block: rows [0, depth) of `width` vectors of columns, `columns` of them real.
+inline void pack_rows(const float* b, std::int64_t ldb, std::int64_t depth, int width,
+                      std::int64_t columns, float* to) {
+  const std::int64_t padded = width * kLanes;
+  if (columns < padded) {
+    for (std::int64_t k = 0; k < depth; ++k, b += ldb, to += padded) {
+      for (std::int64_t j = 0; j < padded; ++j) to[j] = j < columns ? b[j] : 0.0f;
+    }
+  } else if (width == 3) {
+    pack_whole_rows<3>(b, ldb, depth, to);
+  } else if (width == 2) {
+    pack_whole_rows<2>(b, ldb, depth, to);
+  } else {
+    pack_whole_rows<1>(b, ldb, depth, to);
+  }
+}
+
+// The same of a matrix that lies transposed: element (k, j) at b[j * ldb + k].
+inline void pack_columns(const float* b, std::int64_t ldb, std::int64_t depth, int width,
+                         std::int64_t columns, float* to) {
+  const hn::FixedTag<float, 4> d;
+  const hn::FixedTag<double, 2> dd;
+  const std::int64_t padded = width * kLanes;
+  for (std::int64_t j = 0; j < padded; j += 4) {
+    std::int64_t k = 0;
+    if (j + 4 <= columns) {
+      const float* p = b + j * ldb;
+      for (; k + 4 <= depth; k += 4) {
+        const auto r0 = hn::LoadU(d, p + k), r1 = hn::LoadU(d, p + ldb + k),
+                   r2 = hn::LoadU(d, p + 2 * ldb + k), r3 = hn::LoadU(d, p + 3 * ldb + k);
+        const auto x = hn::BitCast(dd, hn::InterleaveLower(d, r0, r1));
+        const auto y = hn::BitCast(dd, hn::InterleaveLower(d, r2, r3));
+        const auto z = hn::BitCast(dd, hn::InterleaveUpper(d, r0, r1));
+        const auto w = hn::BitCast(dd, hn::InterleaveUpper(d, r2, r3));
+        float* t = to + k * padded + j;
+        hn::StoreU(hn::BitCast(d, hn::InterleaveLower(dd, x, y)), d, t);
+        hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(dd, x, y)), d, t + padded);
+        hn::StoreU(hn::BitCast(d, hn::InterleaveLower(dd, z, w)), d, t + 2 * padded);
+        hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(dd, z, w)), d, t + 3 * padded);
+      }
+    }
+    for (; k < depth; ++k) {
+      for (std::int64_t i = j; i < j + 4; ++i)
+        to[k * padded + i] = i < columns ? b[i * ldb + k] : 0.0f;
+    }
+  }
+}
+
+// B (k,n), or (n,k) if transposed, as all its panel blocks: block of k, panel, row of k. Takes
+// k * padded_columns(n) floats.
+inline void pack(const float* b, std::int64_t ldb, bool transposed, std::int64_t k, std::int64_t n,
+                 float* to) {
+  for (std::int64_t first = 0; first < k; first += kDepth) {
+    const std::int64_t depth = std::min(kDepth, k - first);
+    for (PanelWalk p(n); !p.done(); p.next()) {
+      const std::int64_t column = p.column(),
+                         columns = std::min<std::int64_t>(n - column, p.width() * kLanes);
+      if (transposed) {
+        pack_columns(b + column * ldb + first, ldb, depth, p.width(), columns, to);
+      } else {
+        pack_rows(b + first * ldb + column, ldb, depth, p.width(), columns, to);
+      }
+      to += depth * p.width() * kLanes;
+    }
+  }
+}
+
+// Where a tile of A starts: row i of a row-major block, or of one packed by pack_transposed().
+template <Lies kLies>
+HWY_INLINE const float* tile_of(const float* a, std::int64_t stride, std::int64_t depth,
+                                std::int64_t i) {
+  if (kLies == Lies::by_rows) return a + i * stride;
+  return a + i / kMaxTileRows * kMaxTileRows * depth + i % kMaxTileRows;
+}
+
+// `rows` rows of C from one panel block, `columns` columns of which are real. Tiles that stick out
+// over C go through a buffer, those over the rows of a row-major A as well.
+template <int kVectors, Lies kLies, End kEnd>
+HWY_INLINE void panel_rows(const float* a, std::int64_t stride, std::int64_t rows, const float* b,
+                           std::int64_t columns, std::int64_t depth, float* c, std::int64_t ldc,
+                           const float* bias) {
+  constexpr std::int64_t kHeight = tile_rows(kVectors), kWidth = kVectors * kLanes;
+  std::int64_t i = 0;
+  if (columns == kWidth) {
+    for (; i + kHeight <= rows; i += kHeight) {
+      tile<kVectors, kLies, kEnd>(tile_of<kLies>(a, stride, depth, i), stride, b, depth,
+                                  c + i * ldc, ldc, bias);
+    }
+    if (i == rows) return;
+  }
+  alignas(64) float of_c[kHeight * kWidth], of_bias[kWidth] = {}, of_a[kHeight * kDepth];
+  if (kEnd == End::bias) std::copy_n(bias, columns, of_bias);
+  for (; i < rows; i += kHeight) {
+    const std::int64_t count = std::min(kHeight, rows - i);
+    const float* from = tile_of<kLies>(a, stride, depth, i);
+    std::int64_t from_stride = stride;
+    if (kLies == Lies::by_rows && count < kHeight) {
+      for (std::int64_t r = 0; r < count; ++r)
+        std::copy_n(from + r * stride, depth, of_a + r * kDepth);
+      std::fill(of_a + count * kDepth, of_a + kHeight * kDepth, 0.0f);
+      from = of_a;
+      from_stride = kDepth;
+    }
+    for (std::int64_t r = 0; r < count && kEnd == End::add; ++r)
+      std::copy_n(c + (i + r) * ldc, columns, of_c + r * kWidth);
+    tile<kVectors, kLies, kEnd>(from, from_stride, b, depth, of_c, kWidth, of_bias);
+    for (std::int64_t r = 0; r < count; ++r)
+      std::copy_n(of_c + r * kWidth, columns, c + (i + r) * ldc);
+  }
+}
+
+template <Lies kLies, End kEnd>
+HWY_INLINE void panel_rows(int vectors, const float* a, std::int64_t stride, std::int64_t rows,
+                           const float* b, std::int64_t columns, std::int64_t depth, float* c,
+                           std::int64_t ldc, const float* bias) {
+  if (vectors == 3) {
+    panel_rows<3, kLies, kEnd>(a, stride, rows, b, columns, depth, c, ldc, bias);
+  } else if (vectors == 2) {
+    panel_rows<2, kLies, kEnd>(a, stride, rows, b, columns, depth, c, ldc, bias);
+  } else {
+    panel_rows<1, kLies, kEnd>(a, stride, rows, b, columns, depth, c, ldc, bias);
+  }
+}
+
+// C (rows,n) = A B (+ C if add) (+ bias), A (rows,k) row-major, B packed.
+inline void multiply(const float* a, std::int64_t lda, const float* packed, std::int64_t rows,
+                     std::int64_t n, std::int64_t k, bool add, const float* bias, float* c,
+                     std::int64_t ldc) {
+  for (std::int64_t first = 0; first < k; first += kDepth) {
+    const std::int64_t depth = std::min(kDepth, k - first);
+    for (PanelWalk p(n); !p.done(); p.next()) {
+      const std::int64_t column = p.column(),
+                         columns = std::min<std::int64_t>(n - column, p.width() * kLanes);
+      const float* block = a + first;
+      float* to = c + column;
+      if (add || first > 0) {
+        panel_rows<Lies::by_rows, End::add>(p.width(), block, lda, rows, packed, columns, depth, to,
+                                            ldc, nullptr);
+      } else if (bias) {
+        panel_rows<Lies::by_rows, End::bias>(p.width(), block, lda, rows, packed, columns, depth,
+                                             to, ldc, bias + column);
+      } else {
+        panel_rows<Lies::by_rows, End::set>(p.width(), block, lda, rows, packed, columns, depth, to,
+                                            ldc, nullptr);
+      }
+      packed += depth * p.width() * kLanes;
+    }
+  }
+}
+
+// A block (depth,m) row-major as tiles of kMaxTileRows columns, k-major, zeros where m ends.
+inline void pack_transposed(const float* a, std::int64_t lda, std::int64_t depth, std::int64_t m,
+                            float* to) {
+  static_assert(kMaxTileRows % kLanes == 0 || kLanes == 16);
+  const hn::CappedTag<float, kMaxTileRows> d;
+  constexpr std::int64_t kStep = static_cast<std::int64_t>(hn::MaxLanes(d)), kWide = kMaxTileRows;
+  const std::int64_t whole = m / kWide * kWide;
+  for (std::int64_t i = 0; i < whole; i += 4 * kWide) {  // a cache line or two at a time
+    const std::int64_t end = std::min(whole, i + 4 * kWide);
+    for (std::int64_t k = 0; k < depth; ++k) {
+      for (std::int64_t j = i; j < end; j += kWide) {
+        const float* from = a + k * lda + j;
+        float* t = to + j * depth + k * kWide;
+        for (std::int64_t l = 0; l < kWide; l += kStep)
+          hn::StoreU(hn::LoadU(d, from + l), d, t + l);
+      }
+    }
+  }
+  for (std::int64_t k = 0; k < depth && whole < m; ++k) {
+    float* t = to + whole * depth + k * kWide;
+    for (std::int64_t j = 0; j < kWide; ++j) t[j] = whole + j < m ? a[k * lda + whole + j] : 0.0f;
+  }
+}
+
+// Floats of scratch that multiply_transposed() needs.
+constexpr std::int64_t transposed_scratch(std::int64_t m) {
+  return kTransposedDepth * (3 * kLanes + (m + kMaxTileRows - 1) / kMaxTileRows * kMaxTileRows);
+}
+
+// C (m,n) += Aᵀ B with A (k,m) and B (k,n) row-major: the shape of weight gradients, k long. Per
+// block of k all of A and then panel after panel of B are packed.
+inline void multiply_transposed(const float* a, std::int64_t lda, const float* b, std::int64_t ldb,
+                                std::int64_t m, std::int64_t n, std::int64_t k, float* c,
+                                std::int64_t ldc, float* scratch) {
+  float *panel = scratch, *tiles = scratch + kTransposedDepth * 3 * kLanes;
+  for (std::int64_t first = 0; first < k; first += kTransposedDepth) {
+    const std::int64_t depth = std::min(kTransposedDepth, k - first);
+    pack_transposed(a + first * lda, lda, depth, m, tiles);
+    for (PanelWalk p(n); !p.done(); p.next()) {
+      const std::int64_t column = p.column(),
+                         columns = std::min<std::int64_t>(n - column, p.width() * kLanes);
+      pack_rows(b + first * ldb + column, ldb, depth, p.width(), columns, panel);
+      panel_rows<Lies::by_columns, End::add>(p.width(), tiles, kMaxTileRows, m, panel, columns,
+                                             depth, c + column, ldc, nullptr);
+    }
+  }
+}
+
+}  // namespace subquad::HWY_NAMESPACE::pg
+HWY_AFTER_NAMESPACE();
+
+#endif
