@@ -73,10 +73,16 @@ Var gated_norm(Context& cx, const Var& x, const Var& z, ParamId w, const GatedNo
 // --- dense (ops/dense.cpp)
 // --------------------------------------------------------------------------
 Var linear(Context& cx, const Var& x, ParamId w, ParamId b = {});  // w (out,in): y = x wᵀ + b
-// The same in parts: part p is x times the next widths[p] rows of w, a tensor of its own, so that
-// one projection can serve queries, keys, values and gates without being copied apart.
-std::vector<Var> linear_split(Context& cx, const Var& x, ParamId w, ParamId b,
-                              std::span<const std::int64_t> widths);
+// The same in parts: a part is x times the next `width` rows of w, plus elements of `bias` from
+// bias_first on if there is one. Every part is a tensor of its own, so that one projection can
+// serve queries, keys, values and gates without being copied apart.
+struct ProjectionPart {
+  std::int64_t width = 0;
+  ParamId bias{};
+  std::int64_t bias_first = 0;
+};
+std::vector<Var> linear_split(Context& cx, const Var& x, ParamId w,
+                              std::span<const ProjectionPart> parts);
 // Block-diagonal: x (...,H*Din), w (H,Dout,Din) -> (...,H*Dout).
 Var head_linear(Context& cx, const Var& x, ParamId w);
 Var embedding(Context& cx, const Tensor& ids,

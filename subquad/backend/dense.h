@@ -1,37 +1,43 @@
 // Arguments of the dense kernels: linear, head-wise linear, embedding and cross-entropy rows.
 #pragma once
 
+#include <span>
+
 #include "subquad/backend/kernel_table.h"
 #include "subquad/tensor/tensor.h"
 
 namespace subquad {
 
-// y_h = x_h w_hᵀ (+ b_h) for every block h of a block-diagonal weight; one block is an ordinary
-// linear layer. Shapes: x (N,H*Din)  w (H,Dout,Din)  b (H*Dout) or absent  y (N,H*Dout)
-// A row's result has the same bits in any batch, but other bits as a single position: decoding
-// streams the weights as they lie, longer calls pack them first.
+// y = x wᵀ (+ b). Shapes: x (N,Din)  w (Dout,Din)  b (Dout) or absent  y (N,Dout)
+template <class T>
+struct LinearPart {
+  View<const T, 2> x, w;
+  View<const T, 1> b;
+  View<T, 2> y;
+};
+// Products over the same N rows in one parallel region: a layer, the parts of one projection, or
+// the blocks of a block-diagonal weight. A row's result has the same bits in any batch, but other
+// bits as a single position: decoding streams the weights as they lie, longer calls pack them.
 template <class T>
 struct LinearForward {
   static constexpr std::string_view kOp = "linear";
-  View<const T, 2> x;
-  View<const T, 3> w;
-  View<const T, 1> b;
-  View<T, 2> y;
+  std::span<const LinearPart<T>> parts;
   bool single_position = false;  // the rows are one token of each sequence
 };
 
-// dx = dy w (written, or added to if add_dx; may be absent), dw += dyᵀ x, db += sum dy (may be
-// absent).
+// dx = dy w (written, or added to if add_dx: parts that share x; may be absent), dw += dyᵀ x,
+// db += sum dy (may be absent). In the order of the parts.
+template <class T>
+struct LinearGradient {
+  View<const T, 2> x, w, dy;
+  View<T, 2> dx, dw;
+  View<T, 1> db;
+  bool add_dx = false;
+};
 template <class T>
 struct LinearBackward {
   static constexpr std::string_view kOp = "linear_backward";
-  View<const T, 2> x;
-  View<const T, 3> w;
-  View<const T, 2> dy;
-  View<T, 2> dx;
-  View<T, 3> dw;
-  View<T, 1> db;
-  bool add_dx = false;
+  std::span<const LinearGradient<T>> parts;
 };
 
 // y_n = table[ids_n]. Ids outside [0, V) are refused by the op.

@@ -38,7 +38,8 @@ void count(const AttentionForward<float>& a, ThreadPool& threads) {
 }
 
 void count(const LinearForward<float>& a, ThreadPool&) {
-  Counted::multiplications += a.x.dim(0) * a.w.dim(0) * a.w.dim(1) * a.w.dim(2);
+  for (const LinearPart<float>& p : a.parts)
+    Counted::multiplications += p.x.dim(0) * p.w.dim(0) * p.w.dim(1);
 }
 
 void count(const ConvForward<float>& a, ThreadPool&) {

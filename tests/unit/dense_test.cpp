@@ -1,6 +1,7 @@
 #include "subquad/backend/dense.h"
 
 #include <gtest/gtest.h>
+#include <hwy/highway.h>
 
 #include <cmath>
 #include <cstring>
@@ -30,7 +31,39 @@ void expect_close(const Tensor& a, const Tensor& b, double bound, const std::str
   EXPECT_LE(worst, bound * scale) << what;
 }
 
-TEST(Dense, EveryLinearImplementationEqualsTheReference) {
+// The blocks of a block-diagonal layer, or with one block a plain layer.
+struct Layer {
+  Tensor x, w, b, y, dy, dx, dw, db;  // x (N,H*ins)  w (H,outs,ins)  b (H*outs)
+  std::vector<LinearPart<float>> forward;
+  std::vector<LinearGradient<float>> backward;
+
+  Layer(const Tensor& x_in, const Tensor& w_in, const Tensor& b_in, const Tensor& dy_in)
+      : x(x_in), w(w_in), b(b_in), dy(dy_in) {
+    const std::int64_t heads = w.shape()[0], outs = w.shape()[1], ins = w.shape()[2];
+    y = Tensor(dy.shape(), DType::f32);
+    dx = Tensor(x.shape(), DType::f32);
+    dw = w.clone();
+    db = b.clone();
+    const auto columns = [](const Tensor& t, std::int64_t first, std::int64_t count) {
+      View<float, 2> v = t.view<float, 2>();
+      v.data += first;
+      v.dims[1] = count;
+      return v;
+    };
+    for (std::int64_t h = 0; h < heads; ++h) {
+      const auto matrix = [&](const Tensor& t) { return t.slice(h * outs * ins, {outs, ins}); };
+      const auto vector = [&](const Tensor& t) { return t.slice(h * outs, {outs}); };
+      forward.push_back({columns(x, h * ins, ins), matrix(w).view<const float, 2>(),
+                         vector(b).view<const float, 1>(), columns(y, h * outs, outs)});
+      backward.push_back({columns(x, h * ins, ins), matrix(w).view<const float, 2>(),
+                          columns(dy, h * outs, outs), columns(dx, h * ins, ins),
+                          matrix(dw).view<float, 2>(), vector(db).view<float, 1>()});
+    }
+  }
+  std::vector<Tensor> gradients() const { return {dx, dw, db}; }
+};
+
+void compare_linear_implementations() {
   KernelTable table;
   add_dense_cpu(table);
   add_dense_reference(table);
@@ -42,54 +75,50 @@ TEST(Dense, EveryLinearImplementationEqualsTheReference) {
                                  {97, 1, 41, 300},
                                  {65, 1, 300, 70},
                                  {2100, 1, 70, 33}}) {
-    const Tensor x = random_tensor({n, h * ins}, 1), w = random_tensor({h, outs, ins}, 2);
-    const Tensor b = random_tensor({h * outs}, 3), dy = random_tensor({n, h * outs}, 4);
-    std::vector<Tensor> y, dx, dw, db;
+    const Tensor x = random_tensor({n, h * ins}, 1), w = random_tensor({h, outs, ins}, 2),
+                 b = random_tensor({h * outs}, 3), dy = random_tensor({n, h * outs}, 4);
+    std::vector<Tensor> y;
     for (const auto& impl : table.all<LinearForward<float>>()) {
-      y.emplace_back(Shape{n, h * outs}, DType::f32);
-      impl.run({x.view<const float, 2>(), w.view<const float, 3>(), b.view<const float, 1>(),
-                y.back().view<float, 2>(), true},
-               threads);
+      Layer layer(x, w, b, dy);
+      impl.run({layer.forward, true}, threads);
+      y.push_back(layer.y);
     }
+    std::vector<std::vector<Tensor>> gradients;
     for (const auto& impl : table.all<LinearBackward<float>>()) {
-      dx.emplace_back(x.shape(), DType::f32);
-      dw.push_back(w.clone());
-      db.push_back(b.clone());
-      impl.run({x.view<const float, 2>(), w.view<const float, 3>(), dy.view<const float, 2>(),
-                dx.back().view<float, 2>(), dw.back().view<float, 3>(), db.back().view<float, 1>()},
-               threads);
+      Layer layer(x, w, b, dy);
+      impl.run({layer.backward}, threads);
+      gradients.push_back(layer.gradients());
     }
-    for (std::size_t i = 0; i + 1 < y.size(); ++i) {
-      expect_close(y[i], y.back(), 2e-6, "y");
-      expect_close(dx[i], dx.back(), 2e-6, "dx");
-      expect_close(dw[i], dw.back(), 5e-6, "dw");
-      expect_close(db[i], db.back(), 5e-6, "db");
+    for (std::size_t i = 0; i + 1 < y.size(); ++i) expect_close(y[i], y.back(), 2e-6, "y");
+    for (std::size_t i = 0; i + 1 < gradients.size(); ++i) {
+      for (std::size_t j = 0; j < 3; ++j)
+        expect_close(gradients[i][j], gradients.back()[j], 5e-6, "dx, dw or db");
     }
   }
 }
 
-// Outputs and gradients of a linear layer of 3000 rows on this many threads.
+TEST(Dense, EveryLinearImplementationEqualsTheReference) { compare_linear_implementations(); }
+
+TEST(Dense, AgreesOnEveryInstructionSet) {
+  for (const std::int64_t target : {HWY_SSE4, HWY_AVX2}) {
+    hwy::SetSupportedTargetsForTest(target);
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+    compare_linear_implementations();
+  }
+  hwy::SetSupportedTargetsForTest(0);
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+}
+
+// Outputs and gradients of a linear layer on this many threads.
 std::vector<Tensor> layer(int threads, const Tensor& x, const Tensor& w, bool single_position) {
   KernelTable table;
   add_dense_cpu(table);
   ThreadPool pool(threads);
   const std::int64_t n = x.shape()[0], outs = w.shape()[1];
-  Tensor y({n, outs}, DType::f32), dx(x.shape(), DType::f32);
-  Tensor dw = Tensor::zeros(w.shape(), DType::f32);
-  table.run(LinearForward<float>{x.view<const float, 2>(),
-                                 w.view<const float, 3>(),
-                                 {},
-                                 y.view<float, 2>(),
-                                 single_position},
-            pool);
-  table.run(LinearBackward<float>{x.view<const float, 2>(),
-                                  w.view<const float, 3>(),
-                                  y.view<const float, 2>(),
-                                  dx.view<float, 2>(),
-                                  dw.view<float, 3>(),
-                                  {}},
-            pool);
-  return {y, dx, dw};
+  Layer l(x, w, Tensor::zeros({outs}, DType::f32), random_tensor({n, outs}, 5));
+  table.run(LinearForward<float>{l.forward, single_position}, pool);
+  table.run(LinearBackward<float>{l.backward}, pool);
+  return {l.y, l.dx, l.dw, l.db};
 }
 
 bool same_bits(const Tensor& a, const Tensor& b) {

@@ -200,6 +200,7 @@ TEST(SimdOps, SplitProjectionsEqualTheWholeOne) {
                 taps = plan.declare("taps", {30, 4}, Init::normal(0.5), true);
   ParameterStore store(plan, DType::f32, 1);
   const std::vector<std::int64_t> widths = {16, 0, 10, 4};
+  const std::vector<ProjectionPart> pieces = {{16, b, 0}, {0}, {10, b, 16}, {4, b, 26}};
   std::vector<Tensor> grads;
   for (const bool split : {false, true}) {
     Engine engine(2);
@@ -209,7 +210,7 @@ TEST(SimdOps, SplitProjectionsEqualTheWholeOne) {
     const Var x = tape.leaf(values({2, 9, 24}, 1, 1));
     const Spans spans({}, 2, 9);
     const auto parts =
-        split ? linear_split(cx, x, w, b, widths) : split_last(cx, linear(cx, x, w, b), widths);
+        split ? linear_split(cx, x, w, pieces) : split_last(cx, linear(cx, x, w, b), widths);
     const Var joined = concat_last(cx, std::vector<Var>{parts[0], parts[2], parts[3]});
     const auto mixed =
         split ? short_conv_split(cx, joined, taps, {}, true, spans, nullptr, widths)

@@ -1,7 +1,6 @@
 #include "subquad/backend/dense.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "subquad/autograd/ops.h"
 
@@ -13,41 +12,82 @@ Tensor as_rows(const Tensor& t) { return t.reshaped({t.shape().rows(), t.shape()
 // (B,1,D): decoding, one position of every sequence.
 bool single_position(const Tensor& x) { return x.shape().rank >= 2 && x.shape()[-2] == 1; }
 
-Tensor as_blocks(const Tensor& w) {
-  return w.shape().rank == 3 ? w : w.reshaped({1, w.shape()[0], w.shape()[1]});
+// Rows [first, first + count) of a weight seen as (rows, ins), or elements of a bias.
+Tensor weight_rows(const Tensor& w, std::int64_t first, std::int64_t count) {
+  return as_rows(w).rows(first, count);
 }
+
+// One product of a group: which columns of x, rows of the weight, elements of the bias, and columns
+// of which output.
+struct Piece {
+  std::int64_t x_column = 0, ins = 0, w_row = 0, outs = 0;
+  std::size_t output = 0;
+  std::int64_t y_column = 0;
+  ParamId bias{};
+  std::int64_t bias_first = 0;
+};
 
 template <class T>
-View<const T, 1> bias_view(Context& cx, ParamId b) {
-  return b ? cx.params.value(b).view<const T, 1>() : View<const T, 1>{};
+View<T, 2> columns(const Tensor& t, std::int64_t first, std::int64_t count) {
+  if (!t) return {};
+  View<T, 2> v = as_rows(t).view<T, 2>();
+  v.data += first;
+  v.dims[1] = count;
+  return v;
+}
+template <class T>
+View<T, 1> bias_of(const Piece& p, const Tensor& all) {
+  return all ? all.slice(p.bias_first, {p.outs}).view<T, 1>() : View<T, 1>{};
 }
 
-Var blocks_linear(Context& cx, std::string_view op, const Var& x, ParamId w, ParamId b) {
-  const Tensor weight = as_blocks(cx.params.value(w));
-  const std::int64_t heads = weight.shape()[0], outs = weight.shape()[1], ins = weight.shape()[2];
-  const std::string& name = cx.params.plan().info(w).name;
-  require(x.shape().rank >= 1 && x.shape()[-1] == heads * ins, ErrorCode::shape_mismatch, name,
-          " of shape ", cx.params.value(w).shape(), " got an input of shape ", x.shape(),
-          ", wanted a last dimension of ", heads * ins);
-  require(!b || cx.params.value(b).numel() == heads * outs, ErrorCode::shape_mismatch, "bias of ",
-          name, ", wanted ", heads * outs, " elements");
-  const Tensor y = cx.empty(x.shape().with_last(heads * outs));
+void multiply_backward(Context& cx, const Var& x, ParamId w, const std::vector<Piece>& pieces,
+                       std::span<const Tensor> dy) {
+  const Tensor dx = x.node >= 0 ? cx.empty(x.shape()) : Tensor();
   with_scalar(cx.dtype(), [&]<class T>() {
-    cx.run(LinearForward<T>{as_rows(x.value).view<const T, 2>(), weight.view<const T, 3>(),
-                            bias_view<T>(cx, b), as_rows(y).view<T, 2>(),
-                            single_position(x.value)});
+    std::vector<LinearGradient<T>> parts;
+    for (const Piece& p : pieces) {
+      if (!dy[p.output]) continue;
+      // Pieces that read the same columns of x add up.
+      const bool add = std::any_of(parts.begin(), parts.end(), [&](const LinearGradient<T>& q) {
+        return q.x.data == x.value.data<T>() + p.x_column;
+      });
+      parts.push_back({columns<const T>(x.value, p.x_column, p.ins),
+                       weight_rows(cx.params.value(w), p.w_row, p.outs).template view<const T, 2>(),
+                       columns<const T>(dy[p.output], p.y_column, p.outs),
+                       columns<T>(dx, p.x_column, p.ins),
+                       weight_rows(cx.params.grad(w), p.w_row, p.outs).template view<T, 2>(),
+                       p.bias ? bias_of<T>(p, cx.params.grad(p.bias)) : View<T, 1>{}, add});
+    }
+    cx.run(LinearBackward<T>{parts});
   });
-  return cx.record(op, y, [x, w, b](Context& cx, const Tensor& dy) {
-    const Tensor dx = x.node >= 0 ? cx.empty(x.shape()) : Tensor();
-    with_scalar(cx.dtype(), [&]<class T>() {
-      cx.run(LinearBackward<T>{
-          as_rows(x.value).view<const T, 2>(), as_blocks(cx.params.value(w)).view<const T, 3>(),
-          as_rows(dy).view<const T, 2>(), dx ? as_rows(dx).view<T, 2>() : View<T, 2>{},
-          as_blocks(cx.params.grad(w)).view<T, 3>(),
-          b ? cx.params.grad(b).view<T, 1>() : View<T, 1>{}});
-    });
-    cx.add_grad(x, dx);
+  cx.add_grad(x, dx);
+}
+
+// The products of `pieces`, with outputs of these widths.
+std::vector<Var> multiply(Context& cx, std::string_view op, const Var& x, ParamId w,
+                          std::vector<Piece> pieces, std::span<const std::int64_t> widths) {
+  std::vector<Tensor> outputs;
+  for (const std::int64_t width : widths) outputs.push_back(cx.empty(x.shape().with_last(width)));
+  std::erase_if(pieces, [](const Piece& p) { return p.outs == 0; });
+  with_scalar(cx.dtype(), [&]<class T>() {
+    std::vector<LinearPart<T>> parts;
+    for (const Piece& p : pieces) {
+      parts.push_back({columns<const T>(x.value, p.x_column, p.ins),
+                       weight_rows(cx.params.value(w), p.w_row, p.outs).template view<const T, 2>(),
+                       p.bias ? bias_of<const T>(p, cx.params.value(p.bias)) : View<const T, 1>{},
+                       columns<T>(outputs[p.output], p.y_column, p.outs)});
+    }
+    cx.run(LinearForward<T>{parts, single_position(x.value)});
   });
+  return cx.record(op, std::move(outputs), [x, w, pieces](Context& cx, std::span<const Tensor> dy) {
+    multiply_backward(cx, x, w, pieces, dy);
+  });
+}
+
+void require_input(Context& cx, const Var& x, ParamId w, std::int64_t wanted) {
+  require(x.shape().rank >= 1 && x.shape()[-1] == wanted, ErrorCode::shape_mismatch,
+          cx.params.plan().info(w).name, " of shape ", cx.params.value(w).shape(),
+          " got an input of shape ", x.shape(), ", wanted a last dimension of ", wanted);
 }
 
 // Rows of logits held at once: 256 KiB where that is at least 128 rows, so that a tile stays in the
@@ -69,76 +109,63 @@ void require_targets(const Tensor& targets, std::int64_t rows, std::int64_t clas
 template <class T>
 Tensor logits_tile(Context& cx, const Tensor& x, ParamId w, ParamId b, std::int64_t first,
                    std::int64_t count) {
-  const Tensor logits = cx.empty({count, cx.params.value(w).shape()[0]});
-  cx.run(LinearForward<T>{x.rows(first, count).view<const T, 2>(),
-                          as_blocks(cx.params.value(w)).view<const T, 3>(), bias_view<T>(cx, b),
-                          logits.view<T, 2>()});
+  const Tensor weight = cx.params.value(w), logits = cx.empty({count, weight.shape()[0]});
+  const LinearPart<T> part{x.rows(first, count).view<const T, 2>(), weight.view<const T, 2>(),
+                           b ? cx.params.value(b).view<const T, 1>() : View<const T, 1>{},
+                           logits.view<T, 2>()};
+  cx.run(LinearForward<T>{{&part, 1}});
   return logits;
 }
 
 }  // namespace
 
 Var linear(Context& cx, const Var& x, ParamId w, ParamId b) {
-  return blocks_linear(cx, "linear", x, w, b);
+  const ProjectionPart all[] = {{cx.params.value(w).shape()[0], b}};
+  return linear_split(cx, x, w, all)[0];
 }
 
-std::vector<Var> linear_split(Context& cx, const Var& x, ParamId w, ParamId b,
-                              std::span<const std::int64_t> widths) {
-  const Tensor weight = cx.params.value(w);
-  const std::int64_t total = std::accumulate(widths.begin(), widths.end(), std::int64_t{0});
-  const std::string& name = cx.params.plan().info(w).name;
-  require(weight.shape().rank == 2 && weight.shape()[0] == total && x.shape().rank >= 1 &&
-              x.shape()[-1] == weight.shape()[1],
-          ErrorCode::shape_mismatch, name, " of shape ", weight.shape(), " got an input of shape ",
-          x.shape(), " and parts that add up to ", total);
-  require(!b || cx.params.value(b).numel() == total, ErrorCode::shape_mismatch, "bias of ", name,
-          ", wanted ", total, " elements");
-  // Rows [first, first + width) of the weight, or elements of the bias.
-  const auto part = [](const Tensor& t, std::int64_t first, std::int64_t width) {
-    return t ? t.rows(first, width) : t;
-  };
-  std::vector<Tensor> outputs;
-  std::int64_t first = 0;
-  for (const std::int64_t width : widths) {
-    outputs.push_back(cx.empty(x.shape().with_last(width)));
-    with_scalar(cx.dtype(), [&]<class T>() {
-      const Tensor bias = b ? part(cx.params.value(b), first, width) : Tensor();
-      if (width == 0) return;
-      cx.run(LinearForward<T>{as_rows(x.value).view<const T, 2>(),
-                              as_blocks(part(weight, first, width)).view<const T, 3>(),
-                              bias.view<const T, 1>(), as_rows(outputs.back()).view<T, 2>(),
-                              single_position(x.value)});
-    });
-    first += width;
+std::vector<Var> linear_split(Context& cx, const Var& x, ParamId w,
+                              std::span<const ProjectionPart> parts) {
+  const Shape shape = cx.params.value(w).shape();
+  require(shape.rank == 2, ErrorCode::shape_mismatch, cx.params.plan().info(w).name, " of shape ",
+          shape, ", wanted (out,in)");
+  require_input(cx, x, w, shape[1]);
+  std::vector<Piece> pieces;
+  std::vector<std::int64_t> widths;
+  std::int64_t row = 0;
+  for (const ProjectionPart& p : parts) {
+    require(!p.bias || p.bias_first + p.width <= cx.params.value(p.bias).numel(),
+            ErrorCode::shape_mismatch, "bias of ", cx.params.plan().info(w).name, " with ",
+            p.bias ? cx.params.value(p.bias).numel() : 0, " elements, wanted ",
+            p.bias_first + p.width);
+    pieces.push_back({.ins = shape[1],
+                      .w_row = row,
+                      .outs = p.width,
+                      .output = widths.size(),
+                      .bias = p.bias,
+                      .bias_first = p.bias_first});
+    widths.push_back(p.width);
+    row += p.width;
   }
-  std::vector<std::int64_t> sizes(widths.begin(), widths.end());
-  return cx.record(
-      "linear_split", std::move(outputs),
-      [x, w, b, sizes, part](Context& cx, std::span<const Tensor> dy) {
-        const Tensor dx = x.node >= 0 ? cx.empty(x.shape()) : Tensor();
-        bool started = false;
-        std::int64_t first = 0;
-        for (std::size_t i = 0; i < sizes.size(); first += sizes[i], ++i) {
-          if (!dy[i] || sizes[i] == 0) continue;
-          with_scalar(cx.dtype(), [&]<class T>() {
-            const Tensor db = b ? part(cx.params.grad(b), first, sizes[i]) : Tensor();
-            cx.run(LinearBackward<T>{
-                as_rows(x.value).view<const T, 2>(),
-                as_blocks(part(cx.params.value(w), first, sizes[i])).view<const T, 3>(),
-                as_rows(dy[i]).view<const T, 2>(), dx ? as_rows(dx).view<T, 2>() : View<T, 2>{},
-                as_blocks(part(cx.params.grad(w), first, sizes[i])).view<T, 3>(), db.view<T, 1>(),
-                started});
-          });
-          started = true;
-        }
-        if (started) cx.add_grad(x, dx);
-      });
+  require(row == shape[0], ErrorCode::shape_mismatch, cx.params.plan().info(w).name, " of shape ",
+          shape, " in parts that add up to ", row);
+  return multiply(cx, parts.size() == 1 ? "linear" : "linear_split", x, w, std::move(pieces),
+                  widths);
 }
 
 Var head_linear(Context& cx, const Var& x, ParamId w) {
-  require(cx.params.value(w).shape().rank == 3, ErrorCode::shape_mismatch,
-          "head_linear wants a weight (H,Dout,Din), got ", cx.params.value(w).shape());
-  return blocks_linear(cx, "head_linear", x, w, {});
+  const Shape shape = cx.params.value(w).shape();
+  require(shape.rank == 3, ErrorCode::shape_mismatch,
+          "head_linear wants a weight (H,Dout,Din), got ", shape);
+  const std::int64_t heads = shape[0], outs = shape[1], ins = shape[2];
+  require_input(cx, x, w, heads * ins);
+  std::vector<Piece> pieces;
+  for (std::int64_t h = 0; h < heads; ++h) {
+    pieces.push_back(
+        {.x_column = h * ins, .ins = ins, .w_row = h * outs, .outs = outs, .y_column = h * outs});
+  }
+  const std::int64_t widths[] = {heads * outs};
+  return multiply(cx, "head_linear", x, w, std::move(pieces), widths)[0];
 }
 
 Var embedding(Context& cx, const Tensor& ids, ParamId table) {
@@ -198,10 +225,13 @@ Var linear_cross_entropy(Context& cx, const Var& x, ParamId w, ParamId b, const 
                                  .row_weight = want_gradient ? weight : 0});
       for (T value : losses.host<T>()) total += static_cast<double>(value);
       if (!want_gradient) continue;
-      cx.run(LinearBackward<T>{rows.rows(first, count).view<const T, 2>(),
-                               as_blocks(cx.params.value(w)).view<const T, 3>(),
-                               logits.view<const T, 2>(), dx.rows(first, count).view<T, 2>(),
-                               as_blocks(dw).view<T, 3>(), db ? db.view<T, 1>() : View<T, 1>{}});
+      const LinearGradient<T> gradient{rows.rows(first, count).view<const T, 2>(),
+                                       cx.params.value(w).view<const T, 2>(),
+                                       logits.view<const T, 2>(),
+                                       dx.rows(first, count).view<T, 2>(),
+                                       dw.view<T, 2>(),
+                                       db.view<T, 1>()};
+      cx.run(LinearBackward<T>{{&gradient, 1}});
     }
     *loss.data<T>() = static_cast<T>(total * weight);
   });

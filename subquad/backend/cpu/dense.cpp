@@ -6,6 +6,7 @@
 #include <hwy/cache_control.h>
 
 #include <algorithm>
+#include <vector>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "subquad/backend/cpu/dense.cpp"
@@ -35,45 +36,83 @@ struct Cut {
   }
 };
 
-// The weights of every head as panels: wᵀ (ins,outs) for the forward, w (outs,ins) for dx.
-const float* pack_weights(const View<const float, 3>& w, bool transposed, ThreadPool& threads) {
-  const std::int64_t heads = w.dim(0), ld = w.dim(2);
-  const std::int64_t k = w.dim(transposed ? 2 : 1), n = w.dim(transposed ? 1 : 2);
-  const std::int64_t blocks = (k + pg::kDepth - 1) / pg::kDepth, padded = pg::padded_columns(n);
-  float* packed = threads.shared<float>(heads * k * padded);
-  threads.run(heads * blocks, [&](std::int64_t task, Scratch&) {
-    const std::int64_t h = task / blocks, first = task % blocks * pg::kDepth;
-    pg::pack(w.at(h) + (transposed ? first : first * ld), ld, transposed,
-             std::min(pg::kDepth, k - first), n, packed + (h * k + first) * padded);
-  });
-  return packed;
-}
-
-// y rows = x rows times the packed matrix of head h.
+// One part's product of whole rows, y = x B (+ bias), and where its B lies packed.
 struct RowProduct {
   View<const float, 2> x;
   View<float, 2> y;
-  const float *packed, *bias;
-  std::int64_t k, n;
-  bool add;
+  const float *b, *bias;
+  std::int64_t ldb, k, n;
+  bool transposed, add;  // b is (n,k); the product is added to y
+  float* packed = nullptr;
 
-  void run(std::int64_t h, std::int64_t first, std::int64_t end, Scratch& worker) const {
+  std::int64_t packed_size() const { return k * pg::padded_columns(n); }
+  std::int64_t blocks() const { return (k + pg::kDepth - 1) / pg::kDepth; }
+  void pack(std::int64_t block) const {
+    const std::int64_t first = block * pg::kDepth;
+    pg::pack(b + (transposed ? first : first * ldb), ldb, transposed,
+             std::min(pg::kDepth, k - first), n, packed + first * pg::padded_columns(n));
+  }
+  void run(std::int64_t first, std::int64_t end, Scratch& worker) const {
     worker.count_macs((end - first) * k * n);
-    for (; first < end; first += kTaskRows) {
-      pg::multiply(x.at(first, h * k), x.stride(0), packed + h * k * pg::padded_columns(n),
-                   std::min(kTaskRows, end - first), n, k, add, bias ? bias + h * n : nullptr,
-                   y.at(first, h * n), y.stride(0));
-    }
+    pg::multiply(x.at(first), x.stride(0), packed, end - first, n, k, add, bias, y.at(first),
+                 y.stride(0));
   }
 };
 
+std::int64_t total_macs(const std::vector<RowProduct>& products, std::int64_t rows) {
+  std::int64_t macs = 0;
+  for (const RowProduct& p : products) macs += rows * p.k * p.n;
+  return macs;
+}
+
+// Packs what the products multiply by: small ones one after the other, large ones in parallel.
+void pack_all(std::vector<RowProduct>& products, ThreadPool& threads) {
+  std::int64_t floats = 0, blocks = 0;
+  for (const RowProduct& p : products) {
+    floats += p.packed_size();
+    blocks += p.blocks();
+  }
+  float* to = threads.shared<float>(floats);
+  for (RowProduct& p : products) {
+    p.packed = to;
+    to += p.packed_size();
+  }
+  const auto pack = [&](std::int64_t task, Scratch&) {
+    auto p = products.begin();
+    while (task >= p->blocks()) task -= p++->blocks();
+    p->pack(task);
+  };
+  if (floats >= kSmall) {
+    threads.run(blocks, pack);
+  } else {
+    for (const RowProduct& p : products) {
+      for (std::int64_t i = 0; i < p.blocks(); ++i) p.pack(i);
+    }
+  }
+}
+
+// Task `index` of a cut over the rows: all products, block by block, so that rows that several
+// share are read once.
+void run_rows(const std::vector<RowProduct>& products, std::int64_t rows, const Cut& cut,
+              std::int64_t index, Scratch& worker) {
+  const std::int64_t last = std::min(rows, (index + 1) * cut.size);
+  for (std::int64_t first = index * cut.size; first < last; first += kTaskRows) {
+    for (const RowProduct& p : products) p.run(first, std::min(last, first + kTaskRows), worker);
+  }
+}
+
 void linear_forward(const LinearForward<float>& a, ThreadPool& threads) {
-  const std::int64_t rows = a.x.dim(0), heads = a.w.dim(0), outs = a.w.dim(1), ins = a.w.dim(2);
-  const RowProduct product{a.x, a.y, pack_weights(a.w, true, threads), a.b.data, ins, outs, false};
-  const Cut cut(rows, kTaskRows, rows * outs * ins);
-  threads.run(heads * cut.count, [&](std::int64_t task, Scratch& worker) {
-    const std::int64_t first = task % cut.count * cut.size;
-    product.run(task / cut.count, first, std::min(rows, first + cut.size), worker);
+  std::vector<RowProduct> products;
+  for (const LinearPart<float>& p : a.parts) {
+    products.push_back(
+        {p.x, p.y, p.w.data, p.b.data, p.w.stride(0), p.w.dim(1), p.w.dim(0), true, false});
+  }
+  if (products.empty()) return;
+  pack_all(products, threads);
+  const std::int64_t rows = products.front().x.dim(0);
+  const Cut cut(rows, kTaskRows, total_macs(products, rows));
+  threads.run(cut.count, [&](std::int64_t task, Scratch& worker) {
+    run_rows(products, rows, cut, task, worker);
   });
 }
 
@@ -100,34 +139,41 @@ void stream_tile(const float* const* w, std::int64_t ahead, const float* x0, con
   for (int i = 0; i < 8; ++i) y[i] = vm::sum(sums[i]);
 }
 
-// Outputs [first, end) of head h, all rows.
-void stream_outputs(const LinearForward<float>& a, std::int64_t h, std::int64_t first,
-                    std::int64_t end) {
-  const std::int64_t rows = a.x.dim(0), outs = a.w.dim(1), ins = a.w.dim(2);
+// Outputs [first, end) of one part, all rows.
+void stream_outputs(const LinearPart<float>& a, std::int64_t first, std::int64_t end) {
+  const std::int64_t rows = a.x.dim(0), ins = a.w.dim(1);
   for (std::int64_t o = first; o < end; o += 4) {
     const float* w[4];
-    for (std::int64_t i = 0; i < 4; ++i) w[i] = a.w.at(h, std::min(o + i, end - 1));
+    for (std::int64_t i = 0; i < 4; ++i) w[i] = a.w.at(std::min(o + i, end - 1));
     for (std::int64_t n = 0; n < rows; n += 2) {
       const std::int64_t m = std::min(n + 1, rows - 1);
       float sums[8];
-      stream_tile(w, 4 * ins, a.x.at(n, h * ins), a.x.at(m, h * ins), ins, sums);
+      stream_tile(w, 4 * ins, a.x.at(n), a.x.at(m), ins, sums);
       for (std::int64_t i = 0; i < std::min<std::int64_t>(4, end - o); ++i) {
-        const std::int64_t column = h * outs + o + i;
-        const float bias = a.b ? *a.b.at(column) : 0.0F;
-        *a.y.at(n, column) = sums[i] + bias;
-        *a.y.at(m, column) = sums[4 * (m - n) + i] + bias;
+        const float bias = a.b ? *a.b.at(o + i) : 0.0F;
+        *a.y.at(n, o + i) = sums[i] + bias;
+        *a.y.at(m, o + i) = sums[4 * (m - n) + i] + bias;
       }
     }
   }
 }
 
 void linear_stream(const LinearForward<float>& a, ThreadPool& threads) {
-  const std::int64_t rows = a.x.dim(0), heads = a.w.dim(0), outs = a.w.dim(1), ins = a.w.dim(2);
-  const Cut cut(outs, 64, 8 * rows * outs * ins);
-  threads.run(heads * cut.count, [&](std::int64_t task, Scratch& worker) {
-    const std::int64_t first = task % cut.count * cut.size, end = std::min(outs, first + cut.size);
-    worker.count_macs(rows * (end - first) * ins);
-    stream_outputs(a, task / cut.count, first, end);
+  std::vector<Cut> cuts;
+  std::int64_t macs = 0, tasks = 0;
+  for (const LinearPart<float>& p : a.parts) macs += p.x.dim(0) * p.w.dim(0) * p.w.dim(1);
+  for (const LinearPart<float>& p : a.parts) {
+    cuts.emplace_back(p.w.dim(0), 64, 8 * macs);  // bound by memory: worth sharing out sooner
+    tasks += cuts.back().count;
+  }
+  threads.run(tasks, [&](std::int64_t task, Scratch& worker) {
+    std::size_t i = 0;
+    while (task >= cuts[i].count) task -= cuts[i++].count;
+    const LinearPart<float>& p = a.parts[i];
+    const std::int64_t first = task * cuts[i].size,
+                       end = std::min(p.w.dim(0), first + cuts[i].size);
+    worker.count_macs(p.x.dim(0) * (end - first) * p.w.dim(1));
+    stream_outputs(p, first, end);
   });
 }
 
@@ -146,29 +192,48 @@ void add_column_sums(const View<const float, 2>& dy, float* db, Scratch& scratch
   }
 }
 
-// One parallel region for all three gradients: first the tiles of dw, which are the longest tasks,
-// then db, then the rows of dx.
+// Rows [first, end) of one part's dw.
+void add_weight_gradient(const LinearGradient<float>& p, std::int64_t first, std::int64_t end,
+                         Scratch& worker) {
+  const std::int64_t rows = p.x.dim(0), ins = p.w.dim(1), count = end - first;
+  worker.count_macs(count * ins * rows);
+  pg::multiply_transposed(p.dy.at(0, first), p.dy.stride(0), p.x.data, p.x.stride(0), count, ins,
+                          rows, p.dw.at(first), p.dw.stride(0),
+                          worker.get<float>(pg::transposed_scratch(count)));
+}
+
+// One parallel region for all gradients: first the tiles of dw, which are the longest tasks, then
+// db, then the rows of dx.
 void linear_backward(const LinearBackward<float>& a, ThreadPool& threads) {
-  const std::int64_t rows = a.x.dim(0), heads = a.w.dim(0), outs = a.w.dim(1), ins = a.w.dim(2);
-  const std::int64_t macs = rows * outs * ins;
-  const Cut dw(outs, kTaskRows, macs), dx(rows, kTaskRows, macs);
-  const RowProduct product{
-      a.dy, a.dx, a.dx ? pack_weights(a.w, false, threads) : nullptr, nullptr, outs, ins, a.add_dx};
-  const std::int64_t dw_tasks = heads * dw.count, db_tasks = a.db ? 1 : 0,
-                     dx_tasks = a.dx ? heads * dx.count : 0;
+  if (a.parts.empty()) return;
+  const std::int64_t rows = a.parts.front().x.dim(0);
+  std::vector<RowProduct> products;
+  std::vector<Cut> dw;
+  std::int64_t macs = 0, dw_tasks = 0;
+  for (const LinearGradient<float>& p : a.parts) macs += rows * p.w.dim(0) * p.w.dim(1);
+  for (const LinearGradient<float>& p : a.parts) {
+    dw.emplace_back(p.w.dim(0), kTaskRows, macs);
+    dw_tasks += dw.back().count;
+    if (p.dx) {
+      products.push_back(
+          {p.dy, p.dx, p.w.data, nullptr, p.w.stride(0), p.w.dim(0), p.w.dim(1), false, p.add_dx});
+    }
+  }
+  pack_all(products, threads);
+  const Cut dx(rows, kTaskRows, macs);
+  const auto db_tasks = static_cast<std::int64_t>(a.parts.size());
+  const std::int64_t dx_tasks = products.empty() ? 0 : dx.count;
   threads.run(dw_tasks + db_tasks + dx_tasks, [&](std::int64_t task, Scratch& worker) {
     if (task < dw_tasks) {
-      const std::int64_t h = task / dw.count, first = task % dw.count * dw.size,
-                         count = std::min(dw.size, outs - first), column = h * outs + first;
-      worker.count_macs(count * ins * rows);
-      pg::multiply_transposed(a.dy.at(0, column), a.dy.stride(0), a.x.at(0, h * ins), a.x.stride(0),
-                              count, ins, rows, a.dw.at(h, first), ins,
-                              worker.get<float>(pg::transposed_scratch(count)));
+      std::size_t i = 0;
+      while (task >= dw[i].count) task -= dw[i++].count;
+      add_weight_gradient(a.parts[i], task * dw[i].size,
+                          std::min(a.parts[i].w.dim(0), (task + 1) * dw[i].size), worker);
     } else if (task < dw_tasks + db_tasks) {
-      add_column_sums(a.dy, a.db.data, worker);
+      const LinearGradient<float>& p = a.parts[static_cast<std::size_t>(task - dw_tasks)];
+      if (p.db) add_column_sums(p.dy, p.db.data, worker);
     } else {
-      const std::int64_t i = task - dw_tasks - db_tasks, first = i % dx.count * dx.size;
-      product.run(i / dx.count, first, std::min(rows, first + dx.size), worker);
+      run_rows(products, rows, dx, task - dw_tasks - db_tasks, worker);
     }
   });
 }

@@ -9,13 +9,12 @@ namespace {
 
 template <class T>
 void linear_forward(const LinearForward<T>& a, ThreadPool&) {
-  const std::int64_t outs = a.w.dim(1), ins = a.w.dim(2);
-  for (std::int64_t n = 0; n < a.x.dim(0); ++n) {
-    for (std::int64_t h = 0; h < a.w.dim(0); ++h) {
-      for (std::int64_t o = 0; o < outs; ++o) {
-        T sum = a.b ? *a.b.at(h * outs + o) : T(0);
-        for (std::int64_t i = 0; i < ins; ++i) sum += *a.x.at(n, h * ins + i) * *a.w.at(h, o, i);
-        *a.y.at(n, h * outs + o) = sum;
+  for (const LinearPart<T>& p : a.parts) {
+    for (std::int64_t n = 0; n < p.x.dim(0); ++n) {
+      for (std::int64_t o = 0; o < p.w.dim(0); ++o) {
+        T sum = p.b ? *p.b.at(o) : T(0);
+        for (std::int64_t i = 0; i < p.w.dim(1); ++i) sum += *p.x.at(n, i) * *p.w.at(o, i);
+        *p.y.at(n, o) = sum;
       }
     }
   }
@@ -23,16 +22,16 @@ void linear_forward(const LinearForward<T>& a, ThreadPool&) {
 
 template <class T>
 void linear_backward(const LinearBackward<T>& a, ThreadPool&) {
-  const std::int64_t outs = a.w.dim(1), ins = a.w.dim(2);
-  for (std::int64_t n = 0; n < a.x.dim(0); ++n) {
-    for (std::int64_t h = 0; h < a.w.dim(0); ++h) {
-      if (a.dx && !a.add_dx) std::fill_n(a.dx.at(n, h * ins), ins, T(0));
-      for (std::int64_t o = 0; o < outs; ++o) {
-        const T dy = *a.dy.at(n, h * outs + o);
-        if (a.db) *a.db.at(h * outs + o) += dy;
+  for (const LinearGradient<T>& p : a.parts) {
+    const std::int64_t ins = p.w.dim(1);
+    for (std::int64_t n = 0; n < p.x.dim(0); ++n) {
+      if (p.dx && !p.add_dx) std::fill_n(p.dx.at(n), ins, T(0));
+      for (std::int64_t o = 0; o < p.w.dim(0); ++o) {
+        const T dy = *p.dy.at(n, o);
+        if (p.db) *p.db.at(o) += dy;
         for (std::int64_t i = 0; i < ins; ++i) {
-          if (a.dx) *a.dx.at(n, h * ins + i) += dy * *a.w.at(h, o, i);
-          *a.dw.at(h, o, i) += dy * *a.x.at(n, h * ins + i);
+          if (p.dx) *p.dx.at(n, i) += dy * *p.w.at(o, i);
+          *p.dw.at(o, i) += dy * *p.x.at(n, i);
         }
       }
     }

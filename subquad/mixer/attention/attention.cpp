@@ -42,8 +42,8 @@ class Attention final : public Mixer {
  public:
   Attention(const MixerSetup& setup, ParameterPlan& plan) : c_(setup) {
     const std::int64_t d = c_.d_model, q = c_.heads * c_.head_dim, kv = c_.kv_heads * c_.head_dim;
-    widths_ = {q, kv, kv, c_.output_gate ? q : 0};
-    in_ = plan.declare("in_proj.weight", {q + 2 * kv + widths_[3], d},
+    parts_ = {{q}, {kv}, {kv}, {c_.output_gate ? q : 0}};
+    in_ = plan.declare("in_proj.weight", {q + 2 * kv + parts_[3].width, d},
                        Init::normal(1 / std::sqrt(static_cast<double>(d))), true);
     if (c_.qk_norm) {
       const Init start = c_.qk_norm_plus_one ? Init::zeros() : Init::ones();
@@ -61,7 +61,7 @@ class Attention final : public Mixer {
   Var forward(Context& cx, const Var& x, const Segments& segments, State* state) const override {
     const std::int64_t B = x.shape()[0], T = x.shape()[1];
     const Spans spans(segments, B, T);
-    const auto in = linear_split(cx, x, in_, {}, widths_);
+    const auto in = linear_split(cx, x, in_, parts_);
     Var q = reshape(cx, in[0], {B, T, c_.heads, c_.head_dim});
     Var k = reshape(cx, in[1], {B, T, c_.kv_heads, c_.head_dim});
     Var v = reshape(cx, in[2], {B, T, c_.kv_heads, c_.head_dim});
@@ -96,7 +96,7 @@ class Attention final : public Mixer {
   Cost cost(std::int64_t tokens) const override {
     const auto d = static_cast<double>(c_.d_model), T = static_cast<double>(tokens);
     const double projections =
-        d * static_cast<double>(widths_[0] * 2 + widths_[1] * 2 + widths_[3]);
+        d * static_cast<double>(parts_[0].width * 2 + parts_[1].width * 2 + parts_[3].width);
     const auto H = static_cast<double>(c_.heads);
     return {.macs = T * projections + H * attention_core_macs(tokens, c_.window, c_.head_dim),
             .executed_macs =
@@ -145,7 +145,7 @@ class Attention final : public Mixer {
   }
 
   Config c_;
-  std::vector<std::int64_t> widths_;
+  std::vector<ProjectionPart> parts_;
   ParamId in_, q_norm_, k_norm_, out_;
 };
 

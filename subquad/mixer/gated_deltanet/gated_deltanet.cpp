@@ -1,7 +1,6 @@
 #include "subquad/mixer/gated_deltanet/gated_deltanet.h"
 
 #include <cmath>
-#include <numeric>
 
 #include "subquad/autograd/ops.h"
 #include "subquad/mixer/common/linear_switches.h"
@@ -47,9 +46,11 @@ class GatedDeltaNet final : public Mixer {
     values_ = c_.value_heads * c_.dv;
     channels_ = 2 * keys_ + values_;
     // q k v | z | a | b; a tied or absent gate has no rows of its own
-    widths_ = {channels_, c_.output_gate ? values_ : 0, c_.switches.decay ? c_.value_heads : 0,
-               c_.switches.tied_gates ? 0 : c_.value_heads};
-    rows_ = std::accumulate(widths_.begin(), widths_.end(), std::int64_t{0});
+    parts_ = {{channels_},
+              {c_.output_gate ? values_ : 0},
+              {c_.switches.decay ? c_.value_heads : 0},
+              {c_.switches.tied_gates ? 0 : c_.value_heads}};
+    for (const ProjectionPart& part : parts_) rows_ += part.width;
     in_ = plan.declare("in_proj.weight", {rows_, d},
                        Init::normal(1 / std::sqrt(static_cast<double>(d))), true);
     if (c_.conv) {
@@ -77,7 +78,7 @@ class GatedDeltaNet final : public Mixer {
   Var forward(Context& cx, const Var& x, const Segments& segments, State* state) const override {
     const std::int64_t B = x.shape()[0], T = x.shape()[1];
     const Spans spans(segments, B, T);
-    const auto in = linear_split(cx, x, in_, {}, widths_);
+    const auto in = linear_split(cx, x, in_, parts_);
     const std::vector<std::int64_t> parts = {keys_, keys_, values_};
     const auto qkv =
         c_.conv ? short_conv_split(cx, in[0], conv_, conv_bias_, true, spans,
@@ -130,7 +131,7 @@ class GatedDeltaNet final : public Mixer {
 
   Config c_;
   std::int64_t keys_ = 0, values_ = 0, channels_ = 0, rows_ = 0;
-  std::vector<std::int64_t> widths_;
+  std::vector<ProjectionPart> parts_;
   ParamId in_, conv_, conv_bias_, A_log_, dt_bias_, norm_, out_;
 };
 

@@ -48,8 +48,8 @@ class Mamba2 final : public Mixer {
     // z | x B C | dt | an own write gate, if it is not tied to the decay's dt
     own_write_ = !c_.switches.tied_gates || c_.switches.core.exponential_input;
     const bool dt = c_.switches.decay || !own_write_;
-    widths_ = {c_.inner, channels_, dt ? c_.heads : 0, own_write_ ? c_.heads : 0};
-    rows_ = c_.inner + channels_ + widths_[2] + widths_[3];
+    parts_ = {{c_.inner}, {channels_}, {dt ? c_.heads : 0}, {own_write_ ? c_.heads : 0}};
+    for (const ProjectionPart& part : parts_) rows_ += part.width;
     in_ = plan.declare("in_proj.weight", {rows_, d},
                        Init::normal(1 / std::sqrt(static_cast<double>(d))), true);
     if (c_.conv) {
@@ -66,7 +66,13 @@ class Mamba2 final : public Mixer {
     out_ = plan.declare("out_proj.weight", {d, c_.inner},
                         Init::normal(1 / std::sqrt(static_cast<double>(c_.inner))), true);
     if (c_.bias) {
-      in_bias_ = plan.declare("in_proj.bias", {rows_}, Init::zeros(), false);
+      const ParamId bias = plan.declare("in_proj.bias", {rows_}, Init::zeros(), false);
+      std::int64_t first = 0;
+      for (ProjectionPart& part : parts_) {
+        part.bias = bias;
+        part.bias_first = first;
+        first += part.width;
+      }
       out_bias_ = plan.declare("out_proj.bias", {d}, Init::zeros(), false);
     }
   }
@@ -81,7 +87,7 @@ class Mamba2 final : public Mixer {
   Var forward(Context& cx, const Var& x, const Segments& segments, State* state) const override {
     const std::int64_t B = x.shape()[0], T = x.shape()[1], GN = c_.groups * c_.N;
     const Spans spans(segments, B, T);
-    const auto in = linear_split(cx, x, in_, in_bias_, widths_);
+    const auto in = linear_split(cx, x, in_, parts_);
     const std::vector<std::int64_t> parts = {c_.inner, GN, GN};
     const auto xbc =
         c_.conv ? short_conv_split(cx, in[1], conv_, conv_bias_, true, spans,
@@ -137,8 +143,8 @@ class Mamba2 final : public Mixer {
   Config c_;
   std::int64_t channels_ = 0, rows_ = 0;
   bool own_write_ = false;
-  std::vector<std::int64_t> widths_;
-  ParamId in_, in_bias_, out_bias_, conv_, conv_bias_, A_log_, dt_bias_, D_skip_, norm_, out_;
+  std::vector<ProjectionPart> parts_;
+  ParamId in_, out_bias_, conv_, conv_bias_, A_log_, dt_bias_, D_skip_, norm_, out_;
 };
 
 }  // namespace

@@ -1,7 +1,6 @@
 #include "subquad/mixer/mlstm/mlstm.h"
 
 #include <cmath>
-#include <numeric>
 
 #include "subquad/autograd/ops.h"
 #include "subquad/mixer/common/linear_switches.h"
@@ -45,19 +44,26 @@ class Mlstm final : public Mixer {
  public:
   Mlstm(const MixerSetup& setup, ParameterPlan& plan) : c_(setup) {
     const std::int64_t d = c_.d_model, H = c_.heads, values = H * c_.dv;
+    channels_ = 2 * H * c_.dk;
     // q k | v | i | f | o; a tied or absent gate has no rows of its own
-    widths_ = {2 * H * c_.dk, values, c_.switches.tied_gates ? 0 : H, c_.switches.decay ? H : 0,
-               values};
+    parts_ = {{channels_},
+              {values},
+              {c_.switches.tied_gates ? 0 : H},
+              {c_.switches.decay ? H : 0},
+              {values}};
     const Init fan_in = Init::normal(1 / std::sqrt(static_cast<double>(d)));
-    rows_ = std::accumulate(widths_.begin(), widths_.end(), std::int64_t{0});
+    for (const ProjectionPart& part : parts_) rows_ += part.width;
     in_ = plan.declare("in_proj.weight", {rows_, d}, fan_in, true);
-    if (widths_[2]) i_bias_ = plan.declare("gate_i.bias", {H}, Init::normal(0.1), false);
-    if (widths_[3]) f_bias_ = plan.declare("gate_f.bias", {H}, Init::linspace(3, 6), false);
+    if (parts_[2].width) {
+      parts_[2].bias = plan.declare("gate_i.bias", {H}, Init::normal(0.1), false);
+    }
+    if (parts_[3].width) {
+      parts_[3].bias = plan.declare("gate_f.bias", {H}, Init::linspace(3, 6), false);
+    }
     if (c_.conv) {
       const double bound = 1 / std::sqrt(static_cast<double>(c_.conv));
-      conv_ =
-          plan.declare("conv.weight", {widths_[0], c_.conv}, Init::uniform(-bound, bound), true);
-      conv_bias_ = plan.declare("conv.bias", {widths_[0]}, Init::zeros(), false);
+      conv_ = plan.declare("conv.weight", {channels_, c_.conv}, Init::uniform(-bound, bound), true);
+      conv_bias_ = plan.declare("conv.bias", {channels_}, Init::zeros(), false);
     }
     norm_ = plan.declare("norm.weight", {values}, Init::ones(), false);
     out_ = plan.declare("out_proj.weight", {d, values},
@@ -67,24 +73,23 @@ class Mlstm final : public Mixer {
   StateSpec state_spec() const override {
     StateSpec spec;
     add_linear_memory(spec, c_.switches.core, c_.heads, c_.dk, c_.dv);
-    if (c_.conv > 1) spec.push_back({"conv", {c_.conv - 1, widths_[0]}});
+    if (c_.conv > 1) spec.push_back({"conv", {c_.conv - 1, channels_}});
     return spec;
   }
 
   Var forward(Context& cx, const Var& x, const Segments& segments, State* state) const override {
     const std::int64_t B = x.shape()[0], T = x.shape()[1], H = c_.heads;
     const Spans spans(segments, B, T);
-    const auto in = linear_split(cx, x, in_, {}, widths_);
+    const auto in = linear_split(cx, x, in_, parts_);
     const std::vector<std::int64_t> halves = {H * c_.dk, H * c_.dk};
     const auto q_k =
         c_.conv ? short_conv_split(cx, in[0], conv_, conv_bias_, c_.conv_silu, spans,
                                    state && c_.conv > 1 ? &(*state)["conv"] : nullptr, halves)
                 : split_last(cx, in[0], halves);
-    const Var gate_f = widths_[3] ? soft_cap(cx, add_bias(cx, in[3], f_bias_), c_.soft_cap) : Var{};
+    const Var gate_f = parts_[3].width ? soft_cap(cx, in[3], c_.soft_cap) : Var{};
     // Tied: i = 1 - f = sigmoid(-gate_f).
-    const Var gate_i = c_.switches.tied_gates
-                           ? scale(cx, gate_f, -1)
-                           : soft_cap(cx, add_bias(cx, in[2], i_bias_), c_.soft_cap);
+    const Var gate_i =
+        c_.switches.tied_gates ? scale(cx, gate_f, -1) : soft_cap(cx, in[2], c_.soft_cap);
     const bool exponential = c_.switches.core.exponential_input;
     const Var write = !exponential             ? unary(cx, Unary::sigmoid, gate_i)
                       : c_.switches.tied_gates ? unary(cx, Unary::log_sigmoid, gate_i)
@@ -107,8 +112,8 @@ class Mlstm final : public Mixer {
   Cost cost(std::int64_t tokens) const override {
     const auto d = static_cast<double>(c_.d_model), T = static_cast<double>(tokens),
                H = static_cast<double>(c_.heads);
-    const double projections = d * static_cast<double>(rows_ + widths_[1]);
-    const double conv = static_cast<double>(c_.conv * widths_[0]);
+    const double projections = d * static_cast<double>(rows_ + parts_[1].width);
+    const double conv = static_cast<double>(c_.conv * channels_);
     return {
         .macs = T * (projections + conv + H * linear_core_macs(c_.switches.core, c_.dk, c_.dv)),
         .executed_macs = T * (projections + conv) +
@@ -117,9 +122,9 @@ class Mlstm final : public Mixer {
 
  private:
   Config c_;
-  std::vector<std::int64_t> widths_;
-  std::int64_t rows_ = 0;
-  ParamId in_, i_bias_, f_bias_, conv_, conv_bias_, norm_, out_;
+  std::vector<ProjectionPart> parts_;
+  std::int64_t channels_ = 0, rows_ = 0;
+  ParamId in_, conv_, conv_bias_, norm_, out_;
 };
 
 }  // namespace

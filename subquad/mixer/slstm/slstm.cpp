@@ -86,17 +86,17 @@ class Slstm final : public Mixer {
     const Var xc = c_.conv ? short_conv(cx, x, conv_, conv_bias_, true, spans,
                                         state && c_.conv > 1 ? &(*state)["conv"] : nullptr)
                            : x;
-    const std::vector<std::int64_t> two = {d, d};
+    const std::vector<ProjectionPart> two = {{d}, {d}};
     std::vector<Var> gates;  // i f z o, each (B,T,d)
     if (c_.headwise) {
       for (std::size_t i = 0; i < 4; ++i) {
         gates.push_back(head_linear(cx, i < 2 ? xc : x, gate_[i]));
       }
     } else if (c_.conv) {
-      gates = linear_split(cx, xc, in_conv_, {}, two);
-      for (Var& v : linear_split(cx, x, in_, {}, two)) gates.push_back(std::move(v));
+      gates = linear_split(cx, xc, in_conv_, two);
+      for (Var& v : linear_split(cx, x, in_, two)) gates.push_back(std::move(v));
     } else {
-      gates = linear_split(cx, x, in_, {}, std::vector<std::int64_t>{d, d, d, d});
+      gates = linear_split(cx, x, in_, std::vector<ProjectionPart>{{d}, {d}, {d}, {d}});
     }
     gates[1] = add_bias(cx, gates[1], forget_bias_);
     gates[2] = add_bias(cx, gates[2], z_bias_);
