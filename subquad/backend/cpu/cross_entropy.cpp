@@ -20,27 +20,15 @@ namespace {
 namespace hn = hwy::HWY_NAMESPACE;
 using D = hn::ScalableTag<float>;
 
-// Applies fn(index, vector, lanes) over x[0, n); the tail is loaded with `fill` in the unused
-// lanes.
+// Applies fn(index, vector, count) over x[0, n); the tail has `fill` in the unused lanes.
 template <class Fn>
-void for_each(const float* x, std::int64_t n, float fill, Fn&& fn) {
-  const D d;
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  std::int64_t i = 0;
-  for (; i + lanes <= n; i += lanes) fn(i, hn::LoadU(d, x + i), lanes);
-  if (i < n) {
-    const auto mask = hn::FirstN(d, static_cast<std::size_t>(n - i));
-    fn(i, hn::IfThenElse(mask, hn::MaskedLoad(mask, d, x + i), hn::Set(d, fill)), n - i);
-  }
-}
-
-void store_first(hn::Vec<D> v, float* to, std::int64_t count) {
-  const D d;
-  if (count == static_cast<std::int64_t>(hn::Lanes(d))) {
-    hn::StoreU(v, d, to);
-  } else {
-    hn::BlendedStore(v, hn::FirstN(d, static_cast<std::size_t>(count)), d, to);
-  }
+HWY_INLINE void for_each(const float* x, std::int64_t n, float fill, Fn&& fn) {
+  vm::for_vectors(n, [&](std::int64_t i, std::int64_t left) HWY_ATTR {
+    auto v = vm::load(x + i, left);
+    if (left < vm::kWidth)
+      v = hn::IfThenElse(hn::FirstN(D(), static_cast<std::size_t>(left)), v, vm::set(fill));
+    fn(i, v, left);
+  });
 }
 
 void row(const CrossEntropyRows<float>& a, std::int64_t n) {
@@ -69,7 +57,7 @@ void row(const CrossEntropyRows<float>& a, std::int64_t n) {
     chosen = cap * std::tanh(raw_target / cap);
     const auto c = hn::Set(d, cap), inverse = hn::Set(d, 1 / cap);
     for_each(x, classes, 0, [&](std::int64_t i, auto v, std::int64_t count) {
-      store_first(hn::Mul(c, hn::Tanh(d, hn::Mul(v, inverse))), x + i, count);
+      vm::store(hn::Mul(c, hn::Tanh(d, hn::Mul(v, inverse))), x + i, count);
     });
   }
   const auto shift = hn::Set(d, best);
@@ -79,7 +67,7 @@ void row(const CrossEntropyRows<float>& a, std::int64_t n) {
   for_each(x, classes, kLowest, [&](std::int64_t i, auto v, std::int64_t count) HWY_ATTR {
     const auto e = vm::exp(hn::Sub(v, shift));
     sum = hn::Add(sum, e);
-    if (keep) store_first(e, x + i, count);
+    if (keep) vm::store(e, x + i, count);
   });
   const float total = hn::GetLane(hn::SumOfLanes(d, sum)), lse = best + std::log(total);
   const auto z = static_cast<float>(a.z_weight);
@@ -89,7 +77,7 @@ void row(const CrossEntropyRows<float>& a, std::int64_t n) {
   if (keep) {
     const auto factor = hn::Set(d, weight * (1 + 2 * z * lse) / total);
     for_each(x, classes, 0, [&](std::int64_t i, auto e, std::int64_t count) HWY_ATTR {
-      store_first(hn::Mul(factor, e), x + i, count);
+      vm::store(hn::Mul(factor, e), x + i, count);
     });
     x[target] -= weight;
     return;
@@ -99,7 +87,7 @@ void row(const CrossEntropyRows<float>& a, std::int64_t n) {
   for_each(x, classes, kLowest, [&](std::int64_t i, auto v, std::int64_t count) {
     const auto y = hn::Mul(v, inverse);
     const auto slope = hn::NegMulAdd(y, y, one);
-    store_first(hn::Mul(hn::Mul(of_exp, slope), vm::exp(hn::Sub(v, down))), x + i, count);
+    vm::store(hn::Mul(hn::Mul(of_exp, slope), vm::exp(hn::Sub(v, down))), x + i, count);
   });
   const float y = chosen / cap;
   x[target] -= weight * (1 - y * y);

@@ -22,20 +22,36 @@ using F = hn::ScalableTag<float>;
 using V = hn::Vec<F>;
 constexpr std::int64_t kWidth = HWY_LANES(float);
 
-// Lanes [0, count) of p, zeros above; count >= kWidth is a plain load.
+// Lanes [0, count) of p, zeros above; count >= kWidth is a plain load. What lies past the end is
+// neither read nor written: only the wider instruction sets have masked accesses that promise it.
 HWY_INLINE V load(const float* p, std::int64_t count) {
   const F d;
   if (count >= kWidth) return hn::LoadU(d, p);
+#if HWY_TARGET <= HWY_AVX2
   return hn::MaskedLoad(hn::FirstN(d, static_cast<std::size_t>(count)), d, p);
+#else
+  alignas(64) float lanes[kWidth] = {};
+  for (std::int64_t i = 0; i < count; ++i) lanes[i] = p[i];
+  return hn::Load(d, lanes);
+#endif
 }
 HWY_INLINE void store(V v, float* p, std::int64_t count) {
   const F d;
   if (count >= kWidth) {
     hn::StoreU(v, d, p);
-  } else {
-    hn::BlendedStore(v, hn::FirstN(d, static_cast<std::size_t>(count)), d, p);
+    return;
   }
+#if HWY_TARGET <= HWY_AVX3
+  hn::BlendedStore(v, hn::FirstN(d, static_cast<std::size_t>(count)), d, p);
+#else  // masked stores of AVX2 are microcode on some processors
+  alignas(64) float lanes[kWidth];
+  hn::Store(v, d, lanes);
+  for (std::int64_t i = 0; i < count; ++i) p[i] = lanes[i];
+#endif
 }
+HWY_INLINE V set(float x) { return hn::Set(F(), x); }
+HWY_INLINE float sum(V v) { return hn::GetLane(hn::SumOfLanes(F(), v)); }
+
 // fn(i, count) for the vectors of [0, n): whole ones with the constant kWidth, then what is left.
 template <class Fn>
 HWY_INLINE void for_vectors(std::int64_t n, Fn&& fn) {
@@ -56,8 +72,6 @@ HWY_INLINE void for_overlapping_vectors(std::int64_t n, Fn&& fn) {
     fn(i, n - i);
   }
 }
-HWY_INLINE V set(float x) { return hn::Set(F(), x); }
-HWY_INLINE float sum(V v) { return hn::GetLane(hn::SumOfLanes(F(), v)); }
 
 // NaN must come out as NaN everywhere, or a broken weight trains on unnoticed. On x86 Max and Min
 // return their second operand if either is NaN: the value comes second, the limit first.
