@@ -57,6 +57,7 @@ Var slstm_core(Context& cx, const Var& x, ParamId R, ParamId b, const Spans& spa
     }
     cx.run(f);
   });
+  const Tensor h = outputs[0];
   auto vars =
       cx.record("slstm_core", std::move(outputs), [=](Context& cx, std::span<const Tensor> d) {
         const Tensor dx = cx.empty(x.shape());
@@ -67,6 +68,7 @@ Var slstm_core(Context& cx, const Var& x, ParamId R, ParamId b, const Spans& spa
         with_scalar(cx.dtype(), [&]<class T>() {
           SlstmBackward<T> a;
           a.f = arguments<T>(cx, x, R, b, initial, shared.get(), exponential_forget);
+          a.f.h = h.view<T, 4>();
           a.f.saved = saved.view<T, 5>();
           a.dh = d[0].view<const T, 4>();
           if (d.size() > 1) {
