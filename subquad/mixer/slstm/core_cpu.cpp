@@ -11,6 +11,7 @@
 #include "subquad/mixer/slstm/core.h"
 
 #include <algorithm>
+#include <array>
 
 #include "subquad/mixer/slstm/row_tiles.h"
 
@@ -102,48 +103,57 @@ Columns pack_backward(const Task& w, const float* R, float* to) {
   return b;
 }
 
-// What needs the pre-activations p [gate][unit] alone, in place: f becomes l = m + log f, and z and
-// o are opened. `keep`: the row's saved values, or null.
-void open_gates(std::int64_t P, bool exponential_forget, const float* m, float* p, float* keep) {
-  for (std::int64_t u = 0; u < P; u += vm::kWidth) {
-    const V p_f = at(p + P + u);
-    gates::LogSigmoid f{p_f, vm::set(1.0F)};
-    if (!exponential_forget) f = gates::log_sigmoid(p_f);
-    const V z = gates::tanh(at(p + 2 * P + u)), o = gates::sigmoid(at(p + 3 * P + u));
-    put(hn::Add(at(m + u), f.value), p + P + u);
-    put(z, p + 2 * P + u);
-    put(o, p + 3 * P + u);
-    if (keep == nullptr) continue;
-    put(z, keep + 2 * P + u);
-    put(o, keep + 3 * P + u);
-    put(f.slope, keep + 6 * P + u);
+// Gates of `active` slots in two passes. The first needs the pre-activations [slot][gate][unit]
+// alone and works in place: f becomes l = m + log f, and z and o are opened. `saved`: where each
+// slot keeps its values for the backward sweep, or null.
+HWY_NOINLINE void open_gates(const gates::Constants& k, std::int64_t active, std::int64_t P,
+                             bool exponential_forget, const float* m, float* p,
+                             float* const* saved) {
+  for (std::int64_t s = 0; s < active; ++s, p += 4 * P, m += P) {
+    float* keep = saved != nullptr ? saved[s] : nullptr;
+    for (std::int64_t u = 0; u < P; u += vm::kWidth) {
+      gates::LogSigmoid f{at(p + P + u), k.one};
+      if (!exponential_forget) f = gates::log_sigmoid(k, f.value);
+      const V z = gates::tanh(k, at(p + 2 * P + u)), o = gates::sigmoid(k, at(p + 3 * P + u));
+      put(hn::Add(at(m + u), f.value), p + P + u);
+      put(z, p + 2 * P + u);
+      put(o, p + 3 * P + u);
+      if (keep == nullptr) continue;
+      put(z, keep + 2 * P + u);
+      put(o, keep + 3 * P + u);
+      put(f.slope, keep + 6 * P + u);
+    }
   }
 }
 
-// The new state of one row. Of i = exp(p_i - m) and f = exp(l - m) the larger is 1 and the other
-// exp(-|p_i - l|). A NaN fails both comparisons and so gets into both.
-void update(std::int64_t P, const float* p, float* h, float* c, float* n, float* m, float* keep,
-            float* out) {
-  const V one = vm::set(1.0F);
-  for (std::int64_t u = 0; u < P; u += vm::kWidth) {
-    const V p_i = at(p + u), l = at(p + P + u), z = at(p + 2 * P + u), o = at(p + 3 * P + u);
-    const V c0 = at(c + u), n0 = at(n + u);
-    const V lesser = gates::exp_minus_abs(hn::Sub(p_i, l));
-    const auto from_input = hn::Or(hn::Ge(p_i, l), hn::Eq(n0, vm::set(0.0F)));
-    const V i = hn::IfThenElse(from_input, one, lesser);
-    const V f = hn::IfThenElse(hn::Ge(l, p_i), one, lesser);
-    const V c1 = hn::MulAdd(f, c0, hn::Mul(i, z)), n1 = hn::MulAdd(f, n0, i);
-    const V h1 = hn::Mul(o, hn::Div(c1, n1));
-    put(hn::IfThenElse(from_input, p_i, l), m + u);
-    put(c1, c + u);
-    put(n1, n + u);
-    put(h1, h + u);
-    put(h1, out + u);
-    if (keep == nullptr) continue;
-    put(i, keep + u);
-    put(f, keep + P + u);
-    put(c1, keep + 4 * P + u);
-    put(n1, keep + 5 * P + u);
+// The second makes the new state [h c n m][slot][unit]. Of i = exp(p_i - m) and f = exp(l - m) the
+// larger is 1 and the other exp(-|p_i - l|). A NaN fails both comparisons and so gets into both.
+HWY_NOINLINE void update(const gates::Constants& k, std::int64_t active, std::int64_t P,
+                         const float* p, float* state, float* const* saved, float* const* out) {
+  float *h = state, *c = h + kSlstmTileRows * P, *n = c + kSlstmTileRows * P,
+        *m = n + kSlstmTileRows * P;
+  for (std::int64_t s = 0; s < active; ++s, p += 4 * P) {
+    float* keep = saved != nullptr ? saved[s] : nullptr;
+    for (std::int64_t u = 0; u < P; u += vm::kWidth) {
+      const V p_i = at(p + u), l = at(p + P + u), z = at(p + 2 * P + u), o = at(p + 3 * P + u);
+      const V c0 = at(c + s * P + u), n0 = at(n + s * P + u);
+      const V lesser = gates::exp_minus_abs(k, hn::Sub(p_i, l));
+      const auto from_input = hn::Or(hn::Ge(p_i, l), hn::Eq(n0, k.zero));
+      const V i = hn::IfThenElse(from_input, k.one, lesser);
+      const V f = hn::IfThenElse(hn::Ge(l, p_i), k.one, lesser);
+      const V c1 = hn::MulAdd(f, c0, hn::Mul(i, z)), n1 = hn::MulAdd(f, n0, i);
+      const V h1 = hn::Mul(o, hn::Div(c1, n1));
+      put(hn::IfThenElse(from_input, p_i, l), m + s * P + u);
+      put(c1, c + s * P + u);
+      put(n1, n + s * P + u);
+      put(h1, h + s * P + u);
+      put(h1, out[s] + u);
+      if (keep == nullptr) continue;
+      put(i, keep + u);
+      put(f, keep + P + u);
+      put(c1, keep + 4 * P + u);
+      put(n1, keep + 5 * P + u);
+    }
   }
 }
 
@@ -155,6 +165,7 @@ struct ForwardTask : Task {
   Columns R;
   const float* bias = nullptr;
   float *pre, *state, *stage;
+  gates::Constants constants;
 
   float* field(std::int64_t f, std::int64_t slot) const {
     return state + (f * kSlstmTileRows + slot) * P;
@@ -166,6 +177,7 @@ struct ForwardTask : Task {
 
   ForwardTask(const SlstmForward<float>& a, const RowTile& tile, std::int64_t head, float* scratch)
       : Task(a, tile, head), a(a) {
+    gates::set(constants);
     float* own_bias = scratch + 4 * D * P;
     pre = own_bias + 4 * P;
     state = pre + kSlstmTileRows * 4 * P;
@@ -203,30 +215,25 @@ struct ForwardTask : Task {
 
   void step(std::int64_t t, std::int64_t active) const {
     slstm_product::Rows x{active, field(0, 0), P, 1, pre, 4 * P, bias, pre, 4 * P};
-    if (direct && tile.consecutive) {
+    float *saved[kSlstmTileRows], *h[kSlstmTileRows];
+    const bool keep = static_cast<bool>(a.saved), in_place = direct && tile.consecutive;
+    for (std::int64_t s = 0; s < active; ++s) {
+      h[s] = direct ? a.h.at(row(s), t, head) : stage + (s * 8 + 7) * P;
+      if (keep) saved[s] = direct ? a.saved.at(row(s), t, head) : stage + s * 8 * P;
+      if (!in_place) copy_rows(a.x.at(row(s), t, head), D, 4, D, pre + s * 4 * P, P);
+    }
+    if (in_place) {
       x.init = a.x.at(row(0), t, head);
       x.init_stride = a.x.stride(0);
-    } else {
-      for (std::int64_t s = 0; s < active; ++s) {
-        copy_rows(a.x.at(row(s), t, head), D, 4, D, pre + s * 4 * P, P);
-      }
     }
     product(x, R);
-    for (std::int64_t s = 0; s < active; ++s) {
-      open_gates(P, a.exponential_forget, field(3, s), pre + s * 4 * P, saved(s, t));
+    open_gates(constants, active, P, a.exponential_forget, field(3, 0), pre,
+               keep ? saved : nullptr);
+    update(constants, active, P, pre, state, keep ? saved : nullptr, h);
+    for (std::int64_t s = 0; !direct && s < active; ++s) {
+      std::copy_n(h[s], D, a.h.at(row(s), t, head));
+      if (keep) copy_rows(saved[s], P, 7, D, a.saved.at(row(s), t, head), D);
     }
-    for (std::int64_t s = 0; s < active; ++s) {
-      float* h = direct ? a.h.at(row(s), t, head) : stage + (s * 8 + 7) * P;
-      update(P, pre + s * 4 * P, field(0, s), field(1, s), field(2, s), field(3, s), saved(s, t),
-             h);
-      if (direct) continue;
-      std::copy_n(h, D, a.h.at(row(s), t, head));
-      if (a.saved) copy_rows(saved(s, t), P, 7, D, a.saved.at(row(s), t, head), D);
-    }
-  }
-  float* saved(std::int64_t s, std::int64_t t) const {
-    if (!a.saved) return nullptr;
-    return direct ? a.saved.at(row(s), t, head) : stage + s * 8 * P;
   }
 
   void run() const {
@@ -248,54 +255,67 @@ struct ForwardTask : Task {
   }
 };
 
-// The slots of a gradient task: where one row finds what a step needs, units padded.
-struct StepInputs {
-  const float *saved, *c0, *n0, *h, *dh;
+// Where each slot finds what a backward step needs, units padded, and leaves what it makes.
+struct StepRows {
+  std::array<const float*, kSlstmTileRows> saved{}, c0{}, n0{}, h0{}, h{}, dh{};
+  std::array<float*, kSlstmTileRows> dx{};
 };
 
-// Gradients of one row's pre-activations into dp [gate][unit] (and dx, where it takes whole
-// vectors), and dh, dc, dn, dm from after the step to before it (dh lacks the recurrent part).
-// `dm` is null where nothing but h matters: the stabiliser cancels in c / n, so that c dc + n dn =
-// dm at every step and no gradient passes through the maximum.
-void step_gradients(std::int64_t P, const StepInputs& x, float* dh, float* dc, float* dn, float* dm,
-                    float* dp, float* dx) {
+// One step back of `active` slots. Into the ring go h_{t-1} (ring_h) and the gradients of the
+// pre-activations [gate][unit] (ring_dp); dx takes the latter too, where it takes whole vectors.
+// The state [dh dc dn dm][slot][unit] goes from after the step to before it, dh without its
+// recurrent part. Without kDm nothing but h matters: the stabiliser cancels in c / n, so that dm =
+// c dc + n dn at every step and no gradient passes through the maximum.
+template <bool kDm>
+HWY_NOINLINE void step_gradients(const StepRows& x, std::int64_t active, std::int64_t P,
+                                 float* state, float* ring_h, float* ring_dp) {
   const V one = vm::set(1.0F);
-  for (std::int64_t u = 0; u < P; u += vm::kWidth) {
-    const V i = at(x.saved + u), f = at(x.saved + P + u), z = at(x.saved + 2 * P + u);
-    const V o = at(x.saved + 3 * P + u), n = at(x.saved + 5 * P + u), h = at(x.h + u);
-    V gradient = at(dh + u);
-    if (x.dh != nullptr) gradient = hn::Add(gradient, at(x.dh + u));
-    const V over_n = hn::Div(gradient, n);
-    const V to_c = hn::MulAdd(over_n, o, at(dc + u)), to_n = hn::NegMulAdd(over_n, h, at(dn + u));
-    V to_i = hn::Mul(i, hn::MulAdd(z, to_c, to_n));
-    V to_l = hn::Mul(f, hn::MulAdd(at(x.c0 + u), to_c, hn::Mul(at(x.n0 + u), to_n)));
-    if (dm != nullptr) {
-      const V to_m = hn::Sub(at(dm + u), hn::Add(to_i, to_l));
-      const auto from_input = hn::Ge(i, one);
-      to_i = hn::Add(to_i, hn::IfThenElseZero(from_input, to_m));
-      to_l = hn::Add(to_l, hn::IfThenZeroElse(from_input, to_m));
-      put(to_l, dm + u);
+  float *dh = state, *dc = dh + kSlstmTileRows * P, *dn = dc + kSlstmTileRows * P,
+        *dm = dn + kSlstmTileRows * P;
+  for (std::int64_t s = 0; s < active; ++s, dh += P, dc += P, dn += P, dm += P) {
+    const auto slot = static_cast<std::size_t>(s);
+    const float *saved = x.saved[slot], *c0 = x.c0[slot], *n0 = x.n0[slot], *h0 = x.h0[slot],
+                *h = x.h[slot], *more_dh = x.dh[slot];
+    float *dx = x.dx[slot], *dp = ring_dp + s * (4 * P + kSkew), *keep_h = ring_h + s * (P + kSkew);
+    for (std::int64_t u = 0; u < P; u += vm::kWidth) {
+      const V i = at(saved + u), f = at(saved + P + u), z = at(saved + 2 * P + u);
+      const V o = at(saved + 3 * P + u), n = at(saved + 5 * P + u), h1 = at(h + u);
+      V gradient = at(dh + u);
+      if (more_dh != nullptr) gradient = hn::Add(gradient, at(more_dh + u));
+      const V over_n = hn::Div(gradient, n);
+      const V to_c = hn::MulAdd(over_n, o, at(dc + u)),
+              to_n = hn::NegMulAdd(over_n, h1, at(dn + u));
+      V to_i = hn::Mul(i, hn::MulAdd(z, to_c, to_n));
+      V to_l = hn::Mul(f, hn::MulAdd(at(c0 + u), to_c, hn::Mul(at(n0 + u), to_n)));
+      if constexpr (kDm) {
+        const V to_m = hn::Sub(at(dm + u), hn::Add(to_i, to_l));
+        const auto from_input = hn::Ge(i, one);
+        to_i = hn::Add(to_i, hn::IfThenElseZero(from_input, to_m));
+        to_l = hn::Add(to_l, hn::IfThenZeroElse(from_input, to_m));
+        put(to_l, dm + u);
+      }
+      const V d_f = hn::Mul(to_l, at(saved + 6 * P + u));
+      const V d_z = hn::Mul(hn::Mul(i, to_c), hn::NegMulAdd(z, z, one));
+      const V d_o = hn::Mul(hn::Mul(gradient, h1), hn::Sub(one, o));
+      put(at(h0 + u), keep_h + u);
+      put(to_i, dp + u);
+      put(d_f, dp + P + u);
+      put(d_z, dp + 2 * P + u);
+      put(d_o, dp + 3 * P + u);
+      if (dx != nullptr) {
+        put(to_i, dx + u);
+        put(d_f, dx + P + u);
+        put(d_z, dx + 2 * P + u);
+        put(d_o, dx + 3 * P + u);
+      }
+      put(hn::Mul(f, to_c), dc + u);
+      put(hn::Mul(f, to_n), dn + u);
     }
-    const V d_f = hn::Mul(to_l, at(x.saved + 6 * P + u));
-    const V d_z = hn::Mul(hn::Mul(i, to_c), hn::NegMulAdd(z, z, one));
-    const V d_o = hn::Mul(hn::Mul(gradient, h), hn::Sub(one, o));
-    put(to_i, dp + u);
-    put(d_f, dp + P + u);
-    put(d_z, dp + 2 * P + u);
-    put(d_o, dp + 3 * P + u);
-    if (dx != nullptr) {
-      put(to_i, dx + u);
-      put(d_f, dx + P + u);
-      put(d_z, dx + 2 * P + u);
-      put(d_o, dx + 3 * P + u);
-    }
-    put(hn::Mul(f, to_c), dc + u);
-    put(hn::Mul(f, to_n), dn + u);
   }
 }
 
 // One head of one tile, backward. Scratch: packed Rᵀ, gradient state [dh dc dn dm][slot][unit],
-// the ring of h_{t-1} and dp, and the inputs of a step [slot][7 + 4][unit] where tensors cannot be
+// the ring of h_{t-1} and dp, and the inputs of a step [slot][7 + 5][unit] where tensors cannot be
 // read in place.
 struct BackwardTask : Task {
   const SlstmBackward<float>& g;
@@ -305,11 +325,12 @@ struct BackwardTask : Task {
   float *state, *ring_h, *ring_dp, *zeros, *stage;
   bool has_dm;
   std::int64_t waiting = 0;
+  static constexpr std::int64_t kStaged = 12;
 
   static std::int64_t floats(std::int64_t D) {
     const std::int64_t P = padded(D);
     return 4 * P * P + kSlstmTileRows * 4 * P + kRing * (5 * P + 2 * kSkew) + 4 * P +
-           kSlstmTileRows * 11 * P;
+           kSlstmTileRows * kStaged * P;
   }
   static std::int64_t part_floats(std::int64_t D) { return 4 * (D + 1) * padded(D); }
 
@@ -325,9 +346,9 @@ struct BackwardTask : Task {
     has_dm = g.dc_final || g.dn_final || g.dm_final || g.dm_initial;
     std::fill_n(part, part_floats(D), 0.0F);
     std::fill_n(state, kSlstmTileRows * 4 * P, 0.0F);
-    std::fill_n(zeros, 4 * P + kSlstmTileRows * 11 * P, 0.0F);
+    std::fill_n(zeros, 4 * P + kSlstmTileRows * kStaged * P, 0.0F);
     for (std::int64_t s = 0; s < kSlstmTileRows; ++s) {  // so that lanes past D divide by one
-      std::fill_n(stage + (s * 11 + 5) * P, P, 1.0F);
+      std::fill_n(stage + (s * kStaged + 5) * P, P, 1.0F);
     }
   }
 
@@ -350,54 +371,54 @@ struct BackwardTask : Task {
       }
     }
   }
-  // Where slot s of step t finds its inputs; `start`: no step of this row precedes (its state is
-  // the initial one, or zero after a reset).
-  StepInputs inputs(std::int64_t s, std::int64_t t, bool start, bool reset,
-                    const float** h0) const {
+  // Slot s of step t; `start`: no step of this row precedes (its state is the initial one, or zero
+  // after a reset).
+  void find(std::int64_t s, std::int64_t t, bool start, bool reset, StepRows& x) const {
+    const auto slot = static_cast<std::size_t>(s);
     const std::int64_t b = row(s);
-    StepInputs x{a.saved.at(b, t, head), zeros, zeros, a.h.at(b, t, head),
-                 g.dh ? g.dh.at(b, t, head) : nullptr};
-    *h0 = zeros;
+    x.saved[slot] = a.saved.at(b, t, head);
+    x.h[slot] = a.h.at(b, t, head);
+    x.dh[slot] = g.dh ? g.dh.at(b, t, head) : nullptr;
+    x.dx[slot] = direct ? g.dx.at(b, t, head) : nullptr;
+    x.c0[slot] = x.n0[slot] = x.h0[slot] = zeros;
     if (!start) {
-      x.c0 = a.saved.at(b, t - 1, head, 4);
-      x.n0 = a.saved.at(b, t - 1, head, 5);
-      *h0 = a.h.at(b, t - 1, head);
+      x.c0[slot] = a.saved.at(b, t - 1, head, 4);
+      x.n0[slot] = a.saved.at(b, t - 1, head, 5);
+      x.h0[slot] = a.h.at(b, t - 1, head);
     } else if (!reset) {
-      if (a.c_initial) x.c0 = a.c_initial.at(b, head);
-      if (a.n_initial) x.n0 = a.n_initial.at(b, head);
-      if (a.h_initial) *h0 = a.h_initial.at(b, head);
+      if (a.c_initial) x.c0[slot] = a.c_initial.at(b, head);
+      if (a.n_initial) x.n0[slot] = a.n_initial.at(b, head);
+      if (a.h_initial) x.h0[slot] = a.h_initial.at(b, head);
     }
-    if (direct) return x;
-    float* to = stage + s * 11 * P;
-    copy_rows(x.saved, D, 7, D, to, P);
-    x.saved = to;
-    for (const float** p : {&x.c0, &x.n0, &x.h, &x.dh}) {
-      to += p == &x.c0 ? 7 * P : P;
-      if (*p == nullptr) continue;
-      std::copy_n(*p, D, to);
-      *p = to;
+    if (direct) return;
+    float* to = stage + s * kStaged * P;
+    copy_rows(x.saved[slot], D, 7, D, to, P);
+    x.saved[slot] = to;
+    to += 7 * P;
+    for (const float** p : {&x.c0[slot], &x.n0[slot], &x.h0[slot], &x.h[slot], &x.dh[slot]}) {
+      if (*p != nullptr) *p = std::copy_n(*p, D, to) - D;
+      to += P;
     }
-    return x;
   }
 
   void step(std::int64_t t, const Stretch& stretch) {
-    const std::int64_t active = stretch.active, first = waiting;
-    const std::int64_t h_stride = P + kSkew, dp_stride = 4 * P + kSkew;
-    for (std::int64_t s = 0; s < active; ++s, ++waiting) {
+    const std::int64_t active = stretch.active;
+    float *h = ring_h + waiting * (P + kSkew), *dp = ring_dp + waiting * (4 * P + kSkew);
+    StepRows x;
+    for (std::int64_t s = 0; s < active; ++s) {
       const bool reset = stretch.reset[static_cast<std::size_t>(s)];
-      const bool start = t == stretch.begin && (t == 0 || reset);
-      const float* h0 = nullptr;
-      const StepInputs x = inputs(s, t, start, reset, &h0);
-      float* h = ring_h + waiting * h_stride;
-      float* dp = ring_dp + waiting * dp_stride;
-      std::copy_n(h0, D, h);
-      std::fill(h + D, h + P, 0.0F);
-      step_gradients(P, x, field(0, s), field(1, s), field(2, s), has_dm ? field(3, s) : nullptr,
-                     dp, direct ? g.dx.at(row(s), t, head) : nullptr);
-      if (!direct) copy_rows(dp, P, 4, D, g.dx.at(row(s), t, head), D);
+      find(s, t, t == stretch.begin && (t == 0 || reset), reset, x);
     }
-    product({active, ring_dp + first * dp_stride, dp_stride, 1, zeros, 0, nullptr, field(0, 0), P},
-            Rt);
+    if (has_dm) {
+      step_gradients<true>(x, active, P, state, h, dp);
+    } else {
+      step_gradients<false>(x, active, P, state, h, dp);
+    }
+    for (std::int64_t s = 0; !direct && s < active; ++s) {
+      copy_rows(dp + s * (4 * P + kSkew), P, 4, D, g.dx.at(row(s), t, head), D);
+    }
+    product({active, dp, 4 * P + kSkew, 1, zeros, 0, nullptr, field(0, 0), P}, Rt);
+    waiting += active;
     if (waiting + kSlstmTileRows > kRing) flush();
   }
 
