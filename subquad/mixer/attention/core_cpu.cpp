@@ -28,6 +28,7 @@ using at::Product;
 using vm::V;
 
 constexpr std::int64_t kQueries = kAttentionQueryTile, kKeys = 64;
+constexpr std::int64_t kLine = kQueries + 16;
 static_assert(kQueries % at::kBand == 0 && kKeys % at::kBand == 0);
 
 // One tile of queries of one document.
@@ -56,6 +57,10 @@ TileGeometry geometry(const AttentionForward<float>& a, const QueryTile& tile) {
   if (a.window > 0) g.window = a.window;
   return g;
 }
+
+// Scores are in units of ln 2, which saves the exponential a reduction.
+constexpr float kLog2E = 1.44269504F, kLn2 = 0.693147181F;
+float score_scale(const AttentionForward<float>& a) { return static_cast<float>(a.scale) * kLog2E; }
 
 // Keys [begin, end) that the tiles of row b form, whole bands of each tile: may reach past both
 // ends.
@@ -100,7 +105,7 @@ HWY_INLINE V masked(const TileGeometry& g, std::int64_t x, std::int64_t c, V s) 
 // keys x queries of one block: s = K qᵀ where some query sees the key.
 std::int64_t score_block(const TileGeometry& g, Range block, const float* k, std::int64_t P,
                          std::int64_t D, const float* qt, float* s) {
-  const Product product{k, P, 1, qt, kQueries, s, kQueries};
+  const Product product{k, P, 1, qt, kLine, s, kLine};
   std::int64_t macs = 0;
   for (std::int64_t x = block.begin; x < block.end; x += at::kBand) {
     macs += at::run_band(product, x - block.begin, g.queries_of_band(x),
@@ -124,8 +129,7 @@ void forward_query(const AttentionForward<float>& a, const QueryTile& tile, std:
   const std::int64_t hk = h / (a.q.dim(2) / a.k.dim(2)), D = a.q.dim(3), Dv = a.v.dim(3);
   const std::int64_t end = origin(a, tile) + 1;
   const std::int64_t begin = a.window > 0 ? std::max(tile.low, end - a.window) : tile.low;
-  const auto scale = static_cast<float>(a.scale);
-  const float* q = a.q.at(tile.b, tile.first, h);
+  const float scale = score_scale(a), *q = a.q.at(tile.b, tile.first, h);
   float *o = a.o.at(tile.b, tile.first, h), *s = scratch.get<float>(kKeys);
   float top = -INFINITY, sum = 0;
   std::fill_n(o, Dv, 0.0F);
@@ -136,10 +140,10 @@ void forward_query(const AttentionForward<float>& a, const QueryTile& tile, std:
       s[c] = scale * dot(q, a.k.at(tile.b, j + c, hk), D);
       highest = std::max(highest, s[c]);
     }
-    const float now = std::max(top, highest), keep = top == now ? 1.0F : std::exp(top - now);
+    const float now = std::max(top, highest), keep = top == now ? 1.0F : std::exp2(top - now);
     V total = vm::set(0);
     for (std::int64_t c = 0; c < width; c += vm::kWidth) {
-      V p = at::exp(hn::Sub(vm::load(s + c, width - c), vm::set(now)));
+      V p = at::exp2(hn::Sub(vm::load(s + c, width - c), vm::set(now)));
       if (width - c < vm::kWidth)
         p = hn::IfThenElseZero(hn::FirstN(vm::F(), static_cast<std::size_t>(width - c)), p);
       hn::StoreU(p, vm::F(), s + c);
@@ -157,7 +161,7 @@ void forward_query(const AttentionForward<float>& a, const QueryTile& tile, std:
     scratch.count_macs(width * (D + Dv));
   }
   for (std::int64_t d = 0; d < Dv; ++d) o[d] /= sum;
-  *a.lse.at(tile.b, tile.first, h) = top + std::log(sum);
+  *a.lse.at(tile.b, tile.first, h) = kLn2 * (top + std::log2(sum));
 }
 
 // Running maximum, sum and the factor for what was summed before, of every query.
@@ -165,29 +169,29 @@ struct Softmax {
   float top[kQueries], sum[kQueries], keep[kQueries];
 };
 
-// One vector of queries (at c) over its keys of the block: scores become exp(score - top).
+// One vector of queries (at c) over its keys of the block: scores become 2^(score - top).
 HWY_NOINLINE void softmax_vector(const TileGeometry& g, Range block, std::int64_t c, float* s,
                                  Softmax& state) {
   const vm::F d;
-  const Range keys = intersect(g.keys_of_vector(c), block), plain = g.plain_keys_of_vector(c);
-  float* column = s + c - block.begin * kQueries;  // key x at column + x kQueries
+  const Range keys = intersect(g.keys_of_column(c), block), plain = g.plain_keys_of_vector(c);
+  float* column = s + c - block.begin * kLine;  // key x at column + x kLine
   const V before = hn::LoadU(d, state.top + c);
   V top = before;
   for (std::int64_t x = keys.begin; x < keys.end; ++x) {
-    V score = hn::LoadU(d, column + x * kQueries);
+    V score = hn::LoadU(d, column + x * kLine);
     if (x < plain.begin || x >= plain.end) {
       score = masked(g, x, c, score);
-      hn::StoreU(score, d, column + x * kQueries);
+      hn::StoreU(score, d, column + x * kLine);
     }
     top = hn::Max(top, score);
   }
   // Where nothing was visible so far, any finite shift does.
   const V shift = hn::IfThenElse(hn::Eq(top, vm::set(-INFINITY)), vm::set(0), top);
-  const V keep = at::exp(hn::Sub(before, shift));
+  const V keep = at::exp2(hn::Sub(before, shift));
   V sum = hn::Mul(hn::LoadU(d, state.sum + c), keep);
   for (std::int64_t x = keys.begin; x < keys.end; ++x) {
-    const V p = at::exp(hn::Sub(hn::LoadU(d, column + x * kQueries), shift));
-    hn::StoreU(p, d, column + x * kQueries);
+    const V p = at::exp2(hn::Sub(hn::LoadU(d, column + x * kLine), shift));
+    hn::StoreU(p, d, column + x * kLine);
     sum = hn::Add(sum, p);
   }
   hn::StoreU(top, d, state.top + c);
@@ -198,10 +202,10 @@ HWY_NOINLINE void softmax_vector(const TileGeometry& g, Range block, std::int64_
 struct ForwardScratch {
   float *k, *v, *qt, *s, *o;
   static std::int64_t floats(std::int64_t keys, std::int64_t D, std::int64_t P, std::int64_t Pv) {
-    return keys * (P + Pv) + kQueries * (D + kKeys + Pv);
+    return keys * (P + Pv) + kLine * (D + kKeys + Pv);
   }
   ForwardScratch(float* p, std::int64_t keys, std::int64_t D, std::int64_t P, std::int64_t Pv)
-      : k(p), v(k + keys * P), qt(v + keys * Pv), s(qt + kQueries * D), o(s + kQueries * kKeys) {}
+      : k(p), v(k + keys * P), qt(v + keys * Pv), s(qt + kLine * D), o(s + kLine * kKeys) {}
 };
 
 std::int64_t forward_tile(const AttentionForward<float>& a, const QueryTile& tile, std::int64_t h,
@@ -209,8 +213,8 @@ std::int64_t forward_tile(const AttentionForward<float>& a, const QueryTile& til
   const vm::F d;
   const TileGeometry g = geometry(a, tile);
   const std::int64_t zero = origin(a, tile), D = a.q.dim(3), Dv = a.v.dim(3), Pv = v.stride;
-  at::transpose(a.q.at(tile.b, tile.first, h), a.q.stride(1), tile.count, D,
-                static_cast<float>(a.scale), w.qt, kQueries, g.columns());
+  at::transpose(a.q.at(tile.b, tile.first, h), a.q.stride(1), tile.count, D, score_scale(a), w.qt,
+                kLine, g.columns());
   Softmax state;
   std::fill_n(state.top, kQueries, -INFINITY);
   std::fill_n(state.sum, kQueries, 0.0F);
@@ -222,9 +226,8 @@ std::int64_t forward_tile(const AttentionForward<float>& a, const QueryTile& til
     for (std::int64_t c = 0; c < g.columns(); c += vm::kWidth) {
       softmax_vector(g, block, c, w.s, state);
     }
-    const Product out{w.s,       1,   kQueries, v.at(zero + block.begin),
-                      Pv,        w.o, Pv,       block.begin > keys.begin,
-                      state.keep};
+    const Product out{
+        w.s, 1, kLine, v.at(zero + block.begin), Pv, w.o, Pv, block.begin > keys.begin, state.keep};
     for (std::int64_t r = 0; r < tile.count; r += at::kBand) {
       macs += at::run_band(out, r, {0, Pv}, [&](std::int64_t row, std::int64_t n) {
         return shift(intersect(g.keys_of_queries(row, n), block), -block.begin);
@@ -233,7 +236,8 @@ std::int64_t forward_tile(const AttentionForward<float>& a, const QueryTile& til
   }
   for (std::int64_t c = 0; c < g.columns(); c += vm::kWidth) {
     const V sum = hn::LoadU(d, state.sum + c);
-    hn::StoreU(hn::Add(hn::LoadU(d, state.top + c), hn::Log(d, sum)), d, state.top + c);
+    const V top = hn::Mul(vm::set(kLn2), hn::LoadU(d, state.top + c));
+    hn::StoreU(hn::Add(top, hn::Log(d, sum)), d, state.top + c);
     hn::StoreU(hn::Div(vm::set(1), sum), d, state.sum + c);
   }
   for (std::int64_t r = 0; r < tile.count; ++r) {
@@ -273,16 +277,16 @@ void attention_forward(const AttentionForward<float>& a, ThreadPool& threads) {
 HWY_NOINLINE void weights_vector(const TileGeometry& g, Range block, std::int64_t c,
                                  const float* lse, const float* along, float* s, float* dp) {
   const vm::F d;
-  const Range keys = intersect(g.keys_of_vector(c), block), plain = g.plain_keys_of_vector(c);
+  const Range keys = intersect(g.keys_of_column(c), block), plain = g.plain_keys_of_vector(c);
   const V shift = hn::LoadU(d, lse + c), less = hn::LoadU(d, along + c);
-  s += c - block.begin * kQueries;
-  dp += c - block.begin * kQueries;
+  s += c - block.begin * kLine;
+  dp += c - block.begin * kLine;
   for (std::int64_t x = keys.begin; x < keys.end; ++x) {
-    V score = hn::LoadU(d, s + x * kQueries);
+    V score = hn::LoadU(d, s + x * kLine);
     if (x < plain.begin || x >= plain.end) score = masked(g, x, c, score);
-    const V p = at::exp(hn::Sub(score, shift));
-    hn::StoreU(p, d, s + x * kQueries);
-    hn::StoreU(hn::Mul(p, hn::Sub(hn::LoadU(d, dp + x * kQueries), less)), d, dp + x * kQueries);
+    const V p = at::exp2(hn::Sub(score, shift));
+    hn::StoreU(p, d, s + x * kLine);
+    hn::StoreU(hn::Mul(p, hn::Sub(hn::LoadU(d, dp + x * kLine), less)), d, dp + x * kLine);
   }
 }
 
@@ -293,7 +297,7 @@ struct BackwardScratch {
   static std::int64_t ds_rows(std::int64_t Dv) { return std::max(kKeys, Dv); }  // also holds oᵀ
   static std::int64_t floats(std::int64_t keys, std::int64_t D, std::int64_t Dv) {
     const std::int64_t P = round_up(D, vm::kWidth), Pv = round_up(Dv, vm::kWidth);
-    return 2 * keys * (P + Pv) + kQueries * (D + Dv + 2 * P + Pv + kKeys + ds_rows(Dv));
+    return 2 * keys * (P + Pv) + kLine * (D + Dv + 2 * P + Pv + kKeys + ds_rows(Dv));
   }
   BackwardScratch(float* p, std::int64_t keys, std::int64_t D, std::int64_t Dv) {
     const std::int64_t P = round_up(D, vm::kWidth), Pv = round_up(Dv, vm::kWidth);
@@ -302,12 +306,12 @@ struct BackwardScratch {
     dk = v + keys * Pv;
     dv = dk + keys * P;
     qt = dv + keys * Pv;
-    dot = qt + kQueries * D;
-    q = dot + kQueries * Dv;
-    d_o = q + kQueries * P;
-    dq = d_o + kQueries * Pv;
-    s = dq + kQueries * P;
-    ds = s + kQueries * kKeys;
+    dot = qt + kLine * D;
+    q = dot + kLine * Dv;
+    d_o = q + kLine * P;
+    dq = d_o + kLine * Pv;
+    s = dq + kLine * P;
+    ds = s + kLine * kKeys;
   }
 };
 
@@ -324,20 +328,21 @@ std::int64_t backward_tile(const AttentionBackward<float>& g, const QueryTile& t
   const std::int64_t P = of.k.stride, Pv = of.v.stride, columns = geo.columns();
   const auto scale = static_cast<float>(a.scale);
   const float *q = a.q.at(tile.b, tile.first, h), *d_o = g.d_o.at(tile.b, tile.first, h);
-  at::transpose(q, a.q.stride(1), tile.count, D, scale, w.qt, kQueries, columns);
-  at::transpose(d_o, g.d_o.stride(1), tile.count, Dv, 1, w.dot, kQueries, columns);
-  at::transpose(a.o.at(tile.b, tile.first, h), a.o.stride(1), tile.count, Dv, 1, w.ds, kQueries,
+  at::transpose(q, a.q.stride(1), tile.count, D, score_scale(a), w.qt, kLine, columns);
+  at::transpose(d_o, g.d_o.stride(1), tile.count, Dv, 1, w.dot, kLine, columns);
+  at::transpose(a.o.at(tile.b, tile.first, h), a.o.stride(1), tile.count, Dv, 1, w.ds, kLine,
                 columns);
   at::copy_rows(q, a.q.stride(1), tile.count, D, scale, w.q, P);
   at::copy_rows(d_o, g.d_o.stride(1), tile.count, Dv, 1, w.d_o, Pv);
   float lse[kQueries] = {}, along[kQueries];
-  for (std::int64_t r = 0; r < tile.count; ++r) lse[r] = *a.lse.at(tile.b, tile.first + r, h);
+  for (std::int64_t r = 0; r < tile.count; ++r)
+    lse[r] = kLog2E * *a.lse.at(tile.b, tile.first + r, h);
   for (std::int64_t c = 0; c < columns; c += vm::kWidth) {
     // In the order of the product below: with one visible key the difference is exactly 0.
     V sum = vm::set(0);
     for (std::int64_t i = 0; i < Dv; ++i) {
-      sum = hn::MulAdd(hn::LoadU(d, w.ds + i * kQueries + c),
-                       hn::LoadU(d, w.dot + i * kQueries + c), sum);
+      sum =
+          hn::MulAdd(hn::LoadU(d, w.ds + i * kLine + c), hn::LoadU(d, w.dot + i * kLine + c), sum);
     }
     hn::StoreU(sum, d, along + c);
   }
@@ -354,13 +359,13 @@ std::int64_t backward_tile(const AttentionBackward<float>& g, const QueryTile& t
     const auto queries = [&](std::int64_t row, std::int64_t n) {
       return geo.queries_of_keys(block.begin + row, n);
     };
-    const Product to_v{w.s, kQueries, 1, w.d_o, Pv, of.dv.at(first), Pv, true};
-    const Product to_k{w.ds, kQueries, 1, w.q, P, of.dk.at(first), P, true};
+    const Product to_v{w.s, kLine, 1, w.d_o, Pv, of.dv.at(first), Pv, true};
+    const Product to_k{w.ds, kLine, 1, w.q, P, of.dk.at(first), P, true};
     for (std::int64_t x = 0; x < block.size(); x += at::kBand) {
       macs += at::run_band(to_v, x, {0, Pv}, queries);
       macs += at::run_band(to_k, x, {0, P}, queries);
     }
-    const Product to_q{w.ds, 1, kQueries, of.k.at(first), P, w.dq, P, block.begin > keys.begin};
+    const Product to_q{w.ds, 1, kLine, of.k.at(first), P, w.dq, P, block.begin > keys.begin};
     for (std::int64_t r = 0; r < tile.count; r += at::kBand) {
       macs += at::run_band(to_q, r, {0, P}, [&](std::int64_t row, std::int64_t n) {
         return shift(intersect(geo.keys_of_queries(row, n), block), -block.begin);

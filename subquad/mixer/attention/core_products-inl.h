@@ -1,4 +1,4 @@
-// What the tiled attention computes with: register-tiled products on scratch, exp, and transposing
+// What the tiled attention computes with: register-tiled products on scratch, 2^x, and transposing
 // copies. In every product A is broadcast element by element with two strides, so that it may be
 // transposed for free, and only B and C need contiguous columns. Accumulators are named members:
 // some compilers keep arrays on the stack.
@@ -165,21 +165,20 @@ HWY_INLINE std::int64_t run_band(const Product& p, std::int64_t row, Range colum
   return macs * vm::kWidth;
 }
 
-// exp(x) for x <= 88, relative error below 2e-7 down to -87 and exactly 0 below -88. Adding 1.5
-// 2^23 + 127 rounds to the nearest integer n and leaves the biased exponent of 2^n in the lowest
-// bits; the polynomial is minimax on |r| <= ln 2 / 2. NaN stays: Max returns its second operand.
-HWY_INLINE V exp(V x) {
+// 2^x for x <= 127, relative error below 2e-7 down to -126 and exactly 0 below -127. Adding 1.5
+// 2^23
+// + 127 rounds to the nearest integer n and leaves the biased exponent of 2^n in the lowest bits;
+// the polynomial is minimax on |x - n| <= 1/2. NaN stays: Max returns its second operand.
+HWY_INLINE V exp2(V x) {
   const vm::F d;
   const hn::RebindToSigned<vm::F> di;
-  x = hn::Max(vm::set(-88.0f), x);
-  const V shift = vm::set(12583039.0f), shifted = hn::MulAdd(x, vm::set(1.44269504f), shift);
-  const V n = hn::Sub(shifted, shift);
-  V r = hn::NegMulAdd(n, vm::set(0.693359375f), x);
-  r = hn::NegMulAdd(n, vm::set(-2.12194440e-4f), r);
-  V p = hn::MulAdd(vm::set(0.00831252f), r, vm::set(0.04189011f));
-  p = hn::MulAdd(p, r, vm::set(0.16667114f));
-  p = hn::MulAdd(p, r, vm::set(0.49999232f));
-  p = hn::MulAdd(p, r, vm::set(1.0f));
+  x = hn::Max(vm::set(-127.0f), x);
+  const V shifted = hn::Add(x, vm::set(12583039.0f));
+  const V r = hn::Sub(x, hn::Sub(shifted, vm::set(12583039.0f)));
+  V p = hn::MulAdd(vm::set(0.00132647273f), r, vm::set(0.009671512729f));
+  p = hn::MulAdd(p, r, vm::set(0.055507337438f));
+  p = hn::MulAdd(p, r, vm::set(0.24022242084f));
+  p = hn::MulAdd(p, r, vm::set(0.693146977598f));
   p = hn::MulAdd(p, r, vm::set(1.0f));
   return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, shifted))));
 }

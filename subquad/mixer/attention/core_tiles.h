@@ -1,7 +1,7 @@
 // Which (query, key) pairs the tiled attention forms. Everything is relative to the first query of
 // a tile: query r in [0, count) stands at r, and key x counts from it too (earlier keys are
-// negative). Scores are formed in bands of `band` keys times vectors of `lanes` queries; pairs that
-// no query of a vector sees are skipped.
+// negative). Scores are formed in squares of `band` keys and queries; those with no visible pair
+// are skipped.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +10,8 @@
 
 namespace subquad {
 
-// Register tiles of the instruction set in use: a band is two tiles of `rows` rows.
+// Register tiles of the instruction set in use: vectors of `lanes` floats, and bands of two tiles
+// of `rows` rows, which hold whole vectors.
 struct AttentionTiles {
   std::int64_t rows = 4, lanes = 8;
   constexpr std::int64_t band() const { return 2 * rows; }
@@ -32,23 +33,21 @@ struct TileGeometry {
   std::int64_t lowest = 0;  // first key of the document
   std::int64_t window = std::numeric_limits<std::int64_t>::max() / 4;
 
-  std::int64_t columns() const { return round_up(count, tiles.lanes); }
+  std::int64_t columns() const { return round_up(count, tiles.band()); }
   // All keys of the tile: from a whole number of bands before it to the last band with a query.
-  Range keys() const {
-    return {round_down(std::max(lowest, 1 - window), tiles.band()), round_up(count, tiles.band())};
-  }
-  // Queries of whole vectors that see a key of the band at x.
+  Range keys() const { return {round_down(std::max(lowest, 1 - window), tiles.band()), columns()}; }
+  // Queries whose scores with the band of keys at x are formed.
   Range queries_of_band(std::int64_t x) const {
-    const std::int64_t last = x + tiles.band() - 1 + window - 1;  // sees the band's last key
-    return {round_down(std::max<std::int64_t>(x, 0), tiles.lanes),
-            std::min(columns(), round_down(last, tiles.lanes) + tiles.lanes)};
+    const std::int64_t band = tiles.band(), last = x + band - 1 + window - 1;
+    return {round_down(std::max<std::int64_t>(x, 0), band),
+            std::min(columns(), round_down(last, band) + band)};
   }
-  // Keys of the vector of queries at c: whole bands, all of them formed.
-  Range keys_of_vector(std::int64_t c) const {
-    return {round_down(std::max(lowest, c - window + 1), tiles.band()),
-            round_up(c + tiles.lanes, tiles.band())};
+  // Keys whose scores with the query at c are formed.
+  Range keys_of_column(std::int64_t c) const {
+    const std::int64_t band = tiles.band(), first = round_down(c, band);
+    return {round_down(std::max(lowest, first - window + 1), band), first + band};
   }
-  // Those of them that every query of the vector sees.
+  // Those of them that every query of the vector at c sees.
   Range plain_keys_of_vector(std::int64_t c) const {
     return {std::max(lowest, c + tiles.lanes - window), c + 1};
   }
