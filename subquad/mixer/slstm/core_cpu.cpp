@@ -10,6 +10,8 @@
 // per step and tile); below, the gates (about 1.5 ns per unit and step forward on AVX2).
 #include "subquad/mixer/slstm/core.h"
 
+#include <hwy/cache_control.h>
+
 #include <algorithm>
 #include <array>
 
@@ -40,6 +42,11 @@ constexpr std::int64_t kPackSteps = 4;  // fewer steps read R where it lies
 
 HWY_INLINE V at(const float* p) { return hn::LoadU(vm::F(), p); }
 HWY_INLINE void put(V v, float* p) { hn::StoreU(v, vm::F(), p); }
+
+// What the next step of a row will touch: rows lie far apart, which hides them from the hardware.
+HWY_INLINE void prefetch(const float* p, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; i += 16) hwy::Prefetch(p + i);
+}
 
 std::int64_t padded(std::int64_t d) { return (d + vm::kWidth - 1) / vm::kWidth * vm::kWidth; }
 
@@ -107,9 +114,10 @@ Columns pack_backward(const Task& w, const float* R, float* to) {
 // alone and works in place: f becomes l = m + log f, and z and o are opened. `saved`: where each
 // slot keeps its values for the backward sweep, or null.
 HWY_NOINLINE void open_gates(const gates::Constants& k, std::int64_t active, std::int64_t P,
-                             bool exponential_forget, const float* m, float* p,
-                             float* const* saved) {
+                             bool exponential_forget, const float* m, float* p, float* const* saved,
+                             const float* const* next_x) {
   for (std::int64_t s = 0; s < active; ++s, p += 4 * P, m += P) {
+    prefetch(next_x[s], 4 * P);
     float* keep = saved != nullptr ? saved[s] : nullptr;
     for (std::int64_t u = 0; u < P; u += vm::kWidth) {
       gates::LogSigmoid f{at(p + P + u), k.one};
@@ -129,11 +137,14 @@ HWY_NOINLINE void open_gates(const gates::Constants& k, std::int64_t active, std
 // The second makes the new state [h c n m][slot][unit]. Of i = exp(p_i - m) and f = exp(l - m) the
 // larger is 1 and the other exp(-|p_i - l|). A NaN fails both comparisons and so gets into both.
 HWY_NOINLINE void update(const gates::Constants& k, std::int64_t active, std::int64_t P,
-                         const float* p, float* state, float* const* saved, float* const* out) {
+                         const float* p, float* state, float* const* saved, float* const* out,
+                         std::int64_t saved_ahead, std::int64_t out_ahead) {
   float *h = state, *c = h + kSlstmTileRows * P, *n = c + kSlstmTileRows * P,
         *m = n + kSlstmTileRows * P;
   for (std::int64_t s = 0; s < active; ++s, p += 4 * P) {
     float* keep = saved != nullptr ? saved[s] : nullptr;
+    if (keep != nullptr) prefetch(keep + saved_ahead, 7 * P);
+    prefetch(out[s] + out_ahead, P);
     for (std::int64_t u = 0; u < P; u += vm::kWidth) {
       const V p_i = at(p + u), l = at(p + P + u), z = at(p + 2 * P + u), o = at(p + 3 * P + u);
       const V c0 = at(c + s * P + u), n0 = at(n + s * P + u);
@@ -216,9 +227,12 @@ struct ForwardTask : Task {
   void step(std::int64_t t, std::int64_t active) const {
     slstm_product::Rows x{active, field(0, 0), P, 1, pre, 4 * P, bias, pre, 4 * P};
     float *saved[kSlstmTileRows], *h[kSlstmTileRows];
+    const float* next_x[kSlstmTileRows];
+    const bool more = t + 1 < a.x.dim(1);
     const bool keep = static_cast<bool>(a.saved), in_place = direct && tile.consecutive;
     for (std::int64_t s = 0; s < active; ++s) {
       h[s] = direct ? a.h.at(row(s), t, head) : stage + (s * 8 + 7) * P;
+      next_x[s] = a.x.at(row(s), t + more, head);
       if (keep) saved[s] = direct ? a.saved.at(row(s), t, head) : stage + s * 8 * P;
       if (!in_place) copy_rows(a.x.at(row(s), t, head), D, 4, D, pre + s * 4 * P, P);
     }
@@ -227,9 +241,10 @@ struct ForwardTask : Task {
       x.init_stride = a.x.stride(0);
     }
     product(x, R);
-    open_gates(constants, active, P, a.exponential_forget, field(3, 0), pre,
-               keep ? saved : nullptr);
-    update(constants, active, P, pre, state, keep ? saved : nullptr, h);
+    open_gates(constants, active, P, a.exponential_forget, field(3, 0), pre, keep ? saved : nullptr,
+               next_x);
+    update(constants, active, P, pre, state, keep ? saved : nullptr, h,
+           more && direct && keep ? a.saved.stride(1) : 0, more && direct ? a.h.stride(1) : 0);
     for (std::int64_t s = 0; !direct && s < active; ++s) {
       std::copy_n(h[s], D, a.h.at(row(s), t, head));
       if (keep) copy_rows(saved[s], P, 7, D, a.saved.at(row(s), t, head), D);
@@ -259,6 +274,7 @@ struct ForwardTask : Task {
 struct StepRows {
   std::array<const float*, kSlstmTileRows> saved{}, c0{}, n0{}, h0{}, h{}, dh{};
   std::array<float*, kSlstmTileRows> dx{};
+  std::int64_t saved_back = 0, h_back = 0, dh_back = 0, dx_back = 0;  // to the step after next
 };
 
 // One step back of `active` slots. Into the ring go h_{t-1} (ring_h) and the gradients of the
@@ -276,6 +292,10 @@ HWY_NOINLINE void step_gradients(const StepRows& x, std::int64_t active, std::in
     const auto slot = static_cast<std::size_t>(s);
     const float *saved = x.saved[slot], *c0 = x.c0[slot], *n0 = x.n0[slot], *h0 = x.h0[slot],
                 *h = x.h[slot], *more_dh = x.dh[slot];
+    prefetch(saved - x.saved_back, 7 * P);
+    prefetch(h - x.h_back, P);
+    if (more_dh != nullptr) prefetch(more_dh - x.dh_back, P);
+    if (x.dx[slot] != nullptr) prefetch(x.dx[slot] - x.dx_back, 4 * P);
     float *dx = x.dx[slot], *dp = ring_dp + s * (4 * P + kSkew), *keep_h = ring_h + s * (P + kSkew);
     for (std::int64_t u = 0; u < P; u += vm::kWidth) {
       const V i = at(saved + u), f = at(saved + P + u), z = at(saved + 2 * P + u);
@@ -405,6 +425,10 @@ struct BackwardTask : Task {
     const std::int64_t active = stretch.active;
     float *h = ring_h + waiting * (P + kSkew), *dp = ring_dp + waiting * (4 * P + kSkew);
     StepRows x;
+    if (direct && t > 1) {
+      x.saved_back = 2 * a.saved.stride(1), x.h_back = 2 * a.h.stride(1);
+      x.dh_back = g.dh ? g.dh.stride(1) : 0, x.dx_back = g.dx.stride(1);
+    }
     for (std::int64_t s = 0; s < active; ++s) {
       const bool reset = stretch.reset[static_cast<std::size_t>(s)];
       find(s, t, t == stretch.begin && (t == 0 || reset), reset, x);
