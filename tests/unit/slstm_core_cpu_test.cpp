@@ -15,6 +15,7 @@ struct Case {
   std::int64_t B = 1, T = 1, H = 1, D = 16;
   bool state = false, spans = false, bias = false, exponential_forget = false;
   double amplitude = 1;
+  bool gates_first = false;  // x and dx lie as (B,T,4,H,D)
 
   std::string text() const {
     std::ostringstream s;
@@ -67,10 +68,17 @@ struct Problem {
     }
     for (int i = 0; i < 4; ++i) results.push_back(nan(unit));
     const Tensor saved = nan({c.B, c.T, c.H, 7, c.D});
+    const auto by_head = [&](auto view) {  // (B,T,H,4,D) on the same memory
+      if (c.gates_first) {
+        view.strides[2] = c.D;
+        view.strides[3] = c.H * c.D;
+      }
+      return view;
+    };
     const auto in3 = [&](std::size_t i) { return inputs[i].view<const T, 3>(); };
     const auto out3 = [&](std::size_t i) { return results[i].view<T, 3>(); };
     SlstmForward<T> f;
-    f.x = inputs[0].view<const T, 5>();
+    f.x = by_head(inputs[0].view<const T, 5>());
     f.R = inputs[1].view<const T, 4>();
     if (c.bias) f.b = in3(2);
     f.spans = &spans;
@@ -85,7 +93,7 @@ struct Problem {
     f.h_final = out3(1), f.c_final = out3(2), f.n_final = out3(3), f.m_final = out3(4);
     g.f = f;
     g.dh = inputs[7].view<const T, 4>();
-    g.dx = results[5].view<T, 5>();
+    g.dx = by_head(results[5].view<T, 5>());
     g.dR = results[6].view<T, 4>();
     if (c.bias) g.db = out3(7);
     if (c.state) {
@@ -217,6 +225,32 @@ TEST(SlstmCoreCpu, ARowsBitsDoNotDependOnItsNeighbours) {
               << kNames[r] << " of row " << b << " " << c.text();
         }
       }
+    }
+  }
+}
+
+TEST(SlstmCoreCpu, TheGatesOfXMayLieOutermost) {
+  for (const std::int64_t D : {16, 20, 64}) {
+    Case c{5, 9, 3, D, true, D != 16, true};
+    const Spans spans = make_spans(c);
+    Problem<float> plain = draw(c), moved = draw(c);
+    const auto move = [&](const Tensor& from, const Tensor& to) {  // (B,T,H,4,D) to (B,T,4,H,D)
+      for (std::int64_t i = 0; i < c.B * c.T * c.H * 4; ++i) {
+        const std::int64_t bt = i / (4 * c.H), h = i / 4 % c.H, gate = i % 4;
+        std::copy_n(from.data<float>() + i * D, D,
+                    to.data<float>() + ((bt * 4 + gate) * c.H + h) * D);
+      }
+    };
+    move(plain.inputs[0], moved.inputs[0]);
+    plain.run(c, spans, "highway", 1);
+    c.gates_first = true;
+    moved.run(c, spans, "highway", 1);
+    const Tensor dx(plain.results[5].shape(), DType::f32);
+    move(plain.results[5], dx);
+    plain.results[5] = dx;
+    for (std::size_t r = 0; r < plain.results.size(); ++r) {
+      const auto a = plain.results[r].host<float>(), b = moved.results[r].host<float>();
+      EXPECT_TRUE(std::equal(a.begin(), a.end(), b.begin())) << kNames[r] << " of " << c.text();
     }
   }
 }

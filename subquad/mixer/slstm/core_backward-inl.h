@@ -19,6 +19,7 @@ struct StepRows {
   const float *saved[kSlstmTileRows], *c0[kSlstmTileRows], *n0[kSlstmTileRows], *h0[kSlstmTileRows],
       *h[kSlstmTileRows], *dh[kSlstmTileRows];
   float* dx[kSlstmTileRows];
+  std::int64_t dx_gate;                               // floats between the gates of dx
   std::int64_t saved_back, h_back, dh_back, dx_back;  // what to prefetch lies so far before
 };
 
@@ -40,7 +41,9 @@ HWY_NOINLINE void step_gradients(const StepRows& x, std::int64_t active, std::in
     prefetch(saved - x.saved_back, 7 * P);
     prefetch(h - x.h_back, P);
     if (more_dh != nullptr) prefetch(more_dh - x.dh_back, P);
-    if (dx != nullptr) prefetch(dx - x.dx_back, 4 * P);
+    for (std::int64_t g = 0; dx != nullptr && g < 4; ++g) {
+      prefetch(dx - x.dx_back + g * x.dx_gate, P);
+    }
     for (std::int64_t u = 0; u < P; u += vm::kWidth) {
       const V i = at(saved + u), f = at(saved + P + u), z = at(saved + 2 * P + u);
       const V o = at(saved + 3 * P + u), n = at(saved + 5 * P + u), h1 = at(h + u);
@@ -68,9 +71,9 @@ HWY_NOINLINE void step_gradients(const StepRows& x, std::int64_t active, std::in
       put(d_o, dp + 3 * P + u);
       if (dx != nullptr) {
         put(to_i, dx + u);
-        put(d_f, dx + P + u);
-        put(d_z, dx + 2 * P + u);
-        put(d_o, dx + 3 * P + u);
+        put(d_f, dx + x.dx_gate + u);
+        put(d_z, dx + 2 * x.dx_gate + u);
+        put(d_o, dx + 3 * x.dx_gate + u);
       }
       put(hn::Mul(f, to_c), dc + u);
       put(hn::Mul(f, to_n), dn + u);
@@ -184,6 +187,7 @@ struct BackwardTask : Task {
       find(s, t, t == stretch.begin && (t == 0 || reset), reset, x);
     }
     const bool more = direct && t - 1 > stretch.begin;
+    x.dx_gate = g.dx.stride(3);
     x.saved_back = more ? 2 * a.saved.stride(1) : 0;
     x.h_back = more ? 2 * a.h.stride(1) : 0;
     x.dh_back = more && g.dh ? g.dh.stride(1) : 0;
@@ -198,9 +202,9 @@ struct BackwardTask : Task {
       step_gradients<false>(x, active, P, state, h, dp);
     }
     for (std::int64_t s = 0; !direct && s < active; ++s) {
-      copy_rows(dp + s * (4 * P + kSkew), P, 4, D, g.dx.at(row(s), t, head), D);
+      copy_rows(dp + s * (4 * P + kSkew), P, 4, D, g.dx.at(row(s), t, head), g.dx.stride(3));
     }
-    product({active, dp, 4 * P + kSkew, 1, zeros, 0, nullptr, field(0, 0), P}, Rt);
+    product({active, dp, 4 * P + kSkew, 1, zeros, 0, nullptr, nullptr, field(0, 0), P}, Rt);
     waiting += active;
     if (waiting + kSlstmTileRows > kRing) flush();
   }
@@ -208,7 +212,7 @@ struct BackwardTask : Task {
   // dR += (h_{t-1})ᵀ dp over the ring.
   void flush() {
     const std::int64_t h_stride = P + kSkew, dp_stride = 4 * P + kSkew;
-    product({D, ring_h, 1, h_stride, dR, 4 * P, nullptr, dR, 4 * P},
+    product({D, ring_h, 1, h_stride, dR, 4 * P, nullptr, nullptr, dR, 4 * P},
             {ring_dp, waiting, 4 * P / vm::kWidth, slstm_product::kPanel, dp_stride});
     if (g.db) {
       for (std::int64_t k = 0; k < waiting; ++k) {
@@ -224,7 +228,9 @@ struct BackwardTask : Task {
     load_gradients();
     for (std::int64_t s = 0; s < tile.count; ++s) {
       for (std::int64_t t = length(s); t < a.x.dim(1); ++t) {
-        std::fill_n(g.dx.at(row(s), t, head), 4 * D, 0.0F);
+        for (std::int64_t gate = 0; gate < 4; ++gate) {
+          std::fill_n(g.dx.at(row(s), t, head, gate), D, 0.0F);
+        }
       }
     }
     for (std::size_t i = tile.stretches.size(); i-- > 0;) {

@@ -7,7 +7,8 @@
 // dp) pairs wait in scratch and go into the task's own dR as one product of inner size kRing; the
 // dR of the tiles of a head are added in order at the end.
 // Roofline: FMA for D >= 64 (24 D² per token and head, of which R's 16 D² bytes come from L2 once
-// per step and tile); below, the gates (about 1.5 ns per unit and step forward on AVX2).
+// per step and tile) and, for long batches, the 80 bytes per unit and step that go to memory and
+// back; below, the gates (about 2.5 ns per unit and step forward on AVX2).
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "subquad/mixer/slstm/core_cpu.cpp"
 #include <hwy/foreach_target.h>

@@ -6,6 +6,8 @@
 #define SUBQUAD_MIXER_SLSTM_CORE_FORWARD_INL_H
 #endif
 
+#include <vector>
+
 #include "subquad/mixer/slstm/core_gates-inl.h"
 #include "subquad/mixer/slstm/core_task-inl.h"
 
@@ -20,9 +22,9 @@ constexpr std::int64_t kPackSteps = 4;  // fewer steps read R where it lies
 // says where each slot keeps its values for the backward sweep.
 HWY_NOINLINE void open_gates(const gates::Constants& k, std::int64_t active, std::int64_t P,
                              bool exponential_forget, const float* m, float* p, float* const* saved,
-                             const float* const* x, std::int64_t x_ahead) {
+                             const float* const* x, std::int64_t x_ahead, std::int64_t x_gate) {
   for (std::int64_t s = 0; s < active; ++s, p += 4 * P, m += P) {
-    prefetch(x[s] + x_ahead, 4 * P);
+    for (std::int64_t g = 0; g < 4; ++g) prefetch(x[s] + x_ahead + g * x_gate, P);
     float *keep = saved != nullptr ? saved[s] : nullptr, *opened = keep != nullptr ? keep : p;
     for (std::int64_t u = 0; u < P; u += vm::kWidth) {
       gates::LogSigmoid f{at(p + P + u), k.one};
@@ -87,6 +89,7 @@ struct ForwardTask : Task {
   const float* bias = nullptr;
   float *pre, *state, *stage;
   gates::Constants constants;
+  std::vector<std::int64_t> x_vector;  // where vector j of [gate][unit] lies in x
 
   float* field(std::int64_t f, std::int64_t slot) const {
     return state + (f * kSlstmTileRows + slot) * P;
@@ -109,6 +112,9 @@ struct ForwardTask : Task {
       R = pack_forward(*this, a.R.at(head), scratch);
     }
     std::fill_n(pre, kSlstmTileRows * (4 + 4 + 8) * P, 0.0F);
+    for (std::int64_t c = 0; c < 4 * P; c += vm::kWidth) {
+      x_vector.push_back(c / P * a.x.stride(3) + c % P);
+    }
     if (a.b && direct) bias = a.b.at(head);
     if (a.b && !direct) {
       std::fill_n(own_bias, 4 * P, 0.0F);
@@ -154,12 +160,14 @@ struct ForwardTask : Task {
 
   // One position of the first `active` slots; `more` positions follow.
   void step(const Rows& r, std::int64_t active, bool more) const {
-    slstm_product::Rows x{active, field(0, 0), P, 1, pre, 4 * P, bias, pre, 4 * P};
+    slstm_product::Rows x{active, field(0, 0), P, 1, pre, 4 * P, nullptr, bias, pre, 4 * P};
     if (direct && tile.consecutive) {
       x.init = r.x[0];
       x.init_stride = a.x.stride(0);
+      x.init_vector = x_vector.data();
     } else {
-      for (std::int64_t s = 0; s < active; ++s) copy_rows(r.x[s], D, 4, D, pre + s * 4 * P, P);
+      for (std::int64_t s = 0; s < active; ++s)
+        copy_rows(r.x[s], a.x.stride(3), 4, D, pre + s * 4 * P, P);
     }
     product(x, R);
     Rows staged;
@@ -170,7 +178,7 @@ struct ForwardTask : Task {
     const Rows& to = direct ? r : staged;
     const bool ahead = direct && more;
     open_gates(constants, active, P, a.exponential_forget, field(3, 0), pre,
-               a.saved ? to.saved : nullptr, r.x, more ? a.x.stride(1) : 0);
+               a.saved ? to.saved : nullptr, r.x, more ? a.x.stride(1) : 0, a.x.stride(3));
     update(constants, active, P, pre, state, a.saved ? to.saved : nullptr, to.h,
            ahead ? a.saved.stride(1) : 0, ahead ? a.h.stride(1) : 0);
     for (std::int64_t s = 0; !direct && s < active; ++s) {

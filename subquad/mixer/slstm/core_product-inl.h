@@ -49,7 +49,8 @@ struct Rows {
   std::int64_t row_stride = 0, k_stride = 1;
   const float* init = nullptr;
   std::int64_t init_stride = 0;
-  const float* bias = nullptr;  // added to every row of init, if present
+  const std::int64_t* init_vector = nullptr;  // where vector j of init lies; absent: in order
+  const float* bias = nullptr;                // added to every row of init, if present
   float* c = nullptr;
   std::int64_t c_stride = 0;
 };
@@ -78,6 +79,13 @@ HWY_INLINE void load(const float* p, Vectors<kN>& v) {
   }
 }
 template <std::int64_t kN>
+HWY_INLINE void gather(const float* p, const std::int64_t* where, Vectors<kN>& v) {
+  if constexpr (kN > 0) {
+    v.first = hn::LoadU(vm::F(), p + *where);
+    gather(p, where + 1, v.rest);
+  }
+}
+template <std::int64_t kN>
 HWY_INLINE void add(const float* p, Vectors<kN>& v) {
   if constexpr (kN > 0) {
     v.first = hn::Add(v.first, hn::LoadU(vm::F(), p));
@@ -100,11 +108,16 @@ HWY_INLINE void multiply_add(V a, const Vectors<kN>& b, Vectors<kN>& c) {
 }
 
 template <std::int64_t kRows, std::int64_t kN>
-HWY_INLINE void start(const Rows& x, std::int64_t row, std::int64_t column, Tile<kRows, kN>& t) {
+HWY_INLINE void start(const Rows& x, std::int64_t row, std::int64_t j, Tile<kRows, kN>& t) {
   if constexpr (kRows > 0) {
-    load(x.init + row * x.init_stride + column, t.first);
-    if (x.bias != nullptr) add(x.bias + column, t.first);
-    start(x, row + 1, column, t.rest);
+    const float* init = x.init + row * x.init_stride;
+    if (x.init_vector != nullptr) {
+      gather(init, x.init_vector + j, t.first);
+    } else {
+      load(init + j * vm::kWidth, t.first);
+    }
+    if (x.bias != nullptr) add(x.bias + j * vm::kWidth, t.first);
+    start(x, row + 1, j, t.rest);
   }
 }
 template <std::int64_t kRows, std::int64_t kN>
@@ -130,7 +143,7 @@ HWY_INLINE void run_tile(const Rows& x, const Columns& b, std::int64_t row, std:
   const float* HWY_RESTRICT from = b.at(j);
   const float* HWY_RESTRICT a = x.a + row * row_stride;
   Tile<kRows, kN> t;
-  start(x, row, column, t);
+  start(x, row, j, t);
   for (std::int64_t k = 0; k < depth; ++k) {
     Vectors<kN> line;
     load(from, line);

@@ -127,7 +127,9 @@ void backward(const SlstmBackward<T>& a, ThreadPool&) {
   const std::int64_t D = f.R.dim(1);
   for (std::int64_t b = 0; b < f.x.dim(0); ++b) {
     for (std::int64_t head = 0; head < f.x.dim(2); ++head) {
-      for (std::int64_t t = 0; t < f.x.dim(1); ++t) std::fill_n(a.dx.at(b, t, head), 4 * D, T(0));
+      for (std::int64_t t = 0; t < f.x.dim(1); ++t) {
+        for (std::int64_t g = 0; g < 4; ++g) std::fill_n(a.dx.at(b, t, head, g), D, T(0));
+      }
       Units<T> d(D);
       load(d.h, a.dh_final, b, head);
       load(d.c, a.dc_final, b, head);

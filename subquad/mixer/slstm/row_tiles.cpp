@@ -6,8 +6,6 @@
 namespace subquad {
 namespace {
 
-constexpr std::int64_t kTasks = 4;
-
 std::vector<Stretch> stretches(const Spans& spans, const RowTile& tile) {
   std::vector<std::int64_t> borders;
   for (std::int64_t s = 0; s < tile.count; ++s) {
@@ -43,8 +41,9 @@ std::vector<RowTile> slstm_row_tiles(const Spans& spans, std::int64_t heads) {
   std::stable_sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
     return spans.valid_length(a) > spans.valid_length(b);
   });
+  const auto tasks = [&](std::int64_t size) { return (batch + size - 1) / size * heads; };
   std::int64_t size = kSlstmTileRows;
-  while (size > 1 && (batch + size - 1) / size * heads < kTasks) size /= 2;
+  while (size > 1 && tasks(size) < (size > 4 ? 8 : 4)) size /= 2;
   const std::int64_t count = (batch + size - 1) / size;
   std::vector<RowTile> tiles;
   for (std::int64_t i = 0; i < count; ++i) {

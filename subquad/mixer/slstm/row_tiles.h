@@ -33,7 +33,8 @@ struct RowTile {
   }
 };
 
-// All rows in tiles of nearly equal size: as large as leaves four tasks of one head and tile each.
+// All rows in tiles of nearly equal size: of eight rows if that leaves eight tasks of one tile and
+// head, of four if that leaves four, else smaller.
 std::vector<RowTile> slstm_row_tiles(const Spans& spans, std::int64_t heads);
 
 }  // namespace subquad
