@@ -111,7 +111,11 @@ struct ForwardTask : Task {
     } else {
       R = pack_forward(*this, a.R.at(head), scratch);
     }
-    std::fill_n(pre, kSlstmTileRows * (4 + 4 + 8) * P, 0.0F);
+    std::fill_n(state, kSlstmTileRows * 4 * P, 0.0F);
+    if (!direct) {  // lanes past D are never written
+      std::fill_n(pre, kSlstmTileRows * 4 * P, 0.0F);
+      std::fill_n(stage, kSlstmTileRows * 8 * P, 0.0F);
+    }
     for (std::int64_t c = 0; c < 4 * P; c += vm::kWidth) {
       x_vector.push_back(c / P * a.x.stride(3) + c % P);
     }
