@@ -291,7 +291,7 @@ HWY_NOINLINE void weights_vector(const TileGeometry& g, Range block, std::int64_
   }
 }
 
-// Of one (row, key head): k, v, dk, dv by key; of one tile: q and d_o transposed and scaled q, d_o
+// Of one (row, key head): k, v, dk, dv by key; of one tile: q and d_o transposed, and q, d_o
 // and dq by query; of one block: scores and their gradients.
 struct BackwardScratch {
   float *k, *v, *dk, *dv, *qt, *dot, *q, *d_o, *dq, *s, *ds;
@@ -329,12 +329,12 @@ std::int64_t backward_tile(const AttentionBackward<float>& g, const QueryTile& t
   const std::int64_t P = of.k.stride, Pv = of.v.stride, columns = geo.columns();
   const auto scale = static_cast<float>(a.scale);
   const float *q = a.q.at(tile.b, tile.first, h), *d_o = g.d_o.at(tile.b, tile.first, h);
-  at::transpose(q, a.q.stride(1), tile.count, D, score_scale(a), w.qt, kLine, columns);
-  at::transpose(d_o, g.d_o.stride(1), tile.count, Dv, 1, w.dot, kLine, columns);
+  at::copy_rows(q, a.q.stride(1), tile.count, D, 1, w.q, P);
+  at::copy_rows(d_o, g.d_o.stride(1), tile.count, Dv, 1, w.d_o, Pv);
+  at::transpose(w.q, P, tile.count, D, score_scale(a), w.qt, kLine, columns);
+  at::transpose(w.d_o, Pv, tile.count, Dv, 1, w.dot, kLine, columns);
   at::transpose(a.o.at(tile.b, tile.first, h), a.o.stride(1), tile.count, Dv, 1, w.ds, kLine,
                 columns);
-  at::copy_rows(q, a.q.stride(1), tile.count, D, scale, w.q, P);
-  at::copy_rows(d_o, g.d_o.stride(1), tile.count, Dv, 1, w.d_o, Pv);
   float lse[kQueries] = {}, along[kQueries];
   for (std::int64_t r = 0; r < tile.count; ++r)
     lse[r] = kLog2E * *a.lse.at(tile.b, tile.first + r, h);
@@ -380,12 +380,14 @@ std::int64_t backward_tile(const AttentionBackward<float>& g, const QueryTile& t
 }
 
 // Rows of one head of a gradient tensor from scratch; keys outside the range were seen by nobody.
-void unpack(const Rows& rows, Range keys, const View<float, 4>& x, std::int64_t b, std::int64_t h) {
+void unpack(const Rows& rows, Range keys, float scale, const View<float, 4>& x, std::int64_t b,
+            std::int64_t h) {
+  const std::int64_t D = x.dim(3);
   for (std::int64_t j = 0; j < x.dim(1); ++j) {
     if (j >= keys.begin && j < keys.end) {
-      std::copy_n(rows.at(j), x.dim(3), x.at(b, j, h));
+      at::copy_rows(rows.at(j), 0, 1, D, scale, x.at(b, j, h), D);
     } else {
-      std::fill_n(x.at(b, j, h), x.dim(3), 0.0F);
+      std::fill_n(x.at(b, j, h), D, 0.0F);
     }
   }
 }
@@ -410,8 +412,8 @@ void attention_backward(const AttentionBackward<float>& g, ThreadPool& threads) 
         scratch.count_macs(backward_tile(g, tile, h, of, w));
       });
     }
-    unpack(of.dk, keys, g.dk, b, hk);
-    unpack(of.dv, keys, g.dv, b, hk);
+    unpack(of.dk, keys, static_cast<float>(a.scale), g.dk, b, hk);
+    unpack(of.dv, keys, 1, g.dv, b, hk);
   });
 }
 
