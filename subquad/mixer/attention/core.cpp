@@ -1,8 +1,9 @@
 #include "subquad/mixer/attention/core.h"
 
 #include <algorithm>
-
 #include <memory>
+
+#include "subquad/mixer/attention/core_tiles.h"
 
 namespace subquad {
 
@@ -56,15 +57,52 @@ double attention_core_macs(std::int64_t tokens, std::int64_t window, std::int64_
   return pairs * (2 * static_cast<double>(head_dim) + 1);
 }
 
+namespace {
+
+// Pairs of one tile, as (key, query) scores in bands and as rows of weighted values.
+struct Pairs {
+  double scores = 0, values = 0;
+};
+Pairs tile_pairs(const TileGeometry& g, std::int64_t value_rows) {
+  const std::int64_t band = g.tiles.band(), columns = g.columns();
+  const Range keys = g.keys();
+  Pairs pairs;
+  const auto add = [&](std::int64_t x) {
+    pairs.scores += static_cast<double>(band * g.queries_of_band(x).size());
+  };
+  // Bands before the tile that every query sees are equal.
+  const std::int64_t seen =
+      std::max(keys.begin, -round_down(std::max<std::int64_t>(g.window - columns, 0), band));
+  pairs.scores += static_cast<double>(-seen * columns);
+  for (std::int64_t x = 0; x < keys.end; x += band) add(x);
+  for (std::int64_t x = keys.begin; x < seen; x += band) add(x);
+  for (std::int64_t r = 0; r < round_up(g.count, band); r += value_rows) {
+    const Range row = g.keys_of_queries(r, value_rows);
+    pairs.values +=
+        static_cast<double>(value_rows * Range{std::max(row.begin, keys.begin), row.end}.size());
+  }
+  return pairs;
+}
+
+}  // namespace
+
 double attention_core_executed_macs(std::int64_t tokens, std::int64_t window,
                                     std::int64_t head_dim) {
-  double pairs = 0;
+  const AttentionTiles tiles = attention_core_tiles();
+  const std::int64_t padded = round_up(head_dim, tiles.lanes);
+  double macs = 0;
   for (std::int64_t first = 0; first < tokens; first += kAttentionQueryTile) {
-    const std::int64_t end = std::min(first + kAttentionQueryTile, tokens);
-    const std::int64_t low = window > 0 ? std::max<std::int64_t>(0, first - window + 1) : 0;
-    pairs += static_cast<double>((end - first) * (end - low));
+    TileGeometry g{tiles, std::min(kAttentionQueryTile, tokens - first), -first};
+    if (window > 0) g.window = window;
+    if (g.count == 1) {
+      macs += static_cast<double>(2 * head_dim * std::min(first + 1, g.window));
+      continue;
+    }
+    const Pairs pairs = tile_pairs(g, padded == tiles.lanes ? tiles.band() : tiles.rows);
+    macs +=
+        pairs.scores * static_cast<double>(head_dim) + pairs.values * static_cast<double>(padded);
   }
-  return 2 * pairs * static_cast<double>(head_dim);
+  return macs;
 }
 
 }  // namespace subquad

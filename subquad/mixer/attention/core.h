@@ -40,8 +40,9 @@ Var attention_core(Context& cx, const Var& q, const Var& k, const Var& v, const 
 // window w (0: none). A product counts, with the addition that follows it if there is one.
 //   recurrent: 2 D + 1 per visible (query, key) pair: the score, its scale, the weighted value
 double attention_core_macs(std::int64_t tokens, std::int64_t window, std::int64_t head_dim);
-//   executed: tiles of kAttentionQueryTile queries are multiplied with every key that one of their
-//   queries sees, so masked pairs on the diagonal and at the window's edge are paid for
+//   executed: tiles of kAttentionQueryTile queries in bands of keys as wide as the machine's
+//   vectors (core_tiles.h), so masked pairs inside the bands on the diagonal and at the window's
+//   edge are paid for, and D is rounded up to whole vectors where it is a column
 double attention_core_executed_macs(std::int64_t tokens, std::int64_t window,
                                     std::int64_t head_dim);
 constexpr std::int64_t kAttentionQueryTile = 64;

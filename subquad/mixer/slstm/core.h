@@ -5,9 +5,10 @@
 //         p_f)
 //   i = exp(p_i - m_t)   f = exp(l - m_t)   z = tanh(p_z)   o = sigmoid(p_o)
 //   c_t = f c_{t-1} + i z    n_t = f n_{t-1} + i    h_t = o c_t / n_t
-// Shapes:  x (B,T,H,4,D), gate order i f z o   R (H,D_in,4,D_out)   b (H,4,D)   h (B,T,H,D)
+// Shapes:  x (B,T,H,4,D), gate order i f z o, any strides but the last   R (H,D_in,4,D_out)   b
+// (H,4,D)   h (B,T,H,D)
 //          states h c n m (B,H,D)
-// Saved:   what the backward sweep needs, in `saved` (B,T,H,7,D): i f z o c n h_{t-1} after gating
+// Saved:   h, and `saved` (B,T,H,7,D): i f z o c n after gating, and d log f / d p_f
 // Source:  Beck et al. 2024 (arXiv 2405.04517), Appendix A
 #pragma once
 
@@ -32,7 +33,7 @@ struct SlstmForward {
 template <class T>
 struct SlstmBackward {
   static constexpr std::string_view kOp = "slstm_core_backward";
-  SlstmForward<T> f;    // inputs and `saved` as the forward left them
+  SlstmForward<T> f;    // inputs, h and `saved` as the forward left them
   View<const T, 4> dh;  // absent: zero
   View<const T, 3> dh_final, dc_final, dn_final, dm_final;    // absent: zero
   View<T, 5> dx;                                              // written
@@ -45,7 +46,16 @@ struct SlstmState {
   Var h{}, c{}, n{}, m{};
 };
 
+// x (B,T,H,4,D); b (H,4,D) or absent.
 Var slstm_core(Context& cx, const Var& x, ParamId R, ParamId b, const Spans& spans,
+               bool exponential_forget, SlstmState* state);
+
+// The same on x (B,T,4,H,D), as one projection leaves it: no copy of x is made for each head.
+// Biases of H D floats; the input gate's would cancel in c / n.
+struct SlstmBiases {
+  ParamId forget, z, o;
+};
+Var slstm_core(Context& cx, const Var& x, ParamId R, const SlstmBiases& biases, const Spans& spans,
                bool exponential_forget, SlstmState* state);
 
 // Multiply-adds per token and head, forward: products, each with the addition that follows it if

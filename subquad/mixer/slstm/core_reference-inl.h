@@ -59,7 +59,8 @@ void step(const SlstmForward<T>& a, std::int64_t b, std::int64_t t, std::int64_t
     s.h[j] = o * s.c[j] / s.n[j];
     *a.h.at(b, t, head, u) = s.h[j];
     if (!a.saved) continue;
-    const T keep[7] = {i, f, z, o, s.c[j], s.n[j], before[j]};
+    const T slope = a.exponential_forget ? T(1) : reference::sigmoid(-p[1]);
+    const T keep[7] = {i, f, z, o, s.c[j], s.n[j], slope};
     for (std::int64_t r = 0; r < 7; ++r) *a.saved.at(b, t, head, r, u) = keep[r];
   }
 }
@@ -97,19 +98,14 @@ void step_backward(const SlstmBackward<T>& a, std::int64_t b, std::int64_t t, st
     T s[7];
     for (std::int64_t r = 0; r < 7; ++r) s[r] = *f.saved.at(b, t, head, r, u);
     const T i = s[0], forget = s[1], z = s[2], o = s[3], c = s[4], n = s[5];
-    // The forget gate's pre-activation is not saved: its slope follows from p_f, formed again.
-    T p_f = *f.x.at(b, t, head, 1, u) + (f.b ? *f.b.at(head, 1, u) : T(0));
-    for (std::int64_t k = 0; k < D; ++k)
-      p_f += *f.R.at(head, k, 1, u) * before.h[static_cast<std::size_t>(k)];
     const T dh = (a.dh ? *a.dh.at(b, t, head, u) : T(0)) + d.h[j];
     const T dc = d.c[j] + dh * o / n, dn = d.n[j] - dh * o * c / (n * n);
     const T d_log_i = i * (z * dc + dn), d_log_f = forget * (before.c[j] * dc + before.n[j] * dn);
     const T to_m = d.m[j] - d_log_i - d_log_f;
     const bool from_input = i >= 1;  // m = p_i exactly when i = exp(0)
     const T dl = d_log_f + (from_input ? T(0) : to_m);
-    const T dp[4] = {d_log_i + (from_input ? to_m : T(0)),
-                     dl * (f.exponential_forget ? T(1) : reference::sigmoid(-p_f)),
-                     i * dc * (1 - z * z), dh * c / n * o * (1 - o)};
+    const T dp[4] = {d_log_i + (from_input ? to_m : T(0)), dl * s[6], i * dc * (1 - z * z),
+                     dh * c / n * o * (1 - o)};
     d.c[j] = forget * dc;
     d.n[j] = forget * dn;
     d.m[j] = dl;
@@ -131,7 +127,9 @@ void backward(const SlstmBackward<T>& a, ThreadPool&) {
   const std::int64_t D = f.R.dim(1);
   for (std::int64_t b = 0; b < f.x.dim(0); ++b) {
     for (std::int64_t head = 0; head < f.x.dim(2); ++head) {
-      for (std::int64_t t = 0; t < f.x.dim(1); ++t) std::fill_n(a.dx.at(b, t, head), 4 * D, T(0));
+      for (std::int64_t t = 0; t < f.x.dim(1); ++t) {
+        for (std::int64_t g = 0; g < 4; ++g) std::fill_n(a.dx.at(b, t, head, g), D, T(0));
+      }
       Units<T> d(D);
       load(d.h, a.dh_final, b, head);
       load(d.c, a.dc_final, b, head);
@@ -143,13 +141,13 @@ void backward(const SlstmBackward<T>& a, ThreadPool&) {
         for (std::int64_t t = span.end; t-- > span.begin;) {
           Units<T> before(D);
           if (t > span.begin) {
+            std::copy_n(f.h.at(b, t - 1, head), D, before.h.begin());
             std::copy_n(f.saved.at(b, t - 1, head, 4), D, before.c.begin());
             std::copy_n(f.saved.at(b, t - 1, head, 5), D, before.n.begin());
           } else if (!span.reset) {
             before =
                 initial_units(f, b, head);  // only a row's first span continues the incoming state
           }
-          std::copy_n(f.saved.at(b, t, head, 6), D, before.h.begin());
           step_backward(a, b, t, head, before, d);
         }
         if (span.reset) d = Units<T>(D);

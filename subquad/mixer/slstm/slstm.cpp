@@ -86,28 +86,22 @@ class Slstm final : public Mixer {
     const Var xc = c_.conv ? short_conv(cx, x, conv_, conv_bias_, true, spans,
                                         state && c_.conv > 1 ? &(*state)["conv"] : nullptr)
                            : x;
-    const std::vector<ProjectionPart> two = {{d}, {d}};
-    std::vector<Var> gates;  // i f z o, each (B,T,d)
+    Var pre;  // (B,T,4 d), gates i f z o
     if (c_.headwise) {
-      for (std::size_t i = 0; i < 4; ++i) {
-        gates.push_back(head_linear(cx, i < 2 ? xc : x, gate_[i]));
-      }
+      Var gates[4];
+      for (std::size_t i = 0; i < 4; ++i) gates[i] = head_linear(cx, i < 2 ? xc : x, gate_[i]);
+      pre = concat_last(cx, gates);
     } else if (c_.conv) {
-      gates = linear_split(cx, xc, in_conv_, two);
-      for (Var& v : linear_split(cx, x, in_, two)) gates.push_back(std::move(v));
+      const Var halves[] = {linear(cx, xc, in_conv_), linear(cx, x, in_)};
+      pre = concat_last(cx, halves);
     } else {
-      gates = linear_split(cx, x, in_, std::vector<ProjectionPart>{{d}, {d}, {d}, {d}});
+      pre = linear(cx, x, in_);
     }
-    gates[1] = add_bias(cx, gates[1], forget_bias_);
-    gates[2] = add_bias(cx, gates[2], z_bias_);
-    gates[3] = add_bias(cx, gates[3], o_bias_);
-    Var by_head[4];
-    for (std::size_t i = 0; i < 4; ++i) by_head[i] = reshape(cx, gates[i], {B, T, H, D});
-    const Var pre = reshape(cx, concat_last(cx, by_head), {B, T, H, 4, D});
     SlstmState memory;
     if (state) memory = {(*state)["h"], (*state)["c"], (*state)["n"], (*state)["m"]};
-    const Var h =
-        slstm_core(cx, pre, R_, {}, spans, c_.exponential_forget, state ? &memory : nullptr);
+    const Var h = slstm_core(cx, reshape(cx, pre, {B, T, 4, H, D}), R_,
+                             SlstmBiases{.forget = forget_bias_, .z = z_bias_, .o = o_bias_}, spans,
+                             c_.exponential_forget, state ? &memory : nullptr);
     if (state) {
       (*state)["h"] = memory.h;
       (*state)["c"] = memory.c;
