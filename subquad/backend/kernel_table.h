@@ -20,7 +20,7 @@ namespace subquad {
 // Args is an aggregate of views and options with `static constexpr std::string_view kOp`.
 template <class Args>
 struct Impl {
-  std::string_view name;                  // "reference", "highway", "onednn"
+  std::string_view name;                  // "reference", "highway", "panels"
   bool (*accepts)(const Args&);           // sizes and options only, never values; null = all
   void (*run)(const Args&, ThreadPool&);  // never throws for valid arguments
 };

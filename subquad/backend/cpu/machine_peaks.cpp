@@ -12,7 +12,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "subquad/backend/gemm.h"
+#include "subquad/backend/dense.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace subquad::HWY_NAMESPACE {
@@ -92,15 +92,17 @@ double measure_fma_peak() {
 
 double measure_gemm_peak() {
   constexpr std::int64_t m = 1024, n = 512, k = 512;
-  const std::vector<float> a(m * k, 0.5f), b(k * n, 0.25f);
-  std::vector<float> c(m * n);
+  const std::vector<float> x(m * k, 0.5f), w(n * k, 0.25f);
+  std::vector<float> y(m * n);
+  const LinearPart<float> part{
+      {x.data(), {m, k}, {k, 1}}, {w.data(), {n, k}, {k, 1}}, {}, {y.data(), {m, n}, {n, 1}}};
+  KernelTable table;
+  add_dense_cpu(table);
   ThreadPool one(1);
   double best = 0;
   for (int i = 0; i < 6; ++i) {
     const auto start = Clock::now();
-    one.run(1, [&](std::int64_t, Scratch& scratch) {
-      gemm<float>(scratch, false, false, m, n, k, 1, a.data(), k, b.data(), n, 0, c.data(), n);
-    });
+    table.run(LinearForward<float>{{&part, 1}}, one);
     best = std::max(best, 2.0 * m * n * k / seconds_since(start));
   }
   return best;
