@@ -28,6 +28,19 @@ bool accepts_forward(const LinearCoreForward<float>& f) {
 
 bool accepts_backward(const LinearCoreBackward<float>& b) { return accepts_forward(b.f); }
 
+struct TaskScratch {
+  std::int64_t chunks;
+  float* floats;
+};
+
+TaskScratch task_scratch(const LinearPlan& p, const Spans& spans, std::int64_t task, bool backward,
+                         Scratch& scratch) {
+  const std::int64_t chunks = count_linear_chunks(spans.row(task / (p.H / p.heads)), p.chunk);
+  LinearWorkspace sizes{};
+  const std::int64_t floats = carve_linear_workspace(p, backward, chunks, nullptr, sizes);
+  return {chunks, scratch.get<float>(floats)};
+}
+
 void run_forward(const LinearCoreForward<float>& f, ThreadPool& threads) {
   const LinearPlan p = plan_linear_core(f, false);
   if (p.T <= kLinearStepTokens) {
@@ -37,21 +50,16 @@ void run_forward(const LinearCoreForward<float>& f, ThreadPool& threads) {
     });
     return;
   }
-  LinearWorkspace sizes{};
-  const std::int64_t floats = carve_linear_workspace(p, false, 0, nullptr, sizes);
   threads.run(p.tasks(), [&](std::int64_t task, Scratch& scratch) {
-    float* base = scratch.get<float>(floats);
-    scratch.count_macs(HWY_DYNAMIC_DISPATCH(linear_forward_task)(p, f, task, base));
+    const TaskScratch t = task_scratch(p, *f.spans, task, false, scratch);
+    scratch.count_macs(HWY_DYNAMIC_DISPATCH(linear_forward_task)(p, f, task, t.chunks, t.floats));
   });
 }
 
 void run_tasks(const LinearPlan& p, const LinearCoreBackward<float>& b, ThreadPool& threads) {
   threads.run(p.tasks(), [&](std::int64_t task, Scratch& scratch) {
-    const std::int64_t row = task / (p.H / p.heads);
-    const std::int64_t chunks = count_linear_chunks(b.f.spans->row(row), p.chunk);
-    LinearWorkspace sizes{};
-    const std::int64_t floats = carve_linear_workspace(p, true, chunks, nullptr, sizes);
-    HWY_DYNAMIC_DISPATCH(linear_backward_task)(p, b, task, chunks, scratch.get<float>(floats));
+    const TaskScratch t = task_scratch(p, *b.f.spans, task, true, scratch);
+    HWY_DYNAMIC_DISPATCH(linear_backward_task)(p, b, task, t.chunks, t.floats);
   });
 }
 

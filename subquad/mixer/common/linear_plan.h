@@ -24,6 +24,22 @@ struct LinearPlan {
   float scale, eps;
 
   std::int64_t tasks() const { return B * (H / heads); }
+  std::int64_t padded(std::int64_t tokens) const { return pad_lanes(tokens); }
+
+  // The same as constants, where the code is compiled for one size; 0 where it is for any.
+  static constexpr std::int64_t kDk = 0, kDv = 0, kChunk = 0;
+};
+
+// A plan whose padded sizes are constants, for heads so small that loops and calls around a
+// product cost as much as the product.
+template <std::int64_t kDkOf, std::int64_t kDvOf, std::int64_t kChunkOf>
+struct FixedPlan : LinearPlan {
+  static constexpr std::int64_t kDk = kDkOf, kDv = kDvOf, kChunk = kChunkOf;
+  static constexpr std::int64_t dk = kDk, dv = kDv, chunk = kChunk;
+
+  std::int64_t padded(std::int64_t tokens) const {
+    return chunk == kLanePad ? chunk : pad_lanes(tokens);
+  }
 };
 
 LinearPlan plan_linear_core(const LinearCoreForward<float>& args, bool backward);
@@ -31,6 +47,8 @@ LinearPlan plan_linear_core(const LinearCoreForward<float>& args, bool backward)
 struct LinearChunk {
   std::int64_t begin, size;
   bool reset;  // the zero state comes before it
+  bool fresh;  // the state before it is zero: nothing of it is computed
+  bool last;   // nothing behind it reads the state it leaves
 };
 
 // Hands out 64-byte aligned pieces of one buffer; with a null base it only counts.
@@ -53,14 +71,21 @@ class FloatArena {
 // D_ij = exp(r_i + c_j), i >= j, with r_i = G_i, c_j = -G_j, or for exponential input
 // r_i = -M_i, c_j = write_j - G_j, M_i = max(m, c_1..c_i), so that m_i = G_i + M_i.
 // r and c are kept as f32 pairs (high, low): their sum is then as exact as the f64 difference.
+//
+// Factored gates: D_ij = row_i column_j, column <= 1 <= row. Everything is then done without decay
+// on rows of u scaled by column and rows of do scaled by row (docs/linear_core.md, section 2).
 struct LinearGates {
-  float* w;  // weight of the write in u = w v; 1 if exponential
-  float* a;  // signed_decay: the transition itself
+  bool factored = false;
+  float *row, *column;  // 1 if not factored
+  float* w;             // weight of the write in u = w v; 1 if exponential
+  float* w_in;          // w column: v is packed with it
+  float* a;             // signed_decay: the transition itself
   float *r_high, *r_low, *c_high, *c_low;
-  float* from_start;    // weight of the incoming state in row i
-  float* to_end;        // weight of token j in the outgoing state
+  float* from_start;    // weight of the incoming state in row i, without row
+  float* to_end;        // weight of token j in the outgoing state, without column
   float* floor;         // of the denominator
   float* inverse;       // 1 / (denominator + eps)
+  float* out;           // row inverse: o and do are scaled by it
   float* denominator;   // d_i before the max
   float* erase_scale;   // -w_i from_start_i
   float* m_from_write;  // 1 where the maximum of m_i is write_i
@@ -71,9 +96,10 @@ struct LinearGates {
 struct LinearWorkspace {
   float *q, *k, *kt, *qk, *kk;  // of the key head: (C,dk) (C,dk) (dk,C) (C,C) (C,C)
   LinearGates gates;
-  float *u, *o;            // (C,dv)
-  float *decay, *att, *n;  // (C,C): D, D.qk, -M
-  float *S, *norm, *m;     // running state of every head: (heads,dk,dv) (heads,dk) (heads)
+  float *u, *o;                     // (C,dv)
+  float *decay, *pairs_buffer, *n;  // (C,C): D, D.qk, -M; D unless factored
+  const float* pairs;               // D.qk: the buffer, or qk if factored
+  float *S, *norm, *m;              // running state of every head: (heads,dk,dv) (heads,dk) (heads)
   // Backward only.
   float *dq, *dkey, *p_sum, *mm_sum;  // of the key head: (C,dk) (C,dk) (C,C) (C,C)
   float *e, *ut, *du, *x, *y, *t;     // (C,dv) (dv,C) (C,dv) (C,C) (C,C) (C,dk)
@@ -97,6 +123,8 @@ std::int64_t carve_linear_workspace(const LinearPlan& plan, bool backward, std::
                                     float* base, LinearWorkspace& w);
 
 std::int64_t count_linear_chunks(std::span<const Span> spans, std::int64_t chunk);
-void list_linear_chunks(std::span<const Span> spans, std::int64_t chunk, LinearChunk* out);
+// `from_zero`: the row starts without a state; `final_read`: its last state is of interest.
+void list_linear_chunks(const LinearPlan& plan, std::span<const Span> spans, bool from_zero,
+                        bool final_read, LinearChunk* out);
 
 }  // namespace subquad

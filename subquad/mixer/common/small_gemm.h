@@ -8,9 +8,11 @@ namespace subquad {
 
 constexpr std::int64_t kLanePad = 16;  // floats; the widest vector we use
 
-constexpr std::int64_t pad_lanes(std::int64_t n) {
-  return (n + kLanePad - 1) / kLanePad * kLanePad;
+constexpr std::int64_t round_up(std::int64_t n, std::int64_t unit) {
+  return (n + unit - 1) / unit * unit;
 }
+
+constexpr std::int64_t pad_lanes(std::int64_t n) { return round_up(n, kLanePad); }
 
 // Which inner indices k a block of rows [first, first + R) needs: the causal triangle by tiles.
 enum class Reach : std::uint8_t {
@@ -22,14 +24,14 @@ enum class Reach : std::uint8_t {
 };
 
 // Adds A B to the running sum, which is then multiplied row by row by row_scale if there is one.
+template <Reach kReach = Reach::full>
 struct Product {
   const float* a = nullptr;  // element (i,k) at a[i*row_stride + k*k_stride]
   std::int64_t row_stride = 0;
   std::int64_t k_stride = 1;
   const float* b = nullptr;  // element (k,j) at b[k*ldb + j]
   std::int64_t ldb = 0;
-  std::int64_t depth = 0;
-  Reach reach = Reach::full;
+  std::int64_t depth = 0;  // 0: the product is zero
   const float* row_scale = nullptr;
 };
 
@@ -42,17 +44,19 @@ enum class Solve : std::uint8_t {
 // C = (old_scale C if old_scale != 0) + sum of the products. With a solve, N must also appear as
 // the last product (reach before_block, or after_block and transposed) with C itself as B; the
 // kernel adds what is left inside the diagonal blocks.
-struct SmallGemm {
+struct GemmForm {
+  bool lower = false;  // entries above the diagonal are 0 in a tile that meets it, else left alone
+  Solve solve = Solve::none;
+  std::int64_t cols = 0;  // if known when compiled: the call gets a copy of the kernel
+};
+
+struct GemmOutput {
   std::int64_t rows = 0, cols = 0;
   float* c = nullptr;
   std::int64_t ldc = 0;
   float old_scale = 0;
   std::int64_t* macs = nullptr;  // if present, the multiply-adds of every tile are added to it
-  int products = 0;
-  Product product[4] = {};
-  bool lower_only = false;  // skip the column tiles above the diagonal; C there is left as it is
-  Solve solve = Solve::none;
-  const float* n = nullptr;  // strictly lower matrix of the solve
+  const float* n = nullptr;      // strictly lower matrix of the solve
   std::int64_t ldn = 0;
 };
 
