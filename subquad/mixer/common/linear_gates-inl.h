@@ -25,9 +25,17 @@ constexpr float kStrongest = -1e5f;  // a stronger decay is the same: f64 prefix
 // tensors of ordinary size.
 constexpr double kFactorSpan = 40;
 
-HWY_INLINE void split(double value, float& high, float& low) {
-  high = static_cast<float>(value);
-  low = static_cast<float>(value - static_cast<double>(high));
+using F64 = hn::ScalableTag<double>;
+using VD = hn::Vec<F64>;
+using F32Half = hn::Rebind<float, F64>;  // as many floats as a vector has doubles
+constexpr std::int64_t kDoubles = kLanes / 2;
+
+// x to the nearest float, and what that leaves.
+HWY_INLINE void split(VD x, float* high, float* low) {
+  const F32Half d;
+  const auto nearest = hn::DemoteTo(d, x);
+  hn::Store(nearest, d, high);
+  hn::Store(hn::DemoteTo(d, hn::Sub(x, hn::PromoteTo(F64(), nearest))), d, low);
 }
 
 // signed_decay: products instead of exponents. The running product only ever shrinks.
@@ -50,21 +58,50 @@ HWY_INLINE VF exp_pair(const float* high, const float* low) {
   return hn::MulAdd(e, hn::Load(d, low), e);
 }
 
-// r, c relative to the last r: column_j is then the weight of token j in the outgoing state, and
-// what the incoming state weighs is the same in every row but for the factor row_i.
-inline void factor_gates(std::int64_t n, std::int64_t padded, const double* r, const double* c,
-                         float m, LinearGates& g) {
-  const F32 d;
-  const double last = r[n - 1];
-  for (std::int64_t i = 0; i < n; ++i) {
-    split(r[i] - last, g.r_high[i], g.r_low[i]);
-    split(c[i] + last, g.c_high[i], g.c_low[i]);
+// The sequential half of the gates: one step per token, no branch and no exponential. Behind the
+// last token every exponent is kNever.
+struct PrefixSums {
+  alignas(64) double G[kMaxLinearChunk];  // of the log decays
+  alignas(64) double r[kMaxLinearChunk], c[kMaxLinearChunk];
+  alignas(64) double before[kMaxLinearChunk];  // exponential: the maximum before the token
+};
+
+HWY_INLINE void prefix_sums(bool exponential, std::int64_t n, std::int64_t padded,
+                            const float* decay, const float* write, float m, PrefixSums& s) {
+  double prefix = 0;
+  if (exponential) {
+    auto best = static_cast<double>(m);
+    for (std::int64_t i = 0; i < n; ++i) {
+      prefix += static_cast<double>(HWY_MAX(kStrongest, decay[i]));
+      s.G[i] = prefix;
+      s.c[i] = static_cast<double>(write[i]) - prefix;
+      s.before[i] = best;
+      best = HWY_MAX(best, s.c[i]);
+      s.r[i] = -best;
+    }
+  } else {
+    for (std::int64_t i = 0; i < n; ++i) {
+      prefix += static_cast<double>(HWY_MAX(kStrongest, decay[i]));
+      s.r[i] = prefix;
+      s.c[i] = -prefix;
+    }
   }
   for (std::int64_t i = n; i < padded; ++i) {
-    g.r_high[i] = g.c_high[i] = kNever;
-    g.r_low[i] = g.c_low[i] = 0;
+    s.G[i] = s.before[i] = s.r[i] = s.c[i] = static_cast<double>(kNever);
   }
-  const auto start = static_cast<float>(static_cast<double>(m) + last);
+}
+
+// r, c relative to the last r: column_j is then the weight of token j in the outgoing state, and
+// what the incoming state weighs is the same in every row but for the factor row_i.
+HWY_INLINE void factor_gates(std::int64_t n, std::int64_t padded, const PrefixSums& x, float m,
+                             LinearGates& g) {
+  const F32 d;
+  const VD last = hn::Set(F64(), x.r[n - 1]);
+  for (std::int64_t i = 0; i < padded; i += kDoubles) {
+    split(hn::Sub(hn::Load(F64(), x.r + i), last), g.r_high + i, g.r_low + i);
+    split(hn::Add(hn::Load(F64(), x.c + i), last), g.c_high + i, g.c_low + i);
+  }
+  const auto start = static_cast<float>(static_cast<double>(m) + x.r[n - 1]);
   const VF carry = exp_vector(hn::Min(hn::Set(d, 88.0f), hn::Set(d, start)));
   for (std::int64_t i = 0; i < padded; i += kLanes) {
     hn::Store(exp_pair(g.r_high + i, g.r_low + i), d, g.row + i);
@@ -75,20 +112,21 @@ inline void factor_gates(std::int64_t n, std::int64_t padded, const double* r, c
   g.carry = hn::GetLane(carry);
 }
 
-inline void pair_gates(std::int64_t n, std::int64_t padded, const double* r, const double* c,
-                       float m, LinearGates& g) {
-  for (std::int64_t i = 0; i < n; ++i) {
-    split(r[i], g.r_high[i], g.r_low[i]);
-    split(c[i], g.c_high[i], g.c_low[i]);
-    g.from_start[i] = static_cast<float>(static_cast<double>(m) + r[i]);
+inline void pair_gates(std::int64_t n, std::int64_t padded, const PrefixSums& x, float m,
+                       LinearGates& g) {
+  const F32 d;
+  const VD before = hn::Set(F64(), static_cast<double>(m));
+  for (std::int64_t i = 0; i < padded; i += kDoubles) {
+    const VD r = hn::Load(F64(), x.r + i);
+    split(r, g.r_high + i, g.r_low + i);
+    split(hn::Load(F64(), x.c + i), g.c_high + i, g.c_low + i);
+    hn::Store(hn::DemoteTo(F32Half(), hn::Add(before, r)), F32Half(), g.from_start + i);
   }
-  const float last_high = g.r_high[n - 1], last_low = g.r_low[n - 1];
-  for (std::int64_t i = 0; i < n; ++i) {
-    g.to_end[i] = (last_high + g.c_high[i]) + (last_low + g.c_low[i]);
-  }
-  for (std::int64_t i = n; i < padded; ++i) {
-    g.r_high[i] = g.c_high[i] = g.from_start[i] = g.to_end[i] = kNever;
-    g.r_low[i] = g.c_low[i] = 0;
+  const VF last_high = hn::Set(d, g.r_high[n - 1]), last_low = hn::Set(d, g.r_low[n - 1]);
+  for (std::int64_t i = 0; i < padded; i += kLanes) {
+    hn::Store(hn::Add(hn::Add(last_high, hn::Load(d, g.c_high + i)),
+                      hn::Add(last_low, hn::Load(d, g.c_low + i))),
+              d, g.to_end + i);
   }
   exp_row(g.from_start, padded);
   exp_row(g.to_end, padded);
@@ -96,34 +134,28 @@ inline void pair_gates(std::int64_t n, std::int64_t padded, const double* r, con
 }
 
 // From g.a, the log decays, and `write`.
-inline void exponential_gates(const LinearPlan& p, std::int64_t n, std::int64_t padded,
-                              const float* write, float m, LinearGates& g) {
-  double r[kMaxLinearChunk], c[kMaxLinearChunk];
-  double G = 0, best = static_cast<double>(m);  // prefix sum of the decay; M_i
+HWY_INLINE void exponential_gates(const LinearPlan& p, std::int64_t n, std::int64_t padded,
+                                  const float* write, float m, LinearGates& g) {
+  PrefixSums x;
+  prefix_sums(p.exponential, n, padded, g.a, write, m, x);
+  g.m_next = 0;
   if (p.exponential) {
-    for (std::int64_t i = 0; i < n; ++i) {
-      G += static_cast<double>(HWY_MAX(kStrongest, g.a[i]));
-      c[i] = static_cast<double>(write[i]) - G;
-      g.m_from_write[i] = c[i] > best ? 1.0f : 0.0f;
-      best = HWY_MAX(best, c[i]);
-      r[i] = -best;
-      g.floor[i] = static_cast<float>(-(G + best));
+    g.m_next = static_cast<float>(x.G[n - 1] - x.r[n - 1]);
+    for (std::int64_t i = 0; i < padded; i += kDoubles) {
+      const F32Half half;
+      const auto raised = hn::Gt(hn::Load(F64(), x.c + i), hn::Load(F64(), x.before + i));
+      const VD flag = hn::IfThenElseZero(raised, hn::Set(F64(), 1.0));
+      hn::Store(hn::DemoteTo(half, flag), half, g.m_from_write + i);
+      const VD floor = hn::Sub(hn::Load(F64(), x.r + i), hn::Load(F64(), x.G + i));
+      hn::Store(hn::DemoteTo(half, floor), half, g.floor + i);
     }
-    for (std::int64_t i = n; i < padded; ++i) g.floor[i] = 0;
     if (p.normalizer) exp_row(g.floor, padded);
-  } else {
-    for (std::int64_t i = 0; i < n; ++i) {
-      G += static_cast<double>(HWY_MAX(kStrongest, g.a[i]));
-      r[i] = G;
-      c[i] = -G;
-    }
   }
-  g.m_next = p.exponential ? static_cast<float>(G + best) : 0.0f;
-  g.factored = r[0] - r[n - 1] <= kFactorSpan;  // false for NaN
+  g.factored = x.r[0] - x.r[n - 1] <= kFactorSpan;  // false for NaN
   if (g.factored) {
-    factor_gates(n, padded, r, c, m, g);
+    factor_gates(n, padded, x, m, g);
   } else {
-    pair_gates(n, padded, r, c, m, g);
+    pair_gates(n, padded, x, m, g);
   }
 }
 
