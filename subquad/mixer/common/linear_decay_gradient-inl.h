@@ -16,67 +16,81 @@ HWY_BEFORE_NAMESPACE();
 namespace subquad::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-struct PairRow {  // sums over the lanes
-  VF crossing;    // over columns j < i and rows >= i
-  VF dwrite;
-};
-
-// Row i of P and MM. colsum_j is the sum over the rows from i on. With signed_decay s.x is
+// Column vector j of P and MM for four rows from i on, the last one first: s.colsum_j is then the
+// sum over the rows so far. Adds what crosses the rows, and their dwrite. With signed_decay s.x is
 // overwritten by Z = (pair gradient).(pair product without D).
-template <class Plan>
-HWY_INLINE PairRow pair_row(const Plan& p, std::int64_t i, bool first_head, LinearWorkspace& s) {
+template <bool kFactored, bool kDiagonal, class Plan>
+HWY_INLINE void pair_block(const Plan& p, std::int64_t i, std::int64_t j, bool first_head,
+                           const float* kk, const LinearGates& g, LinearWorkspace& s, VF& colsum,
+                           VF& eta) {
   const F32 d;
-  const LinearGates& g = s.gates;
-  const std::int64_t at = i * p.chunk;
-  const VF delta = hn::Set(d, p.normalizer ? s.delta[i] : 0.0f), w = hn::Set(d, g.w[i]);
-  PairRow sums{hn::Zero(d), hn::Zero(d)};
-  for (std::int64_t j = 0; j < lower_columns(i); j += kLanes) {
-    VF dscore = hn::Load(d, s.x + at + j);
-    const VF score = hn::Load(d, s.qk + at + j);
-    const VF decay = g.factored ? score : hn::Load(d, s.decay + at + j);
+  const auto at_most = [&](VF x, std::int64_t row, std::int64_t below)
+                           HWY_ATTR { return kDiagonal ? first_lanes(x, row + 1 - below - j) : x; };
+  VF crossings[4], dwrites[4];
+  const VF w_in = hn::Load(d, g.w_in + j);
+  for (std::int64_t r = 3; r >= 0; --r) {
+    const std::int64_t row = i + r, at = row * p.chunk + j;
+    VF dscore = hn::Load(d, s.x + at);
+    const VF score = hn::Load(d, s.qk + at);
     if (p.normalizer) {
-      dscore = hn::MulAdd(delta, hn::Load(d, g.w_in + j), dscore);
-      if (g.factored) dscore = first_lanes(dscore, i + 1 - j);
-      const VF weights = hn::Load(d, s.pairs + at + j);
-      hn::Store(hn::MulAdd(delta, weights, hn::Load(d, s.eta + j)), d, s.eta + j);
+      const VF delta = hn::Set(d, s.delta[row]);
+      dscore = at_most(hn::MulAdd(delta, w_in, dscore), row, 0);
+      eta = hn::MulAdd(delta, hn::Load(d, s.pairs + at), eta);
     }
-    const VF pair = g.factored ? dscore : hn::Mul(dscore, decay);
-    float* P = s.p_sum + at + j;
-    hn::Store(first_head ? pair : hn::Add(pair, hn::Load(d, P)), d, P);
+    const VF pair = kFactored ? dscore : hn::Mul(dscore, hn::Load(d, s.decay + at));
+    hn::Store(first_head ? pair : hn::Add(pair, hn::Load(d, s.p_sum + at)), d, s.p_sum + at);
     VF crossing = hn::Mul(p.is_signed ? dscore : pair, score);
+    dwrites[r] = hn::Zero(d);
     if (p.erase) {
-      const VF dM = first_lanes(hn::Neg(hn::Load(d, s.y + at + j)), i - j);
-      const VF key_score = hn::Load(d, s.kk + at + j);
-      const VF decayed = g.factored ? dM : hn::Mul(dM, decay);
+      const VF w = hn::Set(d, g.w[row]);
+      const VF dM = at_most(hn::Neg(hn::Load(d, s.y + at)), row, 1);
+      const VF key_score = hn::Load(d, kk + at);
+      const VF decayed = kFactored ? dM : hn::Mul(dM, hn::Load(d, s.decay + at));
       const VF mm = hn::Mul(w, decayed);
-      float* MM = s.mm_sum + at + j;
-      hn::Store(first_head ? mm : hn::Add(mm, hn::Load(d, MM)), d, MM);
-      sums.dwrite = hn::MulAdd(decayed, key_score, sums.dwrite);
+      hn::Store(first_head ? mm : hn::Add(mm, hn::Load(d, s.mm_sum + at)), d, s.mm_sum + at);
+      dwrites[r] = hn::Mul(decayed, key_score);
       crossing = hn::MulAdd(p.is_signed ? hn::Mul(w, dM) : mm, key_score, crossing);
     }
-    if (p.is_signed) {
-      hn::Store(first_lanes(crossing, i + 1 - j), d, s.x + at + j);
-    } else {
-      const VF colsum = hn::Add(crossing, hn::Load(d, s.colsum + j));
-      hn::Store(colsum, d, s.colsum + j);
-      sums.crossing = hn::Add(sums.crossing, first_lanes(colsum, i - j));
-    }
+    if (p.is_signed) hn::Store(at_most(crossing, row, 0), d, s.x + at);
+    colsum = hn::Add(colsum, crossing);
+    crossings[r] = at_most(colsum, row, 1);
   }
-  return sums;
+  const F32x4 four;
+  const auto crossing = sum_lanes(crossings[0], crossings[1], crossings[2], crossings[3]);
+  hn::Store(hn::Add(crossing, hn::Load(four, s.cross + i)), four, s.cross + i);
+  if (!p.erase) return;
+  const auto dwrite = sum_lanes(dwrites[0], dwrites[1], dwrites[2], dwrites[3]);
+  hn::Store(hn::Add(dwrite, hn::Load(four, s.dwrite + i)), four, s.dwrite + i);
 }
 
-// From the last row to the first. Rows of padding are zero.
+// By column vectors, and in each from the last row to the diagonal. Rows of padding are zero.
+template <bool kFactored, class Plan>
+HWY_INLINE void pair_gradients_of(const Plan& p, std::int64_t n, bool first_head, const float* kk,
+                                  const LinearGates& g, LinearWorkspace& s) {
+  const F32 d;
+  zero(s.cross, p.chunk);
+  zero(s.dwrite, p.chunk);
+  for (std::int64_t j = 0; j < p.padded(n); j += kLanes) {
+    VF colsum = hn::Zero(d), eta = hn::Zero(d);
+    std::int64_t i = round_up(n, 4) - 4;
+    for (; i >= j + kLanes; i -= 4) {
+      pair_block<kFactored, false>(p, i, j, first_head, kk, g, s, colsum, eta);
+    }
+    // Rows above the vector's first column share a tile with the diagonal: zeros are written there.
+    for (; i >= 0 && lower_columns(i) > j; i -= 4) {
+      pair_block<kFactored, true>(p, i, j, first_head, kk, g, s, colsum, eta);
+    }
+    hn::Store(eta, d, s.eta + j);
+  }
+}
+
 template <class Plan>
-inline void pair_gradients(const Plan& p, std::int64_t n, bool first_head, LinearWorkspace& s) {
-  zero(s.colsum, p.chunk);
-  zero(s.eta, p.chunk);
-  if (!p.erase) zero(s.dwrite, p.chunk);
-  for (std::int64_t i = round_up(n, 4) - 4; i >= 0; i -= 4) {
-    const PairRow r3 = pair_row(p, i + 3, first_head, s), r2 = pair_row(p, i + 2, first_head, s),
-                  r1 = pair_row(p, i + 1, first_head, s), r0 = pair_row(p, i, first_head, s);
-    hn::Store(sum_lanes(r0.crossing, r1.crossing, r2.crossing, r3.crossing), F32x4(), s.cross + i);
-    if (!p.erase) continue;
-    hn::Store(sum_lanes(r0.dwrite, r1.dwrite, r2.dwrite, r3.dwrite), F32x4(), s.dwrite + i);
+inline void pair_gradients(const Plan& p, std::int64_t n, bool first_head, const float* kk,
+                           const LinearGates& g, LinearWorkspace& s) {
+  if (g.factored) {
+    pair_gradients_of<true>(p, n, first_head, kk, g, s);
+  } else {
+    pair_gradients_of<false>(p, n, first_head, kk, g, s);
   }
 }
 
@@ -85,8 +99,7 @@ inline void pair_gradients(const Plan& p, std::int64_t n, bool first_head, Linea
 // j.
 template <class Plan>
 inline void signed_decay_gradient(const Plan& p, std::int64_t n, float through,
-                                  LinearWorkspace& s) {
-  const LinearGates& g = s.gates;
+                                  const LinearGates& g, LinearWorkspace& s) {
   const std::int64_t padded = p.padded(n);
   constexpr GemmForm kForm{.lower = true, .cols = Plan::kChunk};
   small_gemm<kForm>({.rows = padded, .cols = padded, .c = s.y, .ldc = p.chunk},
@@ -112,26 +125,25 @@ inline void signed_decay_gradient(const Plan& p, std::int64_t n, float through,
 
 template <class Plan>
 inline void finish_decay_gradient(const Plan& p, std::int64_t n, float through,
-                                  LinearWorkspace& s) {
-  if (p.is_signed) return signed_decay_gradient(p, n, through, s);
+                                  const LinearGates& g, LinearWorkspace& s) {
+  if (p.is_signed) return signed_decay_gradient(p, n, through, g, s);
   float reads = 0, writes = 0;
   for (std::int64_t t = n - 1; t >= 0; --t) s.cross[t] += reads += s.row_q[t];
   for (std::int64_t t = 0; t < n; ++t) {
-    s.cross[t] += writes + s.gates.carry * through;
+    s.cross[t] += writes + g.carry * through;
     writes += s.row_k[t];
   }
 }
 
 // What m_i receives belongs to whichever argument was the maximum: write_i, or decay_i and m_{i-1}.
-inline void stabilizer_gradients(std::int64_t n, float& dm, LinearWorkspace& s) {
+inline void stabilizer_gradients(std::int64_t n, const LinearGates& g, float& dm,
+                                 LinearWorkspace& s) {
   for (std::int64_t i = n - 1; i >= 0; --i) {
     dm += s.dm[i];
-    if (s.gates.m_from_write[i] != 0) {
-      s.dwrite[i] += dm;
-      dm = 0;
-    } else {
-      s.cross[i] += dm;
-    }
+    const float to_write = g.m_from_write[i] * dm;  // all or nothing
+    s.dwrite[i] += to_write;
+    dm -= to_write;
+    s.cross[i] += dm;
   }
 }
 

@@ -46,126 +46,168 @@ inline void zero_padding(const View<float, 4>& x, std::int64_t b, std::int64_t h
   clear_until(x.dim(1));
 }
 
+// c (C,C) = a kᵀ on lower tiles, kᵀ from s.kt.
+template <class Plan>
+inline void key_scores(const Plan& p, std::int64_t padded, const float* a, float* c,
+                       LinearWorkspace& s) {
+  constexpr GemmForm kForm{.lower = true, .cols = Plan::kChunk};
+  small_gemm<kForm>(
+      {.rows = padded, .cols = padded, .c = c, .ldc = p.chunk, .macs = &s.macs},
+      Product<>{.a = a, .row_stride = p.dk, .b = s.kt, .ldb = p.chunk, .depth = p.dk});
+}
+
+// k of a chunk and, where they are needed without outputs, kᵀ and kk.
 template <class Plan>
 inline void pack_keys(const Plan& p, const LinearCoreForward<float>& f, const LinearTask& task,
-                      const LinearChunk& c, bool outputs, LinearWorkspace& s) {
+                      const LinearChunk& c, const LinearKept& kept, LinearWorkspace& s) {
   const std::int64_t padded = p.padded(c.size);
-  const auto& q = f.q;
-  const auto& k = f.k;
-  pack_rows(k.at(task.b, c.begin, task.key_head), k.stride(1), c.size, p.Dk, padded, p.dk, nullptr,
-            1, s.k);
-  if (!outputs && !p.erase) return;
-  transpose(s.k, padded, p.dk, s.kt, p.chunk);
-  constexpr GemmForm kForm{.lower = true, .cols = Plan::kChunk};
-  const auto scores = [&](const float* rows, float* c) HWY_ATTR {
-    small_gemm<kForm>(
-        {.rows = padded, .cols = padded, .c = c, .ldc = p.chunk, .macs = &s.macs},
-        Product<>{.a = rows, .row_stride = p.dk, .b = s.kt, .ldb = p.chunk, .depth = p.dk});
-  };
-  if (outputs) {
-    pack_rows(q.at(task.b, c.begin, task.key_head), q.stride(1), c.size, p.Dk, padded, p.dk,
-              nullptr, p.scale, s.q);
-    scores(s.q, s.qk);
-  }
-  if (p.erase) scores(s.k, s.kk);
+  pack_rows(f.k.at(task.b, c.begin, task.key_head), f.k.stride(1), c.size, p.Dk, padded, p.dk,
+            nullptr, 1, kept.k);
+  if (!p.erase) return;
+  transpose(kept.k, padded, p.dk, s.kt, p.chunk);
+  key_scores(p, padded, kept.k, kept.kk, s);
+}
+
+// q scaled, kᵀ unless it is there, and their product.
+template <class Plan>
+inline void pack_queries(const Plan& p, const LinearCoreForward<float>& f, const LinearTask& task,
+                         const LinearChunk& c, const LinearKept& kept, bool transposed,
+                         LinearWorkspace& s) {
+  const std::int64_t padded = p.padded(c.size);
+  pack_rows(f.q.at(task.b, c.begin, task.key_head), f.q.stride(1), c.size, p.Dk, padded, p.dk,
+            nullptr, p.scale, s.q);
+  if (!transposed) transpose(kept.k, padded, p.dk, s.kt, p.chunk);
+  key_scores(p, padded, s.q, s.qk, s);
+}
+
+// Solves for what is written where the memory is read first; u holds w v.
+template <class Plan>
+inline void solve_writes(const Plan& p, const LinearChunk& c, const LinearGates& g, const float* k,
+                         const float* S, float* u, LinearWorkspace& s) {
+  constexpr GemmForm kForm{.solve = Solve::forward, .cols = Plan::kDv};
+  small_gemm<kForm>({.rows = p.padded(c.size),
+                     .cols = p.dv,
+                     .c = u,
+                     .ldc = p.dv,
+                     .old = u,
+                     .old_scale = 1,
+                     .macs = &s.macs,
+                     .n = s.n,
+                     .ldn = p.chunk},
+                    Product<>{.a = k,
+                              .row_stride = p.dk,
+                              .b = S,
+                              .ldb = p.dv,
+                              .depth = c.fresh ? 0 : p.dk,
+                              .row_scale = g.erase_scale},
+                    Product<Reach::before_block>{
+                        .a = s.n, .row_stride = p.chunk, .b = u, .ldb = p.dv, .depth = c.size});
 }
 
 // Gates and what is written: u = w v, or with erase w v minus what is read back.
 template <class Plan>
 inline void make_writes(const Plan& p, const LinearCoreForward<float>& f, const LinearTask& task,
-                        std::int64_t r, const LinearChunk& c, LinearWorkspace& s) {
+                        std::int64_t r, const LinearChunk& c, const LinearKept& kept, bool outputs,
+                        LinearWorkspace& s) {
   const std::int64_t h = task.first_head + r;
+  LinearGates& g = kept.gates[r];
+  float* u = kept.u + r * p.chunk * p.dv;
   make_gates(p, c.size, f.decay.at(task.b, c.begin, h), f.decay.stride(1),
-             f.write.at(task.b, c.begin, h), f.write.stride(1), s.m[r], s.gates);
-  pack_rows(f.v.at(task.b, c.begin, h), f.v.stride(1), c.size, p.Dv, p.padded(c.size), p.dv,
-            s.gates.w_in, 1, s.u);
+             f.write.at(task.b, c.begin, h), f.write.stride(1), s.m[r], g);
+  s.m[r] = g.m_next;
+  pack_rows(f.v.at(task.b, c.begin, h), f.v.stride(1), c.size, p.Dv, p.padded(c.size), p.dv, g.w_in,
+            1, u);
+  if (outputs || p.erase) make_pair_matrices(p, c.size, outputs, kept.kk, g, s);
+  if (p.erase) solve_writes(p, c, g, kept.k, kept.S + r * p.dk * p.dv, u, s);
 }
 
+// Whether rows of a product can be stored to the caller's tensor at once, without scratch.
 template <class Plan>
-inline void solve_writes(const Plan& p, std::int64_t r, const LinearChunk& c, LinearWorkspace& s) {
-  constexpr GemmForm kForm{.solve = Solve::forward, .cols = Plan::kDv};
-  small_gemm<kForm>({.rows = p.padded(c.size),
-                     .cols = p.dv,
-                     .c = s.u,
-                     .ldc = p.dv,
-                     .old_scale = 1,
-                     .macs = &s.macs,
-                     .n = s.n,
-                     .ldn = p.chunk},
-                    Product<>{.a = s.k,
-                              .row_stride = p.dk,
-                              .b = s.S + r * p.dk * p.dv,
-                              .ldb = p.dv,
-                              .depth = c.fresh ? 0 : p.dk,
-                              .row_scale = s.gates.erase_scale},
-                    Product<Reach::before_block>{
-                        .a = s.n, .row_stride = p.chunk, .b = s.u, .ldb = p.dv, .depth = c.size});
+HWY_INLINE bool stores_directly(const Plan& p, std::int64_t n, std::int64_t cols,
+                                std::int64_t padded_cols) {
+  return Plan::kChunk > 0 && n == p.padded(n) && cols == padded_cols;
 }
 
 template <class Plan>
 inline void read_out(const Plan& p, const LinearCoreForward<float>& f, const LinearTask& task,
-                     std::int64_t r, const LinearChunk& c, LinearWorkspace& s) {
-  if (p.normalizer) finish_denominators(p, c.size, c.fresh, s.norm + r * p.dk, s);
+                     std::int64_t r, const LinearChunk& c, const LinearKept& kept,
+                     LinearWorkspace& s) {
+  const LinearGates& g = kept.gates[r];
+  if (p.normalizer) finish_denominators(p, c.size, c.fresh, kept.norm + r * p.dk, g, s);
+  float* o = f.o.at(task.b, c.begin, task.first_head + r);
+  const bool direct = stores_directly(p, c.size, p.Dv, p.dv);
   constexpr GemmForm kForm{.cols = Plan::kDv};
-  small_gemm<kForm>(
-      {.rows = p.padded(c.size), .cols = p.dv, .c = s.o, .ldc = p.dv, .macs = &s.macs},
-      Product<>{.a = s.q,
-                .row_stride = p.dk,
-                .b = s.S + r * p.dk * p.dv,
-                .ldb = p.dv,
-                .depth = c.fresh ? 0 : p.dk,
-                .row_scale = s.gates.from_start},
-      Product<Reach::until_block>{
-          .a = s.pairs, .row_stride = p.chunk, .b = s.u, .ldb = p.dv, .depth = c.size});
-  unpack_rows(s.o, p.dv, c.size, p.Dv, s.gates.out, 1, f.o.at(task.b, c.begin, task.first_head + r),
-              f.o.stride(1));
+  small_gemm<kForm>({.rows = p.padded(c.size),
+                     .cols = p.dv,
+                     .c = direct ? o : s.o,
+                     .ldc = direct ? f.o.stride(1) : p.dv,
+                     .row_scale = g.out,
+                     .macs = &s.macs},
+                    Product<>{.a = s.q,
+                              .row_stride = p.dk,
+                              .b = kept.S + r * p.dk * p.dv,
+                              .ldb = p.dv,
+                              .depth = c.fresh ? 0 : p.dk,
+                              .row_scale = g.from_start},
+                    Product<Reach::until_block>{.a = s.pairs,
+                                                .row_stride = p.chunk,
+                                                .b = kept.u + r * p.chunk * p.dv,
+                                                .ldb = p.dv,
+                                                .depth = c.size});
+  if (!direct) unpack_rows(s.o, p.dv, c.size, p.Dv, nullptr, 1, o, f.o.stride(1));
 }
 
-// S, norm, m after the chunk. Scales u in place.
+// S and norm after the chunk; `next` may be `kept`.
 template <class Plan>
-inline void advance_state(const Plan& p, std::int64_t r, const LinearChunk& c, LinearWorkspace& s) {
-  const LinearGates& g = s.gates;
-  s.m[r] = g.m_next;
-  if (c.last) return;
-  if (!g.factored) scale_matrix_rows(s.u, c.size, p.dv, g.to_end);
+inline void advance_state(const Plan& p, std::int64_t r, const LinearChunk& c,
+                          const LinearKept& kept, const LinearKept& next, LinearWorkspace& s) {
+  const F32 d;
+  const LinearGates& g = kept.gates[r];
+  const float* u = kept.u + r * p.chunk * p.dv;
+  if (!g.factored) {
+    scale_matrix_rows(u, c.size, p.dv, g.to_end, s.o);
+    u = s.o;
+  }
   const float carry = c.fresh ? 0.0f : g.carry;
   constexpr GemmForm kForm{.cols = Plan::kDv};
   small_gemm<kForm>(
       {.rows = p.dk,
        .cols = p.dv,
-       .c = s.S + r * p.dk * p.dv,
+       .c = next.S + r * p.dk * p.dv,
        .ldc = p.dv,
+       .old = kept.S + r * p.dk * p.dv,
        .old_scale = carry,
        .macs = &s.macs},
       Product<>{
-          .a = s.k, .row_stride = 1, .k_stride = p.dk, .b = s.u, .ldb = p.dv, .depth = c.size});
+          .a = kept.k, .row_stride = 1, .k_stride = p.dk, .b = u, .ldb = p.dv, .depth = c.size});
   if (!p.normalizer) return;
-  float* norm = s.norm + r * p.dk;
-  scale_row(carry, p.dk, norm);
-  for (std::int64_t i = 0; i < c.size; ++i) {
-    add_scaled(g.to_end[i] * g.w_in[i], s.k + i * p.dk, p.dk, norm);
+  float* weights = s.read_norm;  // not needed any more
+  for (std::int64_t i = 0; i < p.padded(c.size); i += kLanes) {
+    hn::Store(hn::Mul(hn::Load(d, g.to_end + i), hn::Load(d, g.w_in + i)), d, weights + i);
   }
+  sum_weighted_rows(weights, kept.k, c.size, p.dk, carry, kept.norm + r * p.dk, 1,
+                    next.norm + r * p.dk);
 }
 
 template <class Plan>
-inline void zero_states(const Plan& p, LinearWorkspace& s) {
-  zero(s.S, p.heads * p.dk * p.dv);
-  zero(s.norm, p.heads * p.dk);
+inline void zero_states(const Plan& p, const LinearKept& kept, LinearWorkspace& s) {
+  zero(kept.S, p.heads * p.dk * p.dv);
+  zero(kept.norm, p.heads * p.dk);
   zero(s.m, p.heads);
 }
 
 template <class Plan>
 inline void load_states(const Plan& p, const LinearCoreForward<float>& f, const LinearTask& task,
-                        LinearWorkspace& s) {
-  zero_states(p, s);
+                        const LinearKept& kept, LinearWorkspace& s) {
+  zero_states(p, kept, s);
   for (std::int64_t r = 0; r < p.heads; ++r) {
     const std::int64_t h = task.first_head + r;
     if (f.S_initial) {
       pack_rows(f.S_initial.at(task.b, h), f.S_initial.stride(2), p.Dk, p.Dv, p.dk, p.dv, nullptr,
-                1, s.S + r * p.dk * p.dv);
+                1, kept.S + r * p.dk * p.dv);
     }
     if (f.n_initial && p.normalizer) {
-      pack_row(f.n_initial.at(task.b, h), p.Dk, p.dk, 1, s.norm + r * p.dk);
+      pack_row(f.n_initial.at(task.b, h), p.Dk, p.dk, 1, kept.norm + r * p.dk);
     }
     if (f.m_initial && p.exponential) s.m[r] = *f.m_initial.at(task.b, h);
   }
@@ -191,20 +233,6 @@ inline void store_states(const Plan& p, const View<float, 4>& S, const View<floa
 }
 
 template <class Plan>
-inline void forward_chunk(const Plan& p, const LinearCoreForward<float>& f, const LinearTask& task,
-                          const LinearChunk& c, bool outputs, LinearWorkspace& s) {
-  if (c.reset) zero_states(p, s);
-  pack_keys(p, f, task, c, outputs, s);
-  for (std::int64_t r = 0; r < p.heads; ++r) {
-    make_writes(p, f, task, r, c, s);
-    if (outputs || p.erase) make_pair_matrices(p, c.size, outputs, s);
-    if (p.erase) solve_writes(p, r, c, s);
-    if (outputs) read_out(p, f, task, r, c, s);
-    advance_state(p, r, c, s);
-  }
-}
-
-template <class Plan>
 inline std::int64_t forward_task(const Plan& p, const LinearCoreForward<float>& f,
                                  std::int64_t index, std::int64_t chunks, float* scratch) {
   const LinearTask task = linear_task(p, index);
@@ -215,9 +243,20 @@ inline std::int64_t forward_task(const Plan& p, const LinearCoreForward<float>& 
     zero_padding(f.o, task.b, task.first_head + r, spans);
   }
   list_linear_chunks(p, spans, starts_from_zero(f), f.S_final || f.n_final, s.chunks);
-  load_states(p, f, task, s);
-  for (std::int64_t i = 0; i < chunks; ++i) forward_chunk(p, f, task, s.chunks[i], true, s);
-  store_states(p, f.S_final, f.n_final, f.m_final, task, s.S, s.norm, s.m);
+  const LinearKept& kept = s.kept[0];
+  load_states(p, f, task, kept, s);
+  for (std::int64_t i = 0; i < chunks; ++i) {
+    const LinearChunk& c = s.chunks[i];
+    if (c.reset) zero_states(p, kept, s);
+    pack_keys(p, f, task, c, kept, s);
+    pack_queries(p, f, task, c, kept, p.erase, s);
+    for (std::int64_t r = 0; r < p.heads; ++r) {
+      make_writes(p, f, task, r, c, kept, true, s);
+      read_out(p, f, task, r, c, kept, s);
+      if (!c.last) advance_state(p, r, c, kept, kept, s);
+    }
+  }
+  store_states(p, f.S_final, f.n_final, f.m_final, task, kept.S, kept.norm, s.m);
   return s.macs;
 }
 

@@ -222,22 +222,23 @@ inline void make_decay_matrix(const Plan& p, std::int64_t n, const LinearGates& 
 // pairs = D.qk and its row sums weighted by w (denominator), if there are outputs; with erase
 // n = -w_i D.kk. What lies on the diagonal of n is not read.
 template <class Plan>
-inline void make_pair_matrices(const Plan& p, std::int64_t n, bool outputs, LinearWorkspace& s) {
+inline void make_pair_matrices(const Plan& p, std::int64_t n, bool outputs, const float* kk,
+                               const LinearGates& g, LinearWorkspace& s) {
   const F32 d;
-  const LinearGates& g = s.gates;
   const std::int64_t ld = p.chunk, padded = p.padded(n);
-  s.pairs = g.factored ? s.qk : s.pairs_buffer;
+  s.pairs = g.factored ? s.qk : s.weighted;
   if (!g.factored) make_decay_matrix(p, n, g, s.decay);
   for (std::int64_t i = 0; outputs && !g.factored && i < padded; ++i) {
     for (std::int64_t j = i * ld; j < i * ld + lower_columns(i); j += kLanes) {
-      hn::Store(hn::Mul(hn::Load(d, s.decay + j), hn::Load(d, s.qk + j)), d, s.pairs_buffer + j);
+      hn::Store(hn::Mul(hn::Load(d, s.decay + j), hn::Load(d, s.qk + j)), d, s.weighted + j);
     }
   }
   for (std::int64_t i = 0; p.erase && i < padded; ++i) {
     const VF w = hn::Set(d, -g.w[i]);
     for (std::int64_t j = i * ld; j < i * ld + lower_columns(i); j += kLanes) {
-      const VF kk = hn::Load(d, s.kk + j);
-      hn::Store(hn::Mul(w, g.factored ? kk : hn::Mul(hn::Load(d, s.decay + j), kk)), d, s.n + j);
+      const VF score = hn::Load(d, kk + j);
+      const VF pair = g.factored ? score : hn::Mul(hn::Load(d, s.decay + j), score);
+      hn::Store(hn::Mul(w, pair), d, s.n + j);
     }
   }
   if (!outputs || !p.normalizer) return;
@@ -249,19 +250,17 @@ inline void make_pair_matrices(const Plan& p, std::int64_t n, bool outputs, Line
 // inverse_i = 1 / (max(|d_i|, floor_i) + eps), with what the incoming state adds to d_i.
 template <class Plan>
 inline void finish_denominators(const Plan& p, std::int64_t n, bool fresh, const float* norm,
-                                LinearWorkspace& s) {
+                                const LinearGates& g, LinearWorkspace& s) {
   const F32 d;
-  const LinearGates& g = s.gates;
   const std::int64_t padded = p.padded(n);
-  float* read = g.inverse;  // q.norm, for now
   if (!fresh) {
-    row_sums(padded, read,
+    row_sums(padded, s.read_norm,
              [&](std::int64_t i) HWY_ATTR { return multiply_rows(s.q + i * p.dk, norm, p.dk); });
   }
   for (std::int64_t i = 0; i < padded; i += kLanes) {
     VF sum = hn::Load(d, g.denominator + i);
     if (!fresh) {
-      sum = hn::MulAdd(hn::Load(d, g.from_start + i), hn::Load(d, read + i), sum);
+      sum = hn::MulAdd(hn::Load(d, g.from_start + i), hn::Load(d, s.read_norm + i), sum);
     }
     const VF row = hn::Load(d, g.row + i);
     sum = hn::Mul(row, sum);

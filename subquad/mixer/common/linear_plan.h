@@ -93,22 +93,33 @@ struct LinearGates {
   float m_next = 0;
 };
 
+// What the forward sweep of the backward leaves of a chunk; the forward itself has one for all
+// chunks.
+struct LinearKept {
+  float *S, *norm;     // before the chunk, of every head: (heads,dk,dv) (heads,dk)
+  float *k, *kk;       // of the key head: (C,dk) (C,C)
+  float* u;            // of every head: (heads,C,dv)
+  LinearGates* gates;  // of every head
+};
+
 struct LinearWorkspace {
-  float *q, *k, *kt, *qk, *kk;  // of the key head: (C,dk) (C,dk) (dk,C) (C,C) (C,C)
-  LinearGates gates;
-  float *u, *o;                     // (C,dv)
-  float *decay, *pairs_buffer, *n;  // (C,C): D, D.qk, -M; D unless factored
-  const float* pairs;               // D.qk: the buffer, or qk if factored
-  float *S, *norm, *m;              // running state of every head: (heads,dk,dv) (heads,dk) (heads)
+  LinearChunk* chunks;
+  LinearKept* kept;             // of every chunk, and one more for the last state; or one
+  float *q, *kt, *qk;           // of the key head: (C,dk) (dk,C) (C,C)
+  float *decay, *weighted, *n;  // (C,C): D (unless factored), D.qk, -M
+  const float* pairs;           // D.qk: `weighted`, or qk itself if factored
+  float *o, *read_norm;         // (C,dv) (C)
+  float* m;                     // running, of every head
   // Backward only.
   float *dq, *dkey, *p_sum, *mm_sum;  // of the key head: (C,dk) (C,dk) (C,C) (C,C)
-  float *e, *ut, *du, *x, *y, *t;     // (C,dv) (dv,C) (C,dv) (C,C) (C,C) (C,dk)
+  float *e, *ut, *du, *x, *y;         // (C,dv) (dv,C) (C,dv) (C,C) (C,C)
+  float *tq, *tk, *tu;                // (C,dk): what e, u and du give through the state
   float *st, *dst;                    // transposed state and its gradient (dv,dk)
   float *delta, *eta, *colsum, *row_q, *row_k, *cross, *dwrite, *dm;  // (C)
+  float *weights, *sums, *read_query;                                 // (C)
   float *dS, *dnorm, *dm_state;                                       // running, as S norm m
-  float *S_at, *norm_at, *m_at;  // states at every chunk's start: (chunks,heads,...)
-  LinearChunk* chunks;
-  std::int64_t macs;  // of the small products so far
+  float* dnorm_behind;  // of one head, behind the chunk: (dk)
+  std::int64_t macs;    // of the small products so far
 };
 
 // Rows of a tile of small_gemm, and floats of a vector, on this machine: they decide how much of a

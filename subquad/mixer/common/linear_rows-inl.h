@@ -107,14 +107,14 @@ HWY_INLINE void unpack_rows(const float* src, std::int64_t padded_cols, std::int
   }
 }
 
-// x_i <- row_scale_i x_i in place.
-HWY_INLINE void scale_matrix_rows(float* x, std::int64_t rows, std::int64_t padded_cols,
-                                  const float* row_scale) {
+// y_i = row_scale_i x_i; y may be x.
+HWY_INLINE void scale_matrix_rows(const float* x, std::int64_t rows, std::int64_t padded_cols,
+                                  const float* row_scale, float* y) {
   const F32 d;
-  for (std::int64_t i = 0; i < rows; ++i, x += padded_cols) {
+  for (std::int64_t i = 0; i < rows; ++i, x += padded_cols, y += padded_cols) {
     const VF factor = hn::Set(d, row_scale[i]);
     for (std::int64_t j = 0; j < padded_cols; j += kLanes) {
-      hn::Store(hn::Mul(factor, hn::Load(d, x + j)), d, x + j);
+      hn::Store(hn::Mul(factor, hn::Load(d, x + j)), d, y + j);
     }
   }
 }
@@ -158,14 +158,16 @@ HWY_INLINE void transpose(const float* src, std::int64_t rows, std::int64_t cols
 
 HWY_INLINE float dot(const float* x, const float* y, std::int64_t padded) {
   const F32 d;
-  VF s0 = hn::Zero(d), s1 = hn::Zero(d);
+  VF s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
   std::int64_t i = 0;
-  for (; i + 2 * kLanes <= padded; i += 2 * kLanes) {
+  for (; i + 4 * kLanes <= padded; i += 4 * kLanes) {
     s0 = hn::MulAdd(hn::Load(d, x + i), hn::Load(d, y + i), s0);
     s1 = hn::MulAdd(hn::Load(d, x + i + kLanes), hn::Load(d, y + i + kLanes), s1);
+    s2 = hn::MulAdd(hn::Load(d, x + i + 2 * kLanes), hn::Load(d, y + i + 2 * kLanes), s2);
+    s3 = hn::MulAdd(hn::Load(d, x + i + 3 * kLanes), hn::Load(d, y + i + 3 * kLanes), s3);
   }
   for (; i < padded; i += kLanes) s0 = hn::MulAdd(hn::Load(d, x + i), hn::Load(d, y + i), s0);
-  return hn::GetLane(hn::SumOfLanes(d, hn::Add(s0, s1)));
+  return hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(s0, s1), hn::Add(s2, s3))));
 }
 
 using F32x4 = hn::Full128<float>;
@@ -205,11 +207,30 @@ HWY_INLINE void row_sums(std::int64_t rows, float* sums, const Row& row) {
 // Sums to x.y over its lanes.
 HWY_INLINE VF multiply_rows(const float* x, const float* y, std::int64_t padded) {
   const F32 d;
-  VF sum = hn::Mul(hn::Load(d, x), hn::Load(d, y));
+  VF sum = hn::Mul(hn::Load(d, x), hn::LoadU(d, y));
   for (std::int64_t j = kLanes; j < padded; j += kLanes) {
-    sum = hn::MulAdd(hn::Load(d, x + j), hn::Load(d, y + j), sum);
+    sum = hn::MulAdd(hn::Load(d, x + j), hn::LoadU(d, y + j), sum);
   }
   return sum;
+}
+
+// y = scale (old_scale old + sum over i of weights_i x_i); x has rows of `padded`. old is not read
+// if its scale is 0.
+HWY_INLINE void sum_weighted_rows(const float* weights, const float* x, std::int64_t rows,
+                                  std::int64_t padded, float old_scale, const float* old,
+                                  float scale, float* y) {
+  const F32 d;
+  for (std::int64_t j = 0; j < padded; j += kLanes) {
+    VF even = hn::Zero(d), odd = even;
+    if (old_scale != 0) even = hn::Mul(hn::Set(d, old_scale), hn::Load(d, old + j));
+    std::int64_t i = 0;
+    for (; i + 2 <= rows; i += 2) {
+      even = hn::MulAdd(hn::Set(d, weights[i]), hn::Load(d, x + i * padded + j), even);
+      odd = hn::MulAdd(hn::Set(d, weights[i + 1]), hn::Load(d, x + (i + 1) * padded + j), odd);
+    }
+    if (i < rows) even = hn::MulAdd(hn::Set(d, weights[i]), hn::Load(d, x + i * padded + j), even);
+    hn::Store(hn::Mul(hn::Set(d, scale), hn::Add(even, odd)), d, y + j);
+  }
 }
 
 // y += s x
@@ -218,14 +239,6 @@ HWY_INLINE void add_scaled(float s, const float* x, std::int64_t padded, float* 
   const VF factor = hn::Set(d, s);
   for (std::int64_t i = 0; i < padded; i += kLanes) {
     hn::Store(hn::MulAdd(factor, hn::Load(d, x + i), hn::Load(d, y + i)), d, y + i);
-  }
-}
-
-HWY_INLINE void scale_row(float s, std::int64_t padded, float* y) {
-  const F32 d;
-  const VF factor = hn::Set(d, s);
-  for (std::int64_t i = 0; i < padded; i += kLanes) {
-    hn::Store(hn::Mul(factor, hn::Load(d, y + i)), d, y + i);
   }
 }
 

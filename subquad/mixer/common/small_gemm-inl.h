@@ -108,10 +108,21 @@ HWY_INLINE void scale_rows(Tile& t, const float* scale) {
 }
 
 template <int kNr, int kRow = 0>
-HWY_INLINE void add_old(Tile& t, const float* c, std::int64_t ldc, VF scale) {
+HWY_INLINE void scale_tile(Tile& t, VF s) {
   if constexpr (kRow < kMr) {
-    multiply_add<kNr>(scale, load_row<kNr>(c + kRow * ldc), tile_row<kRow>(t));
-    add_old<kNr, kRow + 1>(t, c, ldc, scale);
+    TileRow& row = tile_row<kRow>(t);
+    row.x = hn::Mul(row.x, s);
+    if constexpr (kNr > 1) row.y = hn::Mul(row.y, s);
+    if constexpr (kNr > 2) row.z = hn::Mul(row.z, s);
+    scale_tile<kNr, kRow + 1>(t, s);
+  }
+}
+
+template <int kNr, int kRow = 0>
+HWY_INLINE void add_old(Tile& t, const float* old, std::int64_t ld, VF scale) {
+  if constexpr (kRow < kMr) {
+    multiply_add<kNr>(scale, load_row<kNr>(old + kRow * ld), tile_row<kRow>(t));
+    add_old<kNr, kRow + 1>(t, old, ld, scale);
   }
 }
 
@@ -120,9 +131,9 @@ HWY_INLINE void store(Tile& t, float* c, std::int64_t ldc) {
   if constexpr (kRow < kMr) {
     const F32 d;
     const TileRow& row = tile_row<kRow>(t);
-    hn::Store(row.x, d, c + kRow * ldc);
-    if constexpr (kNr > 1) hn::Store(row.y, d, c + kRow * ldc + kLanes);
-    if constexpr (kNr > 2) hn::Store(row.z, d, c + kRow * ldc + 2 * kLanes);
+    hn::StoreU(row.x, d, c + kRow * ldc);
+    if constexpr (kNr > 1) hn::StoreU(row.y, d, c + kRow * ldc + kLanes);
+    if constexpr (kNr > 2) hn::StoreU(row.z, d, c + kRow * ldc + 2 * kLanes);
     store<kNr, kRow + 1>(t, c, ldc);
   }
 }
@@ -190,10 +201,27 @@ HWY_INLINE std::int64_t accumulate(Tile& t, const Product<kReach>& p, std::int64
   return HWY_MAX(end - begin, std::int64_t{0});
 }
 
-// x without the lanes from `keep` on.
+// kLanes ones, then kLanes zeros (as bits): a window into it keeps the first lanes of a vector.
+struct LaneMasks {
+  alignas(64) std::uint32_t bits[2 * kLanes];
+};
+constexpr LaneMasks make_lane_masks() {
+  LaneMasks m{};
+  for (std::int64_t i = 0; i < kLanes; ++i) m.bits[i] = 0xffffffffu;
+  return m;
+}
+inline constexpr LaneMasks kLaneMasks = make_lane_masks();
+
+// x without the lanes from `keep` on, 0 <= keep <= kLanes.
+HWY_INLINE VF keep_lanes(VF x, std::int64_t keep) {
+  const F32 d;
+  const hn::RebindToUnsigned<F32> bits;
+  return hn::And(x, hn::BitCast(d, hn::LoadU(bits, kLaneMasks.bits + kLanes - keep)));
+}
+
+// The same for any `keep`.
 HWY_INLINE VF first_lanes(VF x, std::int64_t keep) {
-  const std::int64_t lanes = HWY_MIN(HWY_MAX(keep, std::int64_t{0}), kLanes);
-  return hn::IfThenElseZero(hn::FirstN(F32(), static_cast<std::size_t>(lanes)), x);
+  return keep_lanes(x, HWY_MIN(HWY_MAX(keep, std::int64_t{0}), kLanes));
 }
 
 // Zeroes what lies above the diagonal; `below` = first row - first column of the tile.
@@ -217,12 +245,16 @@ HWY_INLINE void run_tile_inlined(const GemmOutput& g, std::int64_t row, std::int
   std::int64_t depth = 0;
   ((depth += accumulate<kNr>(t, products, row, col)), ...);
   float* c = g.c + row * g.ldc + col;
-  if (g.old_scale != 0) add_old<kNr>(t, c, g.ldc, hn::Set(F32(), g.old_scale));
+  if (g.old_scale != 0) {
+    add_old<kNr>(t, g.old + row * g.cols + col, g.cols, hn::Set(F32(), g.old_scale));
+  }
   if constexpr (kForm.solve == Solve::forward) solve_down<kNr>(t, g.n + row * g.ldn + row, g.ldn);
   if constexpr (kForm.solve == Solve::backward) solve_up<kNr>(t, g.n + row * g.ldn + row, g.ldn);
   if constexpr (kForm.lower) {
     if (col + kNr * kLanes > row + 1) mask_upper<kNr>(t, row - col);
   }
+  if (g.scale != 1) scale_tile<kNr>(t, hn::Set(F32(), g.scale));
+  if (g.row_scale != nullptr) scale_rows<kNr>(t, g.row_scale + row);
   store<kNr>(t, c, g.ldc);
   constexpr std::int64_t kSolved = kForm.solve == Solve::none ? 0 : kMr * (kMr - 1) / 2;
   if (g.macs != nullptr) *g.macs += kNr * kLanes * (kMr * depth + kSolved);
@@ -249,26 +281,29 @@ HWY_INLINE void scale_rows_tall(Tile& t, const float* scale) {
   }
 }
 
-template <bool kLower, int kRow = 0>
-HWY_INLINE void finish_tall(Tile& t, float* c, std::int64_t ldc, float old_scale,
-                            std::int64_t below) {
+template <int kRow = 0>
+HWY_INLINE void add_old_tall(Tile& t, const float* old, std::int64_t ld, VF scale) {
   if constexpr (kRow < kMr) {
     const F32 d;
     TileRow& row = tile_row<kRow>(t);
-    float* upper = c + kRow * ldc;
-    float* lower = c + (kRow + kMr) * ldc;
-    if (old_scale != 0) {
-      const VF scale = hn::Set(d, old_scale);
-      row.x = hn::MulAdd(scale, hn::Load(d, upper), row.x);
-      row.y = hn::MulAdd(scale, hn::Load(d, lower), row.y);
-    }
+    row.x = hn::MulAdd(scale, hn::Load(d, old + kRow * ld), row.x);
+    row.y = hn::MulAdd(scale, hn::Load(d, old + (kRow + kMr) * ld), row.y);
+    add_old_tall<kRow + 1>(t, old, ld, scale);
+  }
+}
+
+template <bool kLower, int kRow = 0>
+HWY_INLINE void store_tall(Tile& t, float* c, std::int64_t ldc, std::int64_t below) {
+  if constexpr (kRow < kMr) {
+    const F32 d;
+    TileRow& row = tile_row<kRow>(t);
     if constexpr (kLower) {
       row.x = first_lanes(row.x, below + kRow + 1);
       row.y = first_lanes(row.y, below + kRow + kMr + 1);
     }
-    hn::Store(row.x, d, upper);
-    hn::Store(row.y, d, lower);
-    finish_tall<kLower, kRow + 1>(t, c, ldc, old_scale, below);
+    hn::StoreU(row.x, d, c + kRow * ldc);
+    hn::StoreU(row.y, d, c + (kRow + kMr) * ldc);
+    store_tall<kLower, kRow + 1>(t, c, ldc, below);
   }
 }
 
@@ -295,7 +330,12 @@ HWY_INLINE void run_tall_tile_inlined(const GemmOutput& g, std::int64_t row, std
   clear<2>(t);
   std::int64_t depth = 0;
   ((depth += accumulate_tall(t, products, row, col)), ...);
-  finish_tall<kForm.lower>(t, g.c + row * g.ldc + col, g.ldc, g.old_scale, row - col);
+  if (g.old_scale != 0) {
+    add_old_tall(t, g.old + row * g.cols + col, g.cols, hn::Set(F32(), g.old_scale));
+  }
+  if (g.scale != 1) scale_tile<2>(t, hn::Set(F32(), g.scale));
+  if (g.row_scale != nullptr) scale_rows_tall(t, g.row_scale + row);
+  store_tall<kForm.lower>(t, g.c + row * g.ldc + col, g.ldc, row - col);
   if (g.macs != nullptr) *g.macs += 2 * kMr * kLanes * depth;
 }
 

@@ -41,9 +41,9 @@ enum class Solve : std::uint8_t {
   backward,  // C <- (I - N)^-T C: bottom block first
 };
 
-// C = (old_scale C if old_scale != 0) + sum of the products. With a solve, N must also appear as
-// the last product (reach before_block, or after_block and transposed) with C itself as B; the
-// kernel adds what is left inside the diagonal blocks.
+// C = scale row_scale (old_scale old + sum of the products); old may be C. With a solve, N must
+// also appear as the last product (reach before_block, or after_block and transposed) with C itself
+// as B; the kernel adds what is left inside the diagonal blocks.
 struct GemmForm {
   bool lower = false;  // entries above the diagonal are 0 in a tile that meets it, else left alone
   Solve solve = Solve::none;
@@ -52,11 +52,14 @@ struct GemmForm {
 
 struct GemmOutput {
   std::int64_t rows = 0, cols = 0;
-  float* c = nullptr;
+  float* c = nullptr;  // alone may lie outside of scratch, unless a solve reads it
   std::int64_t ldc = 0;
+  const float* old = nullptr;  // added times old_scale, if that is not 0; rows lie cols apart
   float old_scale = 0;
-  std::int64_t* macs = nullptr;  // if present, the multiply-adds of every tile are added to it
-  const float* n = nullptr;      // strictly lower matrix of the solve
+  float scale = 1;
+  const float* row_scale = nullptr;  // if present
+  std::int64_t* macs = nullptr;      // if present, the multiply-adds of every tile are added to it
+  const float* n = nullptr;          // strictly lower matrix of the solve
   std::int64_t ldn = 0;
 };
 
