@@ -42,14 +42,14 @@ struct LinearEnds {
 // Whether what goes through the state is added to dq and dk by the product that finishes them: with
 // one head there is nothing to sum, with factored gates one factor for all rows.
 template <class Plan>
-HWY_INLINE bool finishes_at_once(const Plan& p, const LinearGates& g) {
+HWY_INLINE bool finishes_at_once(const Plan& p, const LinearGates<Plan>& g) {
   return p.heads == 1 && g.factored;
 }
 
 // delta_i, and what m_i gets through eps: o ~ 1 / (max(|d|, 1) + eps exp(m)) in unscaled terms.
 template <class Plan>
 inline void denominator_gradients(const Plan& p, std::int64_t n, const LinearEnds& ends,
-                                  const LinearGates& g, LinearWorkspace& s) {
+                                  const LinearGates<Plan>& g, LinearWorkspace<Plan>& s) {
   const F32 d;
   const std::int64_t padded = p.padded(n);
   row_sums(padded, s.sums, [&](std::int64_t i) HWY_ATTR {
@@ -72,8 +72,8 @@ inline void denominator_gradients(const Plan& p, std::int64_t n, const LinearEnd
 // du, and with erase the transposed solve in the same sweep.
 template <class Plan>
 inline void write_gradients(const Plan& p, std::int64_t r, std::int64_t n, const LinearEnds& ends,
-                            const LinearKept& kept, LinearWorkspace& s) {
-  const LinearGates& g = kept.gates[r];
+                            const LinearKept<Plan>& kept, LinearWorkspace<Plan>& s) {
+  const LinearGates<Plan>& g = kept.gates[r];
   const GemmOutput du{
       .rows = p.padded(n), .cols = p.dv, .c = s.du, .ldc = p.dv, .n = s.n, .ldn = p.chunk};
   const Product<> through{.a = kept.k,
@@ -97,7 +97,7 @@ inline void write_gradients(const Plan& p, std::int64_t r, std::int64_t n, const
 // c (C,C) = a uᵀ on lower tiles, uᵀ from s.ut; a is (C,dv).
 template <class Plan>
 inline void write_scores(const Plan& p, std::int64_t padded, const float* a, float* c,
-                         LinearWorkspace& s) {
+                         LinearWorkspace<Plan>& s) {
   constexpr GemmForm kForm{.lower = true, .cols = Plan::kChunk};
   small_gemm<kForm>(
       {.rows = padded, .cols = padded, .c = c, .ldc = p.chunk},
@@ -143,8 +143,8 @@ HWY_INLINE void crossing_rows(std::int64_t padded, bool without_decay, const flo
 // What the queries get through the state: tq = e Sᵀ.
 template <class Plan>
 inline void query_rows(const Plan& p, std::int64_t r, std::int64_t n, const LinearEnds& ends,
-                       const LinearKept& kept, LinearWorkspace& s) {
-  const LinearGates& g = kept.gates[r];
+                       const LinearKept<Plan>& kept, LinearWorkspace<Plan>& s) {
+  const LinearGates<Plan>& g = kept.gates[r];
   const std::int64_t padded = p.padded(n);
   const float* norm = p.normalizer ? kept.norm + r * p.dk : nullptr;
   if (ends.fresh) {
@@ -161,9 +161,9 @@ inline void query_rows(const Plan& p, std::int64_t r, std::int64_t n, const Line
 // What the keys get through the state behind the chunk: tk = u dSᵀ. Adds to eta.
 template <class Plan>
 inline void key_rows(const Plan& p, std::int64_t r, std::int64_t n, const LinearEnds& ends,
-                     const LinearKept& kept, LinearWorkspace& s) {
+                     const LinearKept<Plan>& kept, LinearWorkspace<Plan>& s) {
   const F32 d;
-  const LinearGates& g = kept.gates[r];
+  const LinearGates<Plan>& g = kept.gates[r];
   const std::int64_t padded = p.padded(n);
   const float* dnorm = p.normalizer ? s.dnorm + r * p.dk : nullptr;
   if (ends.closed) {
@@ -194,7 +194,7 @@ inline void key_rows(const Plan& p, std::int64_t r, std::int64_t n, const Linear
 // What the erase term read from the incoming state: tu = du Sᵀ.
 template <class Plan>
 inline void erase_rows(const Plan& p, std::int64_t n, const LinearEnds& ends, const float* k,
-                       const LinearGates& g, LinearWorkspace& s) {
+                       const LinearGates<Plan>& g, LinearWorkspace<Plan>& s) {
   const F32 d;
   const std::int64_t padded = p.padded(n);
   through_state(p, padded, s.du, s.st, s.tu);
@@ -216,9 +216,9 @@ inline void erase_rows(const Plan& p, std::int64_t n, const LinearEnds& ends, co
 // dS, dnorm of the chunk's start. Scales e and du in place.
 template <class Plan>
 inline void retreat_state(const Plan& p, std::int64_t r, std::int64_t n, const LinearEnds& ends,
-                          const LinearKept& kept, LinearWorkspace& s) {
+                          const LinearKept<Plan>& kept, LinearWorkspace<Plan>& s) {
   const F32 d;
-  const LinearGates& g = kept.gates[r];
+  const LinearGates<Plan>& g = kept.gates[r];
   // Factored: carry (dS + qᵀ e - kᵀ (w du)). Otherwise carry dS + qᵀ (from_start e) - ...
   const float inner = ends.closed ? 0.0f : g.factored ? 1.0f : g.carry;
   const float outer = g.factored ? g.carry : 1.0f;
@@ -260,9 +260,9 @@ inline void retreat_state(const Plan& p, std::int64_t r, std::int64_t n, const L
 template <class Plan>
 inline void store_write_gradients(const Plan& p, const LinearCoreBackward<float>& b,
                                   const LinearTask& task, std::int64_t r, const LinearChunk& c,
-                                  const LinearKept& kept, LinearWorkspace& s) {
+                                  const LinearKept<Plan>& kept, LinearWorkspace<Plan>& s) {
   const F32 d;
-  const LinearGates& g = kept.gates[r];
+  const LinearGates<Plan>& g = kept.gates[r];
   const std::int64_t padded = p.padded(c.size), h = task.first_head + r;
   unpack_rows(s.du, p.dv, c.size, p.Dv, g.w_in, 1, b.dv.at(task.b, c.begin, h), b.dv.stride(1));
   const float* v = b.f.v.at(task.b, c.begin, h);
@@ -297,9 +297,9 @@ HWY_INLINE void store_column(const float* x, std::int64_t n, const View<float, 4
 template <class Plan>
 inline void backward_head(const Plan& p, const LinearCoreBackward<float>& b, const LinearTask& task,
                           std::int64_t r, const LinearChunk& c, const LinearEnds& ends,
-                          const LinearKept& kept, LinearWorkspace& s) {
+                          const LinearKept<Plan>& kept, LinearWorkspace<Plan>& s) {
   const std::int64_t h = task.first_head + r, n = c.size, padded = p.padded(n);
-  const LinearGates& g = kept.gates[r];
+  LinearGates<Plan>& g = kept.gates[r];
   const float* S = kept.S + r * p.dk * p.dv;
   const float* dS = s.dS + r * p.dk * p.dv;
   make_pair_matrices(p, n, true, kept.kk, g, s);
@@ -346,10 +346,10 @@ inline void backward_head(const Plan& p, const LinearCoreBackward<float>& b, con
 // dq = scale (P k + ...), dk = Pᵀ q + (MM + MMᵀ) k + ..., with the sums over heads.
 template <class Plan>
 inline void finish_keys(const Plan& p, const LinearCoreBackward<float>& b, const LinearTask& task,
-                        const LinearChunk& c, const LinearEnds& ends, const LinearKept& kept,
-                        LinearWorkspace& s) {
+                        const LinearChunk& c, const LinearEnds& ends, const LinearKept<Plan>& kept,
+                        LinearWorkspace<Plan>& s) {
   const F32 d;
-  const LinearGates& g = kept.gates[0];
+  const LinearGates<Plan>& g = kept.gates[0];
   const std::int64_t n = c.size, padded = p.padded(n);
   const bool at_once = finishes_at_once(p, g), direct = stores_directly(p, n, p.Dk, p.dk);
   constexpr GemmForm kForm{.cols = Plan::kDk};
@@ -410,8 +410,8 @@ inline void finish_keys(const Plan& p, const LinearCoreBackward<float>& b, const
 
 template <class Plan>
 inline void load_final_gradients(const Plan& p, const LinearCoreBackward<float>& b,
-                                 const LinearTask& task, const LinearKept& last,
-                                 LinearWorkspace& s) {
+                                 const LinearTask& task, const LinearKept<Plan>& last,
+                                 LinearWorkspace<Plan>& s) {
   zero(s.dS, p.heads * p.dk * p.dv);
   zero(s.dnorm, p.heads * p.dk);
   zero(s.dm_state, p.heads);
@@ -437,11 +437,11 @@ inline void load_final_gradients(const Plan& p, const LinearCoreBackward<float>&
 // that is read.
 template <class Plan>
 inline void sweep_forward(const Plan& p, const LinearCoreForward<float>& f, const LinearTask& task,
-                          std::int64_t chunks, LinearWorkspace& s) {
+                          std::int64_t chunks, LinearWorkspace<Plan>& s) {
   load_states(p, f, task, s.kept[0], s);
   for (std::int64_t i = 0; i < chunks; ++i) {
     const LinearChunk& c = s.chunks[i];
-    const LinearKept &kept = s.kept[i], &next = s.kept[i + 1];
+    LinearKept<Plan>&kept = s.kept[i], &next = s.kept[i + 1];
     if (c.reset) zero_states(p, kept, s);
     pack_keys(p, f, task, c, kept, s);
     for (std::int64_t r = 0; r < p.heads; ++r) {
@@ -464,11 +464,11 @@ inline void zero_gradient_padding(const LinearPlan& p, const LinearCoreBackward<
 
 template <class Plan>
 inline void backward_task(const Plan& p, const LinearCoreBackward<float>& b, std::int64_t index,
-                          std::int64_t chunks, float* scratch) {
+                          Scratch& scratch) {
   const LinearTask task = linear_task(p, index);
-  LinearWorkspace s{};
-  carve_linear_workspace(p, true, chunks, scratch, s);
   const auto spans = b.f.spans->row(task.b);
+  const std::int64_t chunks = count_linear_chunks(spans, p.chunk);
+  LinearWorkspace<Plan>& s = take_workspace(p, true, chunks, scratch);
   zero_gradient_padding(p, b, task, spans);
   const bool from_zero = starts_from_zero(b.f);
   list_linear_chunks(p, spans, from_zero, b.dS_final || b.dn_final, s.chunks);
@@ -477,7 +477,7 @@ inline void backward_task(const Plan& p, const LinearCoreBackward<float>& b, std
   const bool initial_wanted = !from_zero || b.dS_initial || b.dn_initial;
   for (std::int64_t i = chunks - 1; i >= 0; --i) {
     const LinearChunk& c = s.chunks[i];
-    const LinearKept& kept = s.kept[i];
+    const LinearKept<Plan>& kept = s.kept[i];
     pack_queries(p, b.f, task, c, kept, false, s);
     const LinearEnds ends{
         .fresh = c.fresh, .closed = c.last, .retreat = !c.reset && (i > 0 || initial_wanted)};
@@ -490,7 +490,7 @@ inline void backward_task(const Plan& p, const LinearCoreBackward<float>& b, std
     }
   }
   if (p.exponential) {
-    const LinearKept& first = s.kept[0];
+    LinearKept<Plan>& first = s.kept[0];
     load_states(p, b.f, task, first, s);
     for (std::int64_t r = 0; r < p.heads; ++r) {
       s.dm_state[r] += dot(first.S + r * p.dk * p.dv, s.dS + r * p.dk * p.dv, p.dk * p.dv);
@@ -502,9 +502,8 @@ inline void backward_task(const Plan& p, const LinearCoreBackward<float>& b, std
 
 // dq, dk of `b` have one head per task part, (B,T,H/heads,Dk).
 void linear_backward_task(const LinearPlan& p, const LinearCoreBackward<float>& b,
-                          std::int64_t index, std::int64_t chunks, float* scratch) {
-  with_fixed_plan(
-      p, [&](const auto& plan) HWY_ATTR { backward_task(plan, b, index, chunks, scratch); });
+                          std::int64_t index, Scratch& scratch) {
+  with_special_plan(p, [&](const auto& plan) HWY_ATTR { backward_task(plan, b, index, scratch); });
 }
 
 }  // namespace subquad::HWY_NAMESPACE

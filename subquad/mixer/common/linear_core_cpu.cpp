@@ -28,19 +28,6 @@ bool accepts_forward(const LinearCoreForward<float>& f) {
 
 bool accepts_backward(const LinearCoreBackward<float>& b) { return accepts_forward(b.f); }
 
-struct TaskScratch {
-  std::int64_t chunks;
-  float* floats;
-};
-
-TaskScratch task_scratch(const LinearPlan& p, const Spans& spans, std::int64_t task, bool backward,
-                         Scratch& scratch) {
-  const std::int64_t chunks = count_linear_chunks(spans.row(task / (p.H / p.heads)), p.chunk);
-  LinearWorkspace sizes{};
-  const std::int64_t floats = carve_linear_workspace(p, backward, chunks, nullptr, sizes);
-  return {chunks, scratch.get<float>(floats)};
-}
-
 void run_forward(const LinearCoreForward<float>& f, ThreadPool& threads) {
   const LinearPlan p = plan_linear_core(f, false);
   if (p.T <= kLinearStepTokens) {
@@ -51,15 +38,13 @@ void run_forward(const LinearCoreForward<float>& f, ThreadPool& threads) {
     return;
   }
   threads.run(p.tasks(), [&](std::int64_t task, Scratch& scratch) {
-    const TaskScratch t = task_scratch(p, *f.spans, task, false, scratch);
-    scratch.count_macs(HWY_DYNAMIC_DISPATCH(linear_forward_task)(p, f, task, t.chunks, t.floats));
+    scratch.count_macs(HWY_DYNAMIC_DISPATCH(linear_forward_task)(p, f, task, scratch));
   });
 }
 
 void run_tasks(const LinearPlan& p, const LinearCoreBackward<float>& b, ThreadPool& threads) {
   threads.run(p.tasks(), [&](std::int64_t task, Scratch& scratch) {
-    const TaskScratch t = task_scratch(p, *b.f.spans, task, true, scratch);
-    HWY_DYNAMIC_DISPATCH(linear_backward_task)(p, b, task, t.chunks, t.floats);
+    HWY_DYNAMIC_DISPATCH(linear_backward_task)(p, b, task, scratch);
   });
 }
 

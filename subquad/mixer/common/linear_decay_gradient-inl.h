@@ -16,57 +16,70 @@ HWY_BEFORE_NAMESPACE();
 namespace subquad::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Column vector j of P and MM for four rows from i on, the last one first: s.colsum_j is then the
-// sum over the rows so far. Adds what crosses the rows, and their dwrite. With signed_decay s.x is
+struct PairSums {  // to be summed over their lanes
+  VF crossing;     // over this vector's columns j < row and all rows from this one on
+  VF dwrite;
+};
+
+// Column vector j of one row of P and MM; colsum has the rows behind it. With signed_decay s.x is
 // overwritten by Z = (pair gradient).(pair product without D).
 template <bool kFactored, bool kDiagonal, class Plan>
-HWY_INLINE void pair_block(const Plan& p, std::int64_t i, std::int64_t j, bool first_head,
-                           const float* kk, const LinearGates& g, LinearWorkspace& s, VF& colsum,
-                           VF& eta) {
+HWY_INLINE PairSums pair_row(const Plan& p, std::int64_t row, std::int64_t j, bool first_head,
+                             const float* kk, const LinearGates<Plan>& g, VF w_in,
+                             LinearWorkspace<Plan>& s, VF& colsum, VF& eta) {
   const F32 d;
-  const auto at_most = [&](VF x, std::int64_t row, std::int64_t below)
-                           HWY_ATTR { return kDiagonal ? first_lanes(x, row + 1 - below - j) : x; };
-  VF crossings[4], dwrites[4];
-  const VF w_in = hn::Load(d, g.w_in + j);
-  for (std::int64_t r = 3; r >= 0; --r) {
-    const std::int64_t row = i + r, at = row * p.chunk + j;
-    VF dscore = hn::Load(d, s.x + at);
-    const VF score = hn::Load(d, s.qk + at);
-    if (p.normalizer) {
-      const VF delta = hn::Set(d, s.delta[row]);
-      dscore = at_most(hn::MulAdd(delta, w_in, dscore), row, 0);
-      eta = hn::MulAdd(delta, hn::Load(d, s.pairs + at), eta);
-    }
-    const VF pair = kFactored ? dscore : hn::Mul(dscore, hn::Load(d, s.decay + at));
-    hn::Store(first_head ? pair : hn::Add(pair, hn::Load(d, s.p_sum + at)), d, s.p_sum + at);
-    VF crossing = hn::Mul(p.is_signed ? dscore : pair, score);
-    dwrites[r] = hn::Zero(d);
-    if (p.erase) {
-      const VF w = hn::Set(d, g.w[row]);
-      const VF dM = at_most(hn::Neg(hn::Load(d, s.y + at)), row, 1);
-      const VF key_score = hn::Load(d, kk + at);
-      const VF decayed = kFactored ? dM : hn::Mul(dM, hn::Load(d, s.decay + at));
-      const VF mm = hn::Mul(w, decayed);
-      hn::Store(first_head ? mm : hn::Add(mm, hn::Load(d, s.mm_sum + at)), d, s.mm_sum + at);
-      dwrites[r] = hn::Mul(decayed, key_score);
-      crossing = hn::MulAdd(p.is_signed ? hn::Mul(w, dM) : mm, key_score, crossing);
-    }
-    if (p.is_signed) hn::Store(at_most(crossing, row, 0), d, s.x + at);
-    colsum = hn::Add(colsum, crossing);
-    crossings[r] = at_most(colsum, row, 1);
+  const std::int64_t at = row * p.chunk + j;
+  VF dscore = hn::Load(d, s.x + at);
+  const VF score = hn::Load(d, s.qk + at);
+  if (p.normalizer) {
+    const VF delta = hn::Set(d, s.delta[row]);
+    dscore = hn::MulAdd(delta, w_in, dscore);
+    if (kDiagonal) dscore = keep_lanes(dscore, row + 1 - j);
+    eta = hn::MulAdd(delta, hn::Load(d, s.pairs + at), eta);
   }
+  const VF pair = kFactored ? dscore : hn::Mul(dscore, hn::Load(d, s.decay + at));
+  hn::Store(first_head ? pair : hn::Add(pair, hn::Load(d, s.p_sum + at)), d, s.p_sum + at);
+  PairSums sums{hn::Mul(p.is_signed ? dscore : pair, score), hn::Zero(d)};
+  if (p.erase) {
+    VF dM = hn::Neg(hn::Load(d, s.y + at));
+    if (kDiagonal) dM = keep_lanes(dM, row - j);
+    const VF w = hn::Set(d, g.w[row]), key_score = hn::Load(d, kk + at);
+    const VF decayed = kFactored ? dM : hn::Mul(dM, hn::Load(d, s.decay + at));
+    const VF mm = hn::Mul(w, decayed);
+    hn::Store(first_head ? mm : hn::Add(mm, hn::Load(d, s.mm_sum + at)), d, s.mm_sum + at);
+    sums.dwrite = hn::Mul(decayed, key_score);
+    sums.crossing = hn::MulAdd(p.is_signed ? hn::Mul(w, dM) : mm, key_score, sums.crossing);
+  }
+  if (p.is_signed) {
+    hn::Store(kDiagonal ? keep_lanes(sums.crossing, row + 1 - j) : sums.crossing, d, s.x + at);
+  }
+  colsum = hn::Add(colsum, sums.crossing);
+  sums.crossing = kDiagonal ? keep_lanes(colsum, row - j) : colsum;
+  return sums;
+}
+
+// Four rows from i on, the last one first.
+template <bool kFactored, bool kDiagonal, class Plan>
+HWY_INLINE void pair_rows(const Plan& p, std::int64_t i, std::int64_t j, bool first_head,
+                          const float* kk, const LinearGates<Plan>& g, LinearWorkspace<Plan>& s,
+                          VF& colsum, VF& eta) {
+  const VF w_in = hn::Load(F32(), g.w_in + j);
+  const auto row = [&](std::int64_t r) HWY_ATTR {
+    return pair_row<kFactored, kDiagonal>(p, r, j, first_head, kk, g, w_in, s, colsum, eta);
+  };
+  const PairSums r3 = row(i + 3), r2 = row(i + 2), r1 = row(i + 1), r0 = row(i);
   const F32x4 four;
-  const auto crossing = sum_lanes(crossings[0], crossings[1], crossings[2], crossings[3]);
+  const auto crossing = sum_lanes(r0.crossing, r1.crossing, r2.crossing, r3.crossing);
   hn::Store(hn::Add(crossing, hn::Load(four, s.cross + i)), four, s.cross + i);
   if (!p.erase) return;
-  const auto dwrite = sum_lanes(dwrites[0], dwrites[1], dwrites[2], dwrites[3]);
+  const auto dwrite = sum_lanes(r0.dwrite, r1.dwrite, r2.dwrite, r3.dwrite);
   hn::Store(hn::Add(dwrite, hn::Load(four, s.dwrite + i)), four, s.dwrite + i);
 }
 
 // By column vectors, and in each from the last row to the diagonal. Rows of padding are zero.
 template <bool kFactored, class Plan>
 HWY_INLINE void pair_gradients_of(const Plan& p, std::int64_t n, bool first_head, const float* kk,
-                                  const LinearGates& g, LinearWorkspace& s) {
+                                  const LinearGates<Plan>& g, LinearWorkspace<Plan>& s) {
   const F32 d;
   zero(s.cross, p.chunk);
   zero(s.dwrite, p.chunk);
@@ -74,11 +87,10 @@ HWY_INLINE void pair_gradients_of(const Plan& p, std::int64_t n, bool first_head
     VF colsum = hn::Zero(d), eta = hn::Zero(d);
     std::int64_t i = round_up(n, 4) - 4;
     for (; i >= j + kLanes; i -= 4) {
-      pair_block<kFactored, false>(p, i, j, first_head, kk, g, s, colsum, eta);
+      pair_rows<kFactored, false>(p, i, j, first_head, kk, g, s, colsum, eta);
     }
-    // Rows above the vector's first column share a tile with the diagonal: zeros are written there.
-    for (; i >= 0 && lower_columns(i) > j; i -= 4) {
-      pair_block<kFactored, true>(p, i, j, first_head, kk, g, s, colsum, eta);
+    for (; i >= j; i -= 4) {
+      pair_rows<kFactored, true>(p, i, j, first_head, kk, g, s, colsum, eta);
     }
     hn::Store(eta, d, s.eta + j);
   }
@@ -86,7 +98,7 @@ HWY_INLINE void pair_gradients_of(const Plan& p, std::int64_t n, bool first_head
 
 template <class Plan>
 inline void pair_gradients(const Plan& p, std::int64_t n, bool first_head, const float* kk,
-                           const LinearGates& g, LinearWorkspace& s) {
+                           const LinearGates<Plan>& g, LinearWorkspace<Plan>& s) {
   if (g.factored) {
     pair_gradients_of<true>(p, n, first_head, kk, g, s);
   } else {
@@ -99,7 +111,7 @@ inline void pair_gradients(const Plan& p, std::int64_t n, bool first_head, const
 // j.
 template <class Plan>
 inline void signed_decay_gradient(const Plan& p, std::int64_t n, float through,
-                                  const LinearGates& g, LinearWorkspace& s) {
+                                  const LinearGates<Plan>& g, LinearWorkspace<Plan>& s) {
   const std::int64_t padded = p.padded(n);
   constexpr GemmForm kForm{.lower = true, .cols = Plan::kChunk};
   small_gemm<kForm>({.rows = padded, .cols = padded, .c = s.y, .ldc = p.chunk},
@@ -125,7 +137,7 @@ inline void signed_decay_gradient(const Plan& p, std::int64_t n, float through,
 
 template <class Plan>
 inline void finish_decay_gradient(const Plan& p, std::int64_t n, float through,
-                                  const LinearGates& g, LinearWorkspace& s) {
+                                  const LinearGates<Plan>& g, LinearWorkspace<Plan>& s) {
   if (p.is_signed) return signed_decay_gradient(p, n, through, g, s);
   float reads = 0, writes = 0;
   for (std::int64_t t = n - 1; t >= 0; --t) s.cross[t] += reads += s.row_q[t];
@@ -136,8 +148,9 @@ inline void finish_decay_gradient(const Plan& p, std::int64_t n, float through,
 }
 
 // What m_i receives belongs to whichever argument was the maximum: write_i, or decay_i and m_{i-1}.
-inline void stabilizer_gradients(std::int64_t n, const LinearGates& g, float& dm,
-                                 LinearWorkspace& s) {
+template <class Plan>
+inline void stabilizer_gradients(std::int64_t n, const LinearGates<Plan>& g, float& dm,
+                                 LinearWorkspace<Plan>& s) {
   for (std::int64_t i = n - 1; i >= 0; --i) {
     dm += s.dm[i];
     const float to_write = g.m_from_write[i] * dm;  // all or nothing

@@ -49,7 +49,7 @@ inline void zero_padding(const View<float, 4>& x, std::int64_t b, std::int64_t h
 // c (C,C) = a kᵀ on lower tiles, kᵀ from s.kt.
 template <class Plan>
 inline void key_scores(const Plan& p, std::int64_t padded, const float* a, float* c,
-                       LinearWorkspace& s) {
+                       LinearWorkspace<Plan>& s) {
   constexpr GemmForm kForm{.lower = true, .cols = Plan::kChunk};
   small_gemm<kForm>(
       {.rows = padded, .cols = padded, .c = c, .ldc = p.chunk, .macs = &s.macs},
@@ -59,7 +59,7 @@ inline void key_scores(const Plan& p, std::int64_t padded, const float* a, float
 // k of a chunk and, where they are needed without outputs, kᵀ and kk.
 template <class Plan>
 inline void pack_keys(const Plan& p, const LinearCoreForward<float>& f, const LinearTask& task,
-                      const LinearChunk& c, const LinearKept& kept, LinearWorkspace& s) {
+                      const LinearChunk& c, LinearKept<Plan>& kept, LinearWorkspace<Plan>& s) {
   const std::int64_t padded = p.padded(c.size);
   pack_rows(f.k.at(task.b, c.begin, task.key_head), f.k.stride(1), c.size, p.Dk, padded, p.dk,
             nullptr, 1, kept.k);
@@ -71,8 +71,8 @@ inline void pack_keys(const Plan& p, const LinearCoreForward<float>& f, const Li
 // q scaled, kᵀ unless it is there, and their product.
 template <class Plan>
 inline void pack_queries(const Plan& p, const LinearCoreForward<float>& f, const LinearTask& task,
-                         const LinearChunk& c, const LinearKept& kept, bool transposed,
-                         LinearWorkspace& s) {
+                         const LinearChunk& c, const LinearKept<Plan>& kept, bool transposed,
+                         LinearWorkspace<Plan>& s) {
   const std::int64_t padded = p.padded(c.size);
   pack_rows(f.q.at(task.b, c.begin, task.key_head), f.q.stride(1), c.size, p.Dk, padded, p.dk,
             nullptr, p.scale, s.q);
@@ -82,8 +82,8 @@ inline void pack_queries(const Plan& p, const LinearCoreForward<float>& f, const
 
 // Solves for what is written where the memory is read first; u holds w v.
 template <class Plan>
-inline void solve_writes(const Plan& p, const LinearChunk& c, const LinearGates& g, const float* k,
-                         const float* S, float* u, LinearWorkspace& s) {
+inline void solve_writes(const Plan& p, const LinearChunk& c, const LinearGates<Plan>& g,
+                         const float* k, const float* S, float* u, LinearWorkspace<Plan>& s) {
   constexpr GemmForm kForm{.solve = Solve::forward, .cols = Plan::kDv};
   small_gemm<kForm>({.rows = p.padded(c.size),
                      .cols = p.dv,
@@ -107,10 +107,10 @@ inline void solve_writes(const Plan& p, const LinearChunk& c, const LinearGates&
 // Gates and what is written: u = w v, or with erase w v minus what is read back.
 template <class Plan>
 inline void make_writes(const Plan& p, const LinearCoreForward<float>& f, const LinearTask& task,
-                        std::int64_t r, const LinearChunk& c, const LinearKept& kept, bool outputs,
-                        LinearWorkspace& s) {
+                        std::int64_t r, const LinearChunk& c, LinearKept<Plan>& kept, bool outputs,
+                        LinearWorkspace<Plan>& s) {
   const std::int64_t h = task.first_head + r;
-  LinearGates& g = kept.gates[r];
+  LinearGates<Plan>& g = kept.gates[r];
   float* u = kept.u + r * p.chunk * p.dv;
   make_gates(p, c.size, f.decay.at(task.b, c.begin, h), f.decay.stride(1),
              f.write.at(task.b, c.begin, h), f.write.stride(1), s.m[r], g);
@@ -130,9 +130,9 @@ HWY_INLINE bool stores_directly(const Plan& p, std::int64_t n, std::int64_t cols
 
 template <class Plan>
 inline void read_out(const Plan& p, const LinearCoreForward<float>& f, const LinearTask& task,
-                     std::int64_t r, const LinearChunk& c, const LinearKept& kept,
-                     LinearWorkspace& s) {
-  const LinearGates& g = kept.gates[r];
+                     std::int64_t r, const LinearChunk& c, const LinearKept<Plan>& kept,
+                     LinearWorkspace<Plan>& s) {
+  LinearGates<Plan>& g = kept.gates[r];
   if (p.normalizer) finish_denominators(p, c.size, c.fresh, kept.norm + r * p.dk, g, s);
   float* o = f.o.at(task.b, c.begin, task.first_head + r);
   const bool direct = stores_directly(p, c.size, p.Dv, p.dv);
@@ -160,9 +160,10 @@ inline void read_out(const Plan& p, const LinearCoreForward<float>& f, const Lin
 // S and norm after the chunk; `next` may be `kept`.
 template <class Plan>
 inline void advance_state(const Plan& p, std::int64_t r, const LinearChunk& c,
-                          const LinearKept& kept, const LinearKept& next, LinearWorkspace& s) {
+                          const LinearKept<Plan>& kept, LinearKept<Plan>& next,
+                          LinearWorkspace<Plan>& s) {
   const F32 d;
-  const LinearGates& g = kept.gates[r];
+  const LinearGates<Plan>& g = kept.gates[r];
   const float* u = kept.u + r * p.chunk * p.dv;
   if (!g.factored) {
     scale_matrix_rows(u, c.size, p.dv, g.to_end, s.o);
@@ -190,7 +191,7 @@ inline void advance_state(const Plan& p, std::int64_t r, const LinearChunk& c,
 }
 
 template <class Plan>
-inline void zero_states(const Plan& p, const LinearKept& kept, LinearWorkspace& s) {
+inline void zero_states(const Plan& p, LinearKept<Plan>& kept, LinearWorkspace<Plan>& s) {
   zero(kept.S, p.heads * p.dk * p.dv);
   zero(kept.norm, p.heads * p.dk);
   zero(s.m, p.heads);
@@ -198,7 +199,7 @@ inline void zero_states(const Plan& p, const LinearKept& kept, LinearWorkspace& 
 
 template <class Plan>
 inline void load_states(const Plan& p, const LinearCoreForward<float>& f, const LinearTask& task,
-                        const LinearKept& kept, LinearWorkspace& s) {
+                        LinearKept<Plan>& kept, LinearWorkspace<Plan>& s) {
   zero_states(p, kept, s);
   for (std::int64_t r = 0; r < p.heads; ++r) {
     const std::int64_t h = task.first_head + r;
@@ -234,16 +235,16 @@ inline void store_states(const Plan& p, const View<float, 4>& S, const View<floa
 
 template <class Plan>
 inline std::int64_t forward_task(const Plan& p, const LinearCoreForward<float>& f,
-                                 std::int64_t index, std::int64_t chunks, float* scratch) {
+                                 std::int64_t index, Scratch& scratch) {
   const LinearTask task = linear_task(p, index);
-  LinearWorkspace s{};
-  carve_linear_workspace(p, false, chunks, scratch, s);
   const auto spans = f.spans->row(task.b);
+  const std::int64_t chunks = count_linear_chunks(spans, p.chunk);
+  LinearWorkspace<Plan>& s = take_workspace(p, false, chunks, scratch);
   for (std::int64_t r = 0; r < p.heads; ++r) {
     zero_padding(f.o, task.b, task.first_head + r, spans);
   }
   list_linear_chunks(p, spans, starts_from_zero(f), f.S_final || f.n_final, s.chunks);
-  const LinearKept& kept = s.kept[0];
+  LinearKept<Plan>& kept = s.kept[0];
   load_states(p, f, task, kept, s);
   for (std::int64_t i = 0; i < chunks; ++i) {
     const LinearChunk& c = s.chunks[i];
@@ -260,22 +261,11 @@ inline std::int64_t forward_task(const Plan& p, const LinearCoreForward<float>& 
   return s.macs;
 }
 
-// Calls run(plan) with the plan as constants where there is a kernel compiled for its sizes.
-template <class Run>
-HWY_INLINE auto with_fixed_plan(const LinearPlan& p, const Run& run) {
-  const auto is = [&](std::int64_t d, std::int64_t chunk) {
-    return p.dk == d && p.dv == d && p.chunk == chunk;
-  };
-  if (is(16, 16)) return run(FixedPlan<16, 16, 16>{p});
-  if (is(32, 32)) return run(FixedPlan<32, 32, 32>{p});
-  return run(p);
-}
-
 // Returns the multiply-adds of its small products.
 std::int64_t linear_forward_task(const LinearPlan& p, const LinearCoreForward<float>& f,
-                                 std::int64_t index, std::int64_t chunks, float* scratch) {
-  return with_fixed_plan(
-      p, [&](const auto& plan) HWY_ATTR { return forward_task(plan, f, index, chunks, scratch); });
+                                 std::int64_t index, Scratch& scratch) {
+  return with_special_plan(
+      p, [&](const auto& plan) HWY_ATTR { return forward_task(plan, f, index, scratch); });
 }
 
 LinearTiles linear_tiles() { return {kMr, kLanes}; }

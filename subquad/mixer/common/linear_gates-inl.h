@@ -12,8 +12,8 @@
 
 #include <hwy/highway.h>
 
-#include "subquad/mixer/common/linear_plan.h"
 #include "subquad/mixer/common/linear_rows-inl.h"
+#include "subquad/mixer/common/linear_workspace.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace subquad::HWY_NAMESPACE {
@@ -39,7 +39,8 @@ HWY_INLINE void split(VD x, float* high, float* low) {
 }
 
 // signed_decay: products instead of exponents. The running product only ever shrinks.
-inline void signed_gates(std::int64_t n, std::int64_t padded, LinearGates& g) {
+template <class Plan>
+inline void signed_gates(std::int64_t n, std::int64_t padded, LinearGates<Plan>& g) {
   float product = 1;
   for (std::int64_t i = 0; i < n; ++i) g.from_start[i] = product *= g.a[i];
   g.carry = product;
@@ -93,8 +94,9 @@ HWY_INLINE void prefix_sums(bool exponential, std::int64_t n, std::int64_t padde
 
 // r, c relative to the last r: column_j is then the weight of token j in the outgoing state, and
 // what the incoming state weighs is the same in every row but for the factor row_i.
+template <class Plan>
 HWY_INLINE void factor_gates(std::int64_t n, std::int64_t padded, const PrefixSums& x, float m,
-                             LinearGates& g) {
+                             LinearGates<Plan>& g) {
   const F32 d;
   const VD last = hn::Set(F64(), x.r[n - 1]);
   for (std::int64_t i = 0; i < padded; i += kDoubles) {
@@ -112,8 +114,9 @@ HWY_INLINE void factor_gates(std::int64_t n, std::int64_t padded, const PrefixSu
   g.carry = hn::GetLane(carry);
 }
 
+template <class Plan>
 inline void pair_gates(std::int64_t n, std::int64_t padded, const PrefixSums& x, float m,
-                       LinearGates& g) {
+                       LinearGates<Plan>& g) {
   const F32 d;
   const VD before = hn::Set(F64(), static_cast<double>(m));
   for (std::int64_t i = 0; i < padded; i += kDoubles) {
@@ -134,11 +137,12 @@ inline void pair_gates(std::int64_t n, std::int64_t padded, const PrefixSums& x,
 }
 
 // From g.a, the log decays, and `write`.
-HWY_INLINE void exponential_gates(const LinearPlan& p, std::int64_t n, std::int64_t padded,
-                                  const float* write, float m, LinearGates& g) {
+template <class Plan>
+HWY_INLINE void exponential_gates(const Plan& p, std::int64_t n, const float* write, float m,
+                                  LinearGates<Plan>& g) {
+  const std::int64_t padded = p.padded(n);
   PrefixSums x;
   prefix_sums(p.exponential, n, padded, g.a, write, m, x);
-  g.m_next = 0;
   if (p.exponential) {
     g.m_next = static_cast<float>(x.G[n - 1] - x.r[n - 1]);
     for (std::int64_t i = 0; i < padded; i += kDoubles) {
@@ -162,7 +166,8 @@ HWY_INLINE void exponential_gates(const LinearPlan& p, std::int64_t n, std::int6
 // decay and write of the chunk's first token; the next token lies `stride` further.
 template <class Plan>
 inline void make_gates(const Plan& p, std::int64_t n, const float* decay, std::int64_t decay_stride,
-                       const float* write, std::int64_t write_stride, float m, LinearGates& g) {
+                       const float* write, std::int64_t write_stride, float m,
+                       LinearGates<Plan>& g) {
   const F32 d;
   const std::int64_t padded = p.padded(n);
   float* packed = p.exponential ? g.denominator : g.w;  // the denominators are not needed yet
@@ -172,10 +177,11 @@ inline void make_gates(const Plan& p, std::int64_t n, const float* decay, std::i
   }
   for (std::int64_t i = n; i < padded; ++i) g.a[i] = packed[i] = 0;
   g.factored = false;
+  g.m_next = 0;
   if (p.is_signed) {
     signed_gates(n, padded, g);
   } else {
-    exponential_gates(p, n, padded, packed, m, g);
+    exponential_gates(p, n, packed, m, g);
   }
   const VF one = hn::Set(d, 1.0f);
   for (std::int64_t i = 0; i < padded; i += kLanes) {
@@ -192,7 +198,7 @@ inline void make_gates(const Plan& p, std::int64_t n, const float* decay, std::i
 
 // D for the rows of the chunk, as far as lower_columns.
 template <class Plan>
-inline void make_decay_matrix(const Plan& p, std::int64_t n, const LinearGates& g, float* D) {
+inline void make_decay_matrix(const Plan& p, std::int64_t n, const LinearGates<Plan>& g, float* D) {
   const F32 d;
   const std::int64_t ld = p.chunk;
   for (std::int64_t i = 0; i < n; ++i) {
@@ -223,7 +229,7 @@ inline void make_decay_matrix(const Plan& p, std::int64_t n, const LinearGates& 
 // n = -w_i D.kk. What lies on the diagonal of n is not read.
 template <class Plan>
 inline void make_pair_matrices(const Plan& p, std::int64_t n, bool outputs, const float* kk,
-                               const LinearGates& g, LinearWorkspace& s) {
+                               LinearGates<Plan>& g, LinearWorkspace<Plan>& s) {
   const F32 d;
   const std::int64_t ld = p.chunk, padded = p.padded(n);
   s.pairs = g.factored ? s.qk : s.weighted;
@@ -250,7 +256,7 @@ inline void make_pair_matrices(const Plan& p, std::int64_t n, bool outputs, cons
 // inverse_i = 1 / (max(|d_i|, floor_i) + eps), with what the incoming state adds to d_i.
 template <class Plan>
 inline void finish_denominators(const Plan& p, std::int64_t n, bool fresh, const float* norm,
-                                const LinearGates& g, LinearWorkspace& s) {
+                                LinearGates<Plan>& g, LinearWorkspace<Plan>& s) {
   const F32 d;
   const std::int64_t padded = p.padded(n);
   if (!fresh) {

@@ -1,9 +1,5 @@
 #include "subquad/mixer/common/linear_plan.h"
 
-#include <iterator>
-#include <new>
-#include <type_traits>
-
 namespace subquad {
 namespace {
 
@@ -66,87 +62,6 @@ LinearPlan plan_linear_core(const LinearCoreForward<float>& args, bool backward)
   p.scale = static_cast<float>(args.options.scale);
   p.eps = static_cast<float>(args.options.eps);
   return p;
-}
-
-namespace {
-
-template <class T>
-T* take_array(FloatArena& a, std::int64_t count) {
-  static_assert(std::is_trivially_destructible_v<T> && sizeof(T) % sizeof(float) == 0);
-  float* at = a.take(count * static_cast<std::int64_t>(sizeof(T) / sizeof(float)));
-  return at ? new (at) T[static_cast<std::size_t>(count)]{} : nullptr;
-}
-
-void take_kept(const LinearPlan& p, bool state_only, FloatArena& a, LinearKept& kept) {
-  const std::int64_t c = p.chunk;
-  kept.S = a.take(p.heads * p.dk * p.dv);
-  kept.norm = a.take(p.heads * p.dk);
-  if (state_only) return;
-  kept.k = a.take(c * p.dk);
-  kept.kk = p.erase ? a.take(c * c) : nullptr;
-  kept.u = a.take(p.heads * c * p.dv);
-  kept.gates = take_array<LinearGates>(a, p.heads);
-  for (std::int64_t r = 0; r < p.heads; ++r) {
-    LinearGates none;
-    LinearGates& g = kept.gates ? kept.gates[r] : none;
-    float** const rows[] = {&g.row,         &g.column,      &g.w,       &g.w_in,  &g.a,
-                            &g.r_high,      &g.r_low,       &g.c_high,  &g.c_low, &g.from_start,
-                            &g.to_end,      &g.floor,       &g.inverse, &g.out,   &g.denominator,
-                            &g.erase_scale, &g.m_from_write};
-    float* at = a.take(static_cast<std::int64_t>(std::size(rows)) * c);
-    for (float** row : rows) {
-      *row = at;
-      if (at) at += c;
-    }
-  }
-}
-
-}  // namespace
-
-std::int64_t carve_linear_workspace(const LinearPlan& p, bool backward, std::int64_t chunks,
-                                    float* base, LinearWorkspace& w) {
-  FloatArena a(base);
-  const std::int64_t c = p.chunk, dk = p.dk, dv = p.dv;
-  w.chunks = take_array<LinearChunk>(a, chunks);
-  w.q = a.take(c * dk);
-  w.kt = a.take(dk * c);
-  w.qk = a.take(c * c);
-  w.decay = a.take(c * c);
-  w.weighted = a.take(c * c);
-  w.n = p.erase ? a.take(c * c) : nullptr;
-  w.o = a.take(c * dv);
-  w.read_norm = a.take(c);
-  w.m = a.take(p.heads);
-  const std::int64_t slots = backward ? chunks + 1 : 1;
-  w.kept = take_array<LinearKept>(a, slots);
-  for (std::int64_t i = 0; i < slots; ++i) {
-    LinearKept none;
-    take_kept(p, backward && i == chunks, a, w.kept ? w.kept[i] : none);
-  }
-  if (!backward) return a.used();
-  w.dq = a.take(c * dk);
-  w.dkey = a.take(c * dk);
-  w.p_sum = a.take(c * c);
-  w.mm_sum = p.erase ? a.take(c * c) : nullptr;
-  w.e = a.take(c * dv);
-  w.ut = a.take(dv * c);
-  w.du = a.take(c * dv);
-  w.x = a.take(c * c);
-  w.y = a.take(c * c);
-  w.tq = a.take(c * dk);
-  w.tk = a.take(c * dk);
-  w.tu = a.take(c * dk);
-  w.st = a.take(dv * dk);
-  w.dst = a.take(dv * dk);
-  for (float** row : {&w.delta, &w.eta, &w.colsum, &w.row_q, &w.row_k, &w.cross, &w.dwrite, &w.dm,
-                      &w.weights, &w.sums, &w.read_query}) {
-    *row = a.take(c);
-  }
-  w.dS = a.take(p.heads * dk * dv);
-  w.dnorm = a.take(p.heads * dk);
-  w.dm_state = a.take(p.heads);
-  w.dnorm_behind = a.take(dk);
-  return a.used();
 }
 
 double linear_core_executed_macs(const LinearCoreOptions& o, std::int64_t tokens, std::int64_t dk,

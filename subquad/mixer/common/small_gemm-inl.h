@@ -224,16 +224,20 @@ HWY_INLINE VF first_lanes(VF x, std::int64_t keep) {
   return keep_lanes(x, HWY_MIN(HWY_MAX(keep, std::int64_t{0}), kLanes));
 }
 
-// Zeroes what lies above the diagonal; `below` = first row - first column of the tile.
+// Columns of row i of a lower triangle that tiles write and anybody reads: whole vectors up to the
+// one that meets the diagonal, which is the same for all rows of a tile.
+static_assert(kLanes % kMr == 0);
+HWY_INLINE std::int64_t lower_columns(std::int64_t i) { return i / kLanes * kLanes + kLanes; }
+
+// Zeroes what lies above the diagonal in the last vector of a tile that ends with the lower
+// columns; `keep` lanes of the first row stay.
 template <int kNr, int kRow = 0>
-HWY_INLINE void mask_upper(Tile& t, std::int64_t below) {
+HWY_INLINE void mask_upper(Tile& t, std::int64_t keep) {
   if constexpr (kRow < kMr) {
-    const std::int64_t keep = below + kRow + 1;
     TileRow& row = tile_row<kRow>(t);
-    row.x = first_lanes(row.x, keep);
-    if constexpr (kNr > 1) row.y = first_lanes(row.y, keep - kLanes);
-    if constexpr (kNr > 2) row.z = first_lanes(row.z, keep - 2 * kLanes);
-    mask_upper<kNr, kRow + 1>(t, below);
+    VF& last = kNr == 1 ? row.x : kNr == 2 ? row.y : row.z;
+    last = keep_lanes(last, keep + kRow);
+    mask_upper<kNr, kRow + 1>(t, keep);
   }
 }
 
@@ -251,7 +255,7 @@ HWY_INLINE void run_tile_inlined(const GemmOutput& g, std::int64_t row, std::int
   if constexpr (kForm.solve == Solve::forward) solve_down<kNr>(t, g.n + row * g.ldn + row, g.ldn);
   if constexpr (kForm.solve == Solve::backward) solve_up<kNr>(t, g.n + row * g.ldn + row, g.ldn);
   if constexpr (kForm.lower) {
-    if (col + kNr * kLanes > row + 1) mask_upper<kNr>(t, row - col);
+    if (col + kNr * kLanes == lower_columns(row)) mask_upper<kNr>(t, row % kLanes + 1);
   }
   if (g.scale != 1) scale_tile<kNr>(t, hn::Set(F32(), g.scale));
   if (g.row_scale != nullptr) scale_rows<kNr>(t, g.row_scale + row);
@@ -292,18 +296,19 @@ HWY_INLINE void add_old_tall(Tile& t, const float* old, std::int64_t ld, VF scal
   }
 }
 
+// With kLower the tile is the triangle's first: row i keeps i + 1 lanes.
 template <bool kLower, int kRow = 0>
-HWY_INLINE void store_tall(Tile& t, float* c, std::int64_t ldc, std::int64_t below) {
+HWY_INLINE void store_tall(Tile& t, float* c, std::int64_t ldc) {
   if constexpr (kRow < kMr) {
     const F32 d;
     TileRow& row = tile_row<kRow>(t);
     if constexpr (kLower) {
-      row.x = first_lanes(row.x, below + kRow + 1);
-      row.y = first_lanes(row.y, below + kRow + kMr + 1);
+      row.x = keep_lanes(row.x, kRow + 1);
+      row.y = keep_lanes(row.y, kRow + kMr + 1);
     }
     hn::StoreU(row.x, d, c + kRow * ldc);
     hn::StoreU(row.y, d, c + (kRow + kMr) * ldc);
-    store_tall<kLower, kRow + 1>(t, c, ldc, below);
+    store_tall<kLower, kRow + 1>(t, c, ldc);
   }
 }
 
@@ -335,7 +340,7 @@ HWY_INLINE void run_tall_tile_inlined(const GemmOutput& g, std::int64_t row, std
   }
   if (g.scale != 1) scale_tile<2>(t, hn::Set(F32(), g.scale));
   if (g.row_scale != nullptr) scale_rows_tall(t, g.row_scale + row);
-  store_tall<kForm.lower>(t, g.c + row * g.ldc + col, g.ldc, row - col);
+  store_tall<kForm.lower>(t, g.c + row * g.ldc + col, g.ldc);
   if (g.macs != nullptr) *g.macs += 2 * kMr * kLanes * depth;
 }
 
@@ -387,18 +392,12 @@ HWY_INLINE void run_tile_of_width(const GemmOutput& g, std::int64_t row, std::in
     run_tile<kForm, 1>(g, row, col, products...);
 }
 
-// Columns of row i of a lower triangle that tiles write and anybody reads: whole vectors up to the
-// end of the diagonal's block of rows.
-HWY_INLINE std::int64_t lower_columns(std::int64_t i) {
-  return round_up(i / kMr * kMr + kMr, kLanes);
-}
-
 // The triangle by rows, each only as wide as it must be.
 template <GemmForm kForm, class... Products>
 HWY_INLINE void lower_gemm(const GemmOutput& g, const Products&... products) {
-  std::int64_t row = 0;
-  for (; row + 2 * kMr <= kLanes; row += 2 * kMr) run_tall_tile<kForm>(g, row, 0, products...);
-  for (; row < g.rows; row += kMr) {
+  constexpr bool kTall = kLanes == 2 * kMr;
+  if (kTall) run_tall_tile<kForm>(g, 0, 0, products...);
+  for (std::int64_t row = kTall ? kLanes : 0; row < g.rows; row += kMr) {
     const std::int64_t end = lower_columns(row);
     for (std::int64_t col = 0; col < end;) {
       const std::int64_t width = tile_width((end - col) / kLanes);
@@ -411,10 +410,11 @@ HWY_INLINE void lower_gemm(const GemmOutput& g, const Products&... products) {
 template <GemmForm kForm, class... Products>
 HWY_INLINE void small_gemm(const GemmOutput& g, const Products&... products) {
   if constexpr (kForm.lower) {
-    if constexpr (kForm.cols == 2 * kLanes) {  // two widths of tiles, known from the row
-      std::int64_t row = 0;
-      for (; row < kLanes; row += 2 * kMr) run_tall_tile<kForm>(g, row, 0, products...);
-      for (; row < g.rows; row += kMr) run_tile<kForm, 2>(g, row, 0, products...);
+    if constexpr (kForm.cols == 2 * kLanes && kLanes == 2 * kMr) {  // one tile to a block of rows
+      run_tall_tile<kForm>(g, 0, 0, products...);
+      for (std::int64_t row = kLanes; row < g.rows; row += kMr) {
+        run_tile<kForm, 2>(g, row, 0, products...);
+      }
     } else {
       constexpr GemmForm kCalled{.lower = true, .cols = kForm.cols == kLanes ? kLanes : 0};
       lower_gemm<kCalled>(g, products...);
