@@ -74,8 +74,13 @@ template <class Plan>
 inline void write_gradients(const Plan& p, std::int64_t r, std::int64_t n, const LinearEnds& ends,
                             const LinearKept<Plan>& kept, LinearWorkspace<Plan>& s) {
   const LinearGates<Plan>& g = kept.gates[r];
-  const GemmOutput du{
-      .rows = p.padded(n), .cols = p.dv, .c = s.du, .ldc = p.dv, .n = s.n, .ldn = p.chunk};
+  const GemmOutput du{.rows = p.padded(n),
+                      .cols = p.dv,
+                      .c = s.du,
+                      .ldc = p.dv,
+                      .n = s.n,
+                      .ldn = p.chunk,
+                      .ahead = &s.ahead};
   const Product<> through{.a = kept.k,
                           .row_stride = p.dk,
                           .b = s.dS + r * p.dk * p.dv,
@@ -100,16 +105,16 @@ inline void write_scores(const Plan& p, std::int64_t padded, const float* a, flo
                          LinearWorkspace<Plan>& s) {
   constexpr GemmForm kForm{.lower = true, .cols = Plan::kChunk};
   small_gemm<kForm>(
-      {.rows = padded, .cols = padded, .c = c, .ldc = p.chunk},
+      {.rows = padded, .cols = padded, .c = c, .ldc = p.chunk, .ahead = &s.ahead},
       Product<>{.a = a, .row_stride = p.dv, .b = s.ut, .ldb = p.chunk, .depth = p.dv});
 }
 
 // t (C,dk) = a bt with a (C,dv), bt (dv,dk).
 template <class Plan>
 inline void through_state(const Plan& p, std::int64_t padded, const float* a, const float* bt,
-                          float* t) {
+                          float* t, LinearWorkspace<Plan>& s) {
   constexpr GemmForm kForm{.cols = Plan::kDk};
-  small_gemm<kForm>({.rows = padded, .cols = p.dk, .c = t, .ldc = p.dk},
+  small_gemm<kForm>({.rows = padded, .cols = p.dk, .c = t, .ldc = p.dk, .ahead = &s.ahead},
                     Product<>{.a = a, .row_stride = p.dv, .b = bt, .ldb = p.dk, .depth = p.dv});
 }
 
@@ -172,7 +177,7 @@ inline void key_rows(const Plan& p, std::int64_t r, std::int64_t n, const Linear
     return;
   }
   transpose(s.dS + r * p.dk * p.dv, p.dk, p.dv, s.dst, p.dk);
-  through_state(p, padded, kept.u + r * p.chunk * p.dv, s.dst, s.tk);
+  through_state(p, padded, kept.u + r * p.chunk * p.dv, s.dst, s.tk, s);
   row_sums(padded, s.row_k, [&](std::int64_t j) HWY_ATTR {
     return multiply_rows(kept.k + j * p.dk, s.tk + j * p.dk, p.dk);
   });
@@ -197,7 +202,7 @@ inline void erase_rows(const Plan& p, std::int64_t n, const LinearEnds& ends, co
                        const LinearGates<Plan>& g, LinearWorkspace<Plan>& s) {
   const F32 d;
   const std::int64_t padded = p.padded(n);
-  through_state(p, padded, s.du, s.st, s.tu);
+  through_state(p, padded, s.du, s.st, s.tu, s);
   row_sums(padded, s.sums, [&](std::int64_t i) HWY_ATTR {
     return multiply_rows(k + i * p.dk, s.tu + i * p.dk, p.dk);
   });
@@ -230,7 +235,8 @@ inline void retreat_state(const Plan& p, std::int64_t r, std::int64_t n, const L
                        .ldc = p.dv,
                        .old = dS,
                        .old_scale = inner,
-                       .scale = outer};
+                       .scale = outer,
+                       .ahead = &s.ahead};
   const Product<> read{
       .a = s.q, .row_stride = 1, .k_stride = p.dk, .b = s.e, .ldb = p.dv, .depth = n};
   constexpr GemmForm kForm{.cols = Plan::kDv};
@@ -313,7 +319,7 @@ inline void backward_head(const Plan& p, const LinearCoreBackward<float>& b, con
   write_scores(p, padded, s.e, s.x, s);
   if (!ends.fresh) {
     transpose(S, p.dk, p.dv, s.st, p.dk);
-    through_state(p, padded, s.e, s.st, s.tq);
+    through_state(p, padded, s.e, s.st, s.tq, s);
     row_sums(padded, s.read_query, [&](std::int64_t i) HWY_ATTR {
       return multiply_rows(s.q + i * p.dk, s.tq + i * p.dk, p.dk);
     });
@@ -371,7 +377,8 @@ inline void finish_keys(const Plan& p, const LinearCoreBackward<float>& b, const
        .old_scale = !at_once     ? 1.0f
                     : ends.fresh ? 0.0f
                                  : g.carry,
-       .scale = p.scale},
+       .scale = p.scale,
+       .ahead = &s.ahead},
       Product<>{.a = s.weights,
                 .row_stride = 1,
                 .b = kept.norm,
@@ -433,6 +440,24 @@ inline void load_final_gradients(const Plan& p, const LinearCoreBackward<float>&
   }
 }
 
+// What the backward of a chunk reads, and where its gradients go.
+template <class Plan>
+inline void ask_for_gradients(const Plan& p, const LinearCoreBackward<float>& b,
+                              const LinearTask& task, const LinearChunk& c,
+                              LinearWorkspace<Plan>& s) {
+  if constexpr (Plan::kChunk > 0) return;
+  s.ahead.clear();
+  ask_for(b.f.q, task.b, task.key_head, c, s);
+  for (std::int64_t r = 0; r < p.heads; ++r) {
+    const std::int64_t h = task.first_head + r;
+    ask_for(b.d_o, task.b, h, c, s);
+    if (!p.exponential) ask_for(b.f.v, task.b, h, c, s);
+    ask_for(b.dv, task.b, h, c, s);
+  }
+  ask_for(b.dq, task.b, task.part, c, s);
+  ask_for(b.dk, task.b, task.part, c, s);
+}
+
 // Runs the forward without outputs and keeps what it makes of every chunk, and the last state if
 // that is read.
 template <class Plan>
@@ -443,6 +468,7 @@ inline void sweep_forward(const Plan& p, const LinearCoreForward<float>& f, cons
     const LinearChunk& c = s.chunks[i];
     LinearKept<Plan>&kept = s.kept[i], &next = s.kept[i + 1];
     if (c.reset) zero_states(p, kept, s);
+    if (i + 1 < chunks) ask_for_inputs(p, f, task, s.chunks[i + 1], false, s);
     pack_keys(p, f, task, c, kept, s);
     for (std::int64_t r = 0; r < p.heads; ++r) {
       make_writes(p, f, task, r, c, kept, false, s);
@@ -478,6 +504,7 @@ inline void backward_task(const Plan& p, const LinearCoreBackward<float>& b, std
   for (std::int64_t i = chunks - 1; i >= 0; --i) {
     const LinearChunk& c = s.chunks[i];
     const LinearKept<Plan>& kept = s.kept[i];
+    if (i > 0) ask_for_gradients(p, b, task, s.chunks[i - 1], s);
     pack_queries(p, b.f, task, c, kept, false, s);
     const LinearEnds ends{
         .fresh = c.fresh, .closed = c.last, .retreat = !c.reset && (i > 0 || initial_wanted)};

@@ -46,13 +46,33 @@ inline void zero_padding(const View<float, 4>& x, std::int64_t b, std::int64_t h
   clear_until(x.dim(1));
 }
 
+template <class Plan, class T>
+HWY_INLINE void ask_for(const View<T, 4>& x, std::int64_t b, std::int64_t h, const LinearChunk& c,
+                        LinearWorkspace<Plan>& s) {
+  if (x) s.ahead.add(x.at(b, c.begin, h), x.stride(1), c.size, x.dim(3));
+}
+
+// What the forward of a chunk reads, and where its outputs go.
+template <class Plan>
+inline void ask_for_inputs(const Plan& p, const LinearCoreForward<float>& f, const LinearTask& task,
+                           const LinearChunk& c, bool outputs, LinearWorkspace<Plan>& s) {
+  if constexpr (Plan::kChunk > 0) return;  // small heads fit the caches
+  s.ahead.clear();
+  ask_for(f.k, task.b, task.key_head, c, s);
+  if (outputs) ask_for(f.q, task.b, task.key_head, c, s);
+  for (std::int64_t r = 0; r < p.heads; ++r) {
+    ask_for(f.v, task.b, task.first_head + r, c, s);
+    if (outputs) ask_for(f.o, task.b, task.first_head + r, c, s);
+  }
+}
+
 // c (C,C) = a kᵀ on lower tiles, kᵀ from s.kt.
 template <class Plan>
 inline void key_scores(const Plan& p, std::int64_t padded, const float* a, float* c,
                        LinearWorkspace<Plan>& s) {
   constexpr GemmForm kForm{.lower = true, .cols = Plan::kChunk};
   small_gemm<kForm>(
-      {.rows = padded, .cols = padded, .c = c, .ldc = p.chunk, .macs = &s.macs},
+      {.rows = padded, .cols = padded, .c = c, .ldc = p.chunk, .macs = &s.macs, .ahead = &s.ahead},
       Product<>{.a = a, .row_stride = p.dk, .b = s.kt, .ldb = p.chunk, .depth = p.dk});
 }
 
@@ -142,7 +162,8 @@ inline void read_out(const Plan& p, const LinearCoreForward<float>& f, const Lin
                      .c = direct ? o : s.o,
                      .ldc = direct ? f.o.stride(1) : p.dv,
                      .row_scale = g.out,
-                     .macs = &s.macs},
+                     .macs = &s.macs,
+                     .ahead = &s.ahead},
                     Product<>{.a = s.q,
                               .row_stride = p.dk,
                               .b = kept.S + r * p.dk * p.dv,
@@ -178,7 +199,8 @@ inline void advance_state(const Plan& p, std::int64_t r, const LinearChunk& c,
        .ldc = p.dv,
        .old = kept.S + r * p.dk * p.dv,
        .old_scale = carry,
-       .macs = &s.macs},
+       .macs = &s.macs,
+       .ahead = &s.ahead},
       Product<>{
           .a = kept.k, .row_stride = 1, .k_stride = p.dk, .b = u, .ldb = p.dv, .depth = c.size});
   if (!p.normalizer) return;
@@ -249,6 +271,7 @@ inline std::int64_t forward_task(const Plan& p, const LinearCoreForward<float>& 
   for (std::int64_t i = 0; i < chunks; ++i) {
     const LinearChunk& c = s.chunks[i];
     if (c.reset) zero_states(p, kept, s);
+    if (i + 1 < chunks) ask_for_inputs(p, f, task, s.chunks[i + 1], true, s);
     pack_keys(p, f, task, c, kept, s);
     pack_queries(p, f, task, c, kept, p.erase, s);
     for (std::int64_t r = 0; r < p.heads; ++r) {

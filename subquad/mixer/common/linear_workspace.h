@@ -91,6 +91,7 @@ struct alignas(64) LinearWorkspace {
   LinearChunk* chunks;
   LinearKept<Plan>* kept;  // of every chunk, and one more for the last state; or one
   std::int64_t macs;       // of the small products so far
+  RowsAhead ahead;         // of the next chunk
 };
 
 // Hands out 64-byte aligned pieces of one buffer; with a null base it only counts.
@@ -187,6 +188,7 @@ LinearWorkspace<Plan>* carve_workspace(const Plan& p, bool backward, std::int64_
     w->chunks = list;
     w->kept = kept;
     w->macs = 0;
+    w->ahead.clear();
   }
   return w;
 }

@@ -344,15 +344,23 @@ HWY_INLINE void run_tall_tile_inlined(const GemmOutput& g, std::int64_t row, std
   if (g.macs != nullptr) *g.macs += 2 * kMr * kLanes * depth;
 }
 
+// Two rows of what is needed next, into the second-level cache: the first is full of this chunk.
+HWY_INLINE void step_ahead(const GemmOutput& g) {
+  if (g.ahead == nullptr) return;
+  for (int i = 0; i < 2; ++i) g.ahead->step([](const float* p) { __builtin_prefetch(p, 0, 2); });
+}
+
 template <GemmForm kForm, int kNr, class... Products>
 HWY_NOINLINE void run_tile_called(const GemmOutput& g, std::int64_t row, std::int64_t col,
                                   const Products&... products) {
+  step_ahead(g);
   run_tile_inlined<kForm, kNr>(g, row, col, products...);
 }
 
 template <GemmForm kForm, class... Products>
 HWY_NOINLINE void run_tall_tile_called(const GemmOutput& g, std::int64_t row, std::int64_t col,
                                        const Products&... products) {
+  step_ahead(g);
   run_tall_tile_inlined<kForm>(g, row, col, products...);
 }
 

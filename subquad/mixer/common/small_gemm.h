@@ -50,6 +50,35 @@ struct GemmForm {
   std::int64_t cols = 0;  // if known when compiled: the call gets a copy of the kernel
 };
 
+// Rows of tensors that will be needed soon. The rows of one head lie apart, where no hardware looks
+// for them; asked for all at once they are no nearer than without. So every tile asks for a few.
+class RowsAhead {
+ public:
+  void clear() { next_ = count_ = 0; }
+  // `rows` rows of `cols` floats that lie `stride` apart.
+  void add(const float* first, std::int64_t stride, std::int64_t rows, std::int64_t cols) {
+    if (count_ < kMost && rows > 0) ranges_[count_++] = {first, stride, rows, cols};
+  }
+  // Calls prefetch(address) for every line of the next row.
+  template <class Prefetch>
+  void step(const Prefetch& prefetch) {
+    if (next_ == count_) return;
+    Range& r = ranges_[next_];
+    for (std::int64_t j = 0; j < r.cols; j += kLine) prefetch(r.row + j);
+    r.row += r.stride;
+    if (--r.rows == 0) ++next_;
+  }
+
+ private:
+  static constexpr std::int64_t kLine = 16, kMost = 32;
+  struct Range {
+    const float* row;
+    std::int64_t stride, rows, cols;
+  };
+  Range ranges_[kMost];
+  std::int64_t next_, count_;
+};
+
 struct GemmOutput {
   std::int64_t rows = 0, cols = 0;
   float* c = nullptr;  // alone may lie outside of scratch, unless a solve reads it
@@ -61,6 +90,7 @@ struct GemmOutput {
   std::int64_t* macs = nullptr;      // if present, the multiply-adds of every tile are added to it
   const float* n = nullptr;          // strictly lower matrix of the solve
   std::int64_t ldn = 0;
+  RowsAhead* ahead = nullptr;  // asked for meanwhile, where a tile is a call
 };
 
 }  // namespace subquad
