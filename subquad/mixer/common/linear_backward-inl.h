@@ -316,6 +316,7 @@ inline void backward_head(const Plan& p, const LinearCoreBackward<float>& b, con
     zero(s.e, padded * p.dv);
   }
   transpose(kept.u + r * p.chunk * p.dv, padded, p.dv, s.ut, p.chunk);
+  take_ahead(p, s);
   write_scores(p, padded, s.e, s.x, s);
   if (!ends.fresh) {
     transpose(S, p.dk, p.dv, s.st, p.dk);
@@ -329,13 +330,16 @@ inline void backward_head(const Plan& p, const LinearCoreBackward<float>& b, con
   } else if (p.exponential) {
     zero(s.dm, padded);
   }
+  take_ahead(p, s);
   query_rows(p, r, n, ends, kept, s);
   write_gradients(p, r, n, ends, kept, s);
   if (p.erase) write_scores(p, padded, s.du, s.y, s);
   pair_gradients(p, n, r == 0, kept.kk, g, s);
+  take_ahead(p, s);
   key_rows(p, r, n, ends, kept, s);
   if (p.erase && !ends.fresh) erase_rows(p, n, ends, kept.k, g, s);
   store_write_gradients(p, b, task, r, c, kept, s);
+  take_ahead(p, s);
   float through = 0;
   if (!ends.fresh && !ends.closed) {
     through = dot(S, dS, p.dk * p.dv);
@@ -445,7 +449,7 @@ template <class Plan>
 inline void ask_for_gradients(const Plan& p, const LinearCoreBackward<float>& b,
                               const LinearTask& task, const LinearChunk& c,
                               LinearWorkspace<Plan>& s) {
-  if constexpr (Plan::kChunk > 0) return;
+  if constexpr (Plan::kDk > 16) return;
   s.ahead.clear();
   ask_for(b.f.q, task.b, task.key_head, c, s);
   for (std::int64_t r = 0; r < p.heads; ++r) {
@@ -461,17 +465,24 @@ inline void ask_for_gradients(const Plan& p, const LinearCoreBackward<float>& b,
 // Runs the forward without outputs and keeps what it makes of every chunk, and the last state if
 // that is read.
 template <class Plan>
-inline void sweep_forward(const Plan& p, const LinearCoreForward<float>& f, const LinearTask& task,
+inline void sweep_forward(const Plan& p, const LinearCoreBackward<float>& b, const LinearTask& task,
                           std::int64_t chunks, LinearWorkspace<Plan>& s) {
+  const LinearCoreForward<float>& f = b.f;
   load_states(p, f, task, s.kept[0], s);
   for (std::int64_t i = 0; i < chunks; ++i) {
     const LinearChunk& c = s.chunks[i];
     LinearKept<Plan>&kept = s.kept[i], &next = s.kept[i + 1];
     if (c.reset) zero_states(p, kept, s);
-    if (i + 1 < chunks) ask_for_inputs(p, f, task, s.chunks[i + 1], false, s);
+    if (i + 1 < chunks) {
+      ask_for_inputs(p, f, task, s.chunks[i + 1], false, s);
+    } else {
+      ask_for_gradients(p, b, task, c, s);
+    }
     pack_keys(p, f, task, c, kept, s);
     for (std::int64_t r = 0; r < p.heads; ++r) {
+      take_ahead(p, s);
       make_writes(p, f, task, r, c, kept, false, s);
+      take_ahead(p, s);
       if (!c.last && (i + 1 < chunks || p.exponential)) advance_state(p, r, c, kept, next, s);
     }
   }
@@ -490,7 +501,7 @@ inline void zero_gradient_padding(const LinearPlan& p, const LinearCoreBackward<
 
 template <class Plan>
 inline void backward_task(const Plan& p, const LinearCoreBackward<float>& b, std::int64_t index,
-                          Scratch& scratch) {
+                          std::int64_t next, Scratch& scratch) {
   const LinearTask task = linear_task(p, index);
   const auto spans = b.f.spans->row(task.b);
   const std::int64_t chunks = count_linear_chunks(spans, p.chunk);
@@ -498,14 +509,19 @@ inline void backward_task(const Plan& p, const LinearCoreBackward<float>& b, std
   zero_gradient_padding(p, b, task, spans);
   const bool from_zero = starts_from_zero(b.f);
   list_linear_chunks(p, spans, from_zero, b.dS_final || b.dn_final, s.chunks);
-  sweep_forward(p, b.f, task, chunks, s);
+  sweep_forward(p, b, task, chunks, s);
   load_final_gradients(p, b, task, s.kept[chunks], s);
   const bool initial_wanted = !from_zero || b.dS_initial || b.dn_initial;
   for (std::int64_t i = chunks - 1; i >= 0; --i) {
     const LinearChunk& c = s.chunks[i];
     const LinearKept<Plan>& kept = s.kept[i];
-    if (i > 0) ask_for_gradients(p, b, task, s.chunks[i - 1], s);
+    if (i > 0) {
+      ask_for_gradients(p, b, task, s.chunks[i - 1], s);
+    } else {
+      ask_for_task(p, b.f, next, false, s);
+    }
     pack_queries(p, b.f, task, c, kept, false, s);
+    take_ahead(p, s);
     const LinearEnds ends{
         .fresh = c.fresh, .closed = c.last, .retreat = !c.reset && (i > 0 || initial_wanted)};
     for (std::int64_t r = 0; r < p.heads; ++r) backward_head(p, b, task, r, c, ends, kept, s);
@@ -527,10 +543,14 @@ inline void backward_task(const Plan& p, const LinearCoreBackward<float>& b, std
   store_states(p, b.dS_initial, b.dn_initial, b.dm_initial, task, s.dS, s.dnorm, s.dm_state);
 }
 
-// dq, dk of `b` have one head per task part, (B,T,H/heads,Dk).
-void linear_backward_task(const LinearPlan& p, const LinearCoreBackward<float>& b,
-                          std::int64_t index, Scratch& scratch) {
-  with_special_plan(p, [&](const auto& plan) HWY_ATTR { backward_task(plan, b, index, scratch); });
+// Tasks first to end - 1. dq, dk of `b` have one head per task part, (B,T,H/heads,Dk).
+void linear_backward_tasks(const LinearPlan& p, const LinearCoreBackward<float>& b,
+                           std::int64_t first, std::int64_t end, Scratch& scratch) {
+  with_special_plan(p, [&](const auto& plan) HWY_ATTR {
+    for (std::int64_t i = first; i < end; ++i) {
+      backward_task(plan, b, i, i + 1 < end ? i + 1 : -1, scratch);
+    }
+  });
 }
 
 }  // namespace subquad::HWY_NAMESPACE

@@ -346,8 +346,7 @@ HWY_INLINE void run_tall_tile_inlined(const GemmOutput& g, std::int64_t row, std
 
 // Two rows of what is needed next, into the second-level cache: the first is full of this chunk.
 HWY_INLINE void step_ahead(const GemmOutput& g) {
-  if (g.ahead == nullptr) return;
-  for (int i = 0; i < 2; ++i) g.ahead->step([](const float* p) { __builtin_prefetch(p, 0, 2); });
+  if (g.ahead != nullptr) g.ahead->take<0>(2, [](const float* p) { __builtin_prefetch(p, 0, 2); });
 }
 
 template <GemmForm kForm, int kNr, class... Products>

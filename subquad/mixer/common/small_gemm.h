@@ -51,7 +51,7 @@ struct GemmForm {
 };
 
 // Rows of tensors that will be needed soon. The rows of one head lie apart, where no hardware looks
-// for them; asked for all at once they are no nearer than without. So every tile asks for a few.
+// for them; asked for all at once they are no nearer than without. So everybody asks for a few.
 class RowsAhead {
  public:
   void clear() { next_ = count_ = 0; }
@@ -59,14 +59,23 @@ class RowsAhead {
   void add(const float* first, std::int64_t stride, std::int64_t rows, std::int64_t cols) {
     if (count_ < kMost && rows > 0) ranges_[count_++] = {first, stride, rows, cols};
   }
-  // Calls prefetch(address) for every line of the next row.
-  template <class Prefetch>
-  void step(const Prefetch& prefetch) {
-    if (next_ == count_) return;
-    Range& r = ranges_[next_];
-    for (std::int64_t j = 0; j < r.cols; j += kLine) prefetch(r.row + j);
-    r.row += r.stride;
-    if (--r.rows == 0) ++next_;
+  // Calls prefetch(address) for every line of the next `rows` rows; kCols: of so many floats, 0 if
+  // that is not known.
+  template <std::int64_t kCols, class Prefetch>
+  void take(std::int64_t rows, const Prefetch& prefetch) {
+    while (rows > 0 && next_ < count_) {
+      Range& r = ranges_[next_];
+      const std::int64_t now = rows < r.rows ? rows : r.rows;
+      const std::int64_t stride = r.stride, cols = kCols > 0 ? kCols : r.cols;
+      const float* row = r.row;
+      for (std::int64_t i = 0; i < now; ++i, row += stride) {
+        for (std::int64_t j = 0; j < cols; j += kLine) prefetch(row + j);
+      }
+      r.row = row;
+      r.rows -= now;
+      if (r.rows == 0) ++next_;
+      rows -= now;
+    }
   }
 
  private:
