@@ -13,7 +13,7 @@ namespace subquad {
 namespace {
 
 enum class Kind { mlstm, sigmoid_input, mamba2, gdn, signed_decay, signed_erase, erase_normalizer };
-enum class Inputs { ordinary, extreme, same_keys };
+enum class Inputs { ordinary, extreme, same_keys, bursts };
 
 struct Case {
   Kind kind = Kind::mlstm;
@@ -179,6 +179,8 @@ Problem<float> draw(const Case& c) {
     if (p.o.signed_decay) return u < 0.1 ? 0.0 : u > 0.95 ? -1.0 : 2 * u - 1;
     if (c.inputs == Inputs::same_keys) return -1e-6;
     if (c.inputs == Inputs::extreme) return u < 0.2 ? -100.0 : u < 0.4 ? -1e-7 : -30 * u;
+    // Some chunks keep factored gates, some come close to their limit, some are beyond it.
+    if (c.inputs == Inputs::bursts) return u < 0.04 ? -80.0 : u < 0.1 ? -19.0 : -0.05 * u;
     return -0.3 * u;
   });
   p.write = fill(gates, [&](std::uint64_t i) {
@@ -308,6 +310,21 @@ TEST(LinearCoreCpu, EqualsTheLiteralRecurrenceFull) {
                 {99, 2, 2, 80, 96}});
 }
 
+// The sizes with kernels of their own, over several chunks.
+TEST(LinearCoreCpu, EqualsTheLiteralRecurrenceAtFixedSizes) {
+  for (Kind kind : kKinds) {
+    for (const Sizes& s : {Sizes{75, 2, 2, 16, 16}, Sizes{50, 1, 4, 8, 16}, Sizes{32, 1, 1, 16, 16},
+                           Sizes{77, 1, 2, 32, 32}, Sizes{64, 1, 1, 24, 32}}) {
+      for (Inputs inputs : {Inputs::ordinary, Inputs::extreme, Inputs::bursts}) {
+        for (int flags = 0; flags < 4; ++flags) {
+          compare(
+              {kind, 3, s.T, s.Hk, s.H, s.Dk, s.Dv, (flags & 1) != 0, (flags & 2) != 0, inputs});
+        }
+      }
+    }
+  }
+}
+
 TEST(LinearCoreCpu, GivesTheSameBitsOnAnyNumberOfThreads) {
   for (Kind kind : kKinds) {
     const Case c{kind, 3, 50, 2, 4, 16, 24, true, true, Inputs::ordinary};
@@ -355,12 +372,24 @@ TEST(LinearCoreCpu, CountsWhatTheScheduleExecutes) {
   LinearCoreOptions o;
   // A step costs about what the recurrence costs.
   EXPECT_NEAR(linear_core_executed_macs(o, 1, 64, 64, 1), linear_core_macs(o, 64, 64), 128);
-  // Whole chunks of 32: pairs by tiles of 8 or 4 rows, and two passes over the state.
-  const double scores = 8 * (2 * 16 + 2 * 32),
-               pairs = linear_core_tiles().rows == 8 ? 8 * (8 + 16 + 24 + 32)
-                                                     : 4 * (4 + 8 + 12 + 16 + 20 + 24 + 28 + 32);
-  EXPECT_EQ(linear_core_executed_macs(o, 64, 64, 64, 1),
-            2 * (64 * scores + 64 * pairs + 2 * 32 * 64 * 64));
+  // Two chunks of 32: q kᵀ and the pairs by tiles of 8 x 16, 4 x 8 or 4 x 4, then one pass over the
+  // state from the first to the second chunk and one that reads it there.
+  const auto [rows, lanes] = linear_core_tiles();
+  ASSERT_TRUE((rows == 8 && lanes == 16) || (rows == 4 && lanes <= 8));
+  double scores = 0, pairs = 0;
+  for (std::int64_t row = rows; row <= 32; row += rows) {  // the last row of a block, plus one
+    scores += static_cast<double>(rows * ((row + lanes - 1) / lanes * lanes));
+    pairs += static_cast<double>(rows * row);
+  }
+  const double state = 32 * 64 * 64;
+  EXPECT_EQ(linear_core_executed_macs(o, 64, 64, 64, 1), 2 * 64 * (scores + pairs) + 2 * state);
+  // Of a single chunk nothing but the pairs is left; of three, two more passes.
+  EXPECT_EQ(linear_core_executed_macs(o, 32, 64, 64, 1), 64 * (scores + pairs));
+  EXPECT_EQ(linear_core_executed_macs(o, 96, 64, 64, 1), 3 * 64 * (scores + pairs) + 4 * state);
+  // A signed decay reads the zero state, too.
+  o.signed_decay = true;
+  EXPECT_EQ(linear_core_executed_macs(o, 64, 64, 64, 1), 2 * 64 * (scores + pairs) + 3 * state);
+  o.signed_decay = false;
   o.erase = true;
   EXPECT_GT(linear_core_executed_macs(o, 64, 64, 64, 1), 1.5 * 2 * (64 * (scores + pairs)));
 }

@@ -16,8 +16,8 @@
 namespace subquad {
 namespace {
 
-HWY_EXPORT(linear_forward_task);
-HWY_EXPORT(linear_backward_task);
+HWY_EXPORT(linear_forward_tasks);
+HWY_EXPORT(linear_backward_tasks);
 HWY_EXPORT(linear_step_task);
 HWY_EXPORT(linear_tiles);
 
@@ -28,6 +28,16 @@ bool accepts_forward(const LinearCoreForward<float>& f) {
 
 bool accepts_backward(const LinearCoreBackward<float>& b) { return accepts_forward(b.f); }
 
+// Runs fn(first, end, scratch) over all tasks. Where there are many, heads that lie side by side in
+// memory go to one thread, which asks for the next one's rows in time.
+template <class Fn>
+void run_neighbours(const LinearPlan& p, ThreadPool& threads, const Fn& fn) {
+  const std::int64_t tasks = p.tasks(), together = std::clamp<std::int64_t>(tasks / 16, 1, 4);
+  threads.run((tasks + together - 1) / together, [&](std::int64_t i, Scratch& scratch) {
+    fn(i * together, std::min(tasks, (i + 1) * together), scratch);
+  });
+}
+
 void run_forward(const LinearCoreForward<float>& f, ThreadPool& threads) {
   const LinearPlan p = plan_linear_core(f, false);
   if (p.T <= kLinearStepTokens) {
@@ -37,21 +47,14 @@ void run_forward(const LinearCoreForward<float>& f, ThreadPool& threads) {
     });
     return;
   }
-  LinearWorkspace sizes{};
-  const std::int64_t floats = carve_linear_workspace(p, false, 0, nullptr, sizes);
-  threads.run(p.tasks(), [&](std::int64_t task, Scratch& scratch) {
-    float* base = scratch.get<float>(floats);
-    scratch.count_macs(HWY_DYNAMIC_DISPATCH(linear_forward_task)(p, f, task, base));
+  run_neighbours(p, threads, [&](std::int64_t first, std::int64_t end, Scratch& scratch) {
+    scratch.count_macs(HWY_DYNAMIC_DISPATCH(linear_forward_tasks)(p, f, first, end, scratch));
   });
 }
 
 void run_tasks(const LinearPlan& p, const LinearCoreBackward<float>& b, ThreadPool& threads) {
-  threads.run(p.tasks(), [&](std::int64_t task, Scratch& scratch) {
-    const std::int64_t row = task / (p.H / p.heads);
-    const std::int64_t chunks = count_linear_chunks(b.f.spans->row(row), p.chunk);
-    LinearWorkspace sizes{};
-    const std::int64_t floats = carve_linear_workspace(p, true, chunks, nullptr, sizes);
-    HWY_DYNAMIC_DISPATCH(linear_backward_task)(p, b, task, chunks, scratch.get<float>(floats));
+  run_neighbours(p, threads, [&](std::int64_t first, std::int64_t end, Scratch& scratch) {
+    HWY_DYNAMIC_DISPATCH(linear_backward_tasks)(p, b, first, end, scratch);
   });
 }
 

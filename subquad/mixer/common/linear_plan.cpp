@@ -14,22 +14,25 @@ std::int64_t chunk_length(std::int64_t tokens, std::int64_t dk, std::int64_t dv,
   return std::min(best, pad_lanes(tokens));
 }
 
-// Small products of one forward chunk of n tokens, tile by tile as small_gemm runs them.
+// Small products of one forward chunk of n tokens, tile by tile as small_gemm runs them. A row that
+// starts from zero reads no state in its first chunk and, if nobody asks for it, writes none in its
+// last.
 double chunk_macs(const LinearCoreOptions& o, std::int64_t n, std::int64_t dk, std::int64_t dv,
-                  std::int64_t heads_per_key) {
+                  std::int64_t heads_per_key, bool reads_state, bool writes_state) {
   const auto [rows, lanes] = linear_core_tiles();
   const std::int64_t padded = pad_lanes(n), tall = dv == lanes ? 2 * rows : rows;
   std::int64_t scores = 0, pairs = 0, before = 0;
   for (std::int64_t row = 0; row < padded; row += rows) {
-    scores += rows * std::min(padded, pad_lanes(row + rows));
+    scores += rows * round_up(row + rows, lanes);
     before += rows * std::min(n, row) + rows * (rows - 1) / 2;
   }
   for (std::int64_t row = 0; row < padded; row += tall) pairs += tall * std::min(n, row + tall);
-  const std::int64_t states = padded * dk * dv;
   double macs =
       static_cast<double>((o.erase ? 2 : 1) * scores * dk) / static_cast<double>(heads_per_key);
-  macs += static_cast<double>(pairs * dv + states + n * dk * dv);
-  if (o.erase) macs += static_cast<double>(before * dv + states);
+  macs += static_cast<double>(pairs * dv);
+  if (reads_state) macs += static_cast<double>((o.erase ? 2 : 1) * padded * dk * dv);
+  if (writes_state) macs += static_cast<double>(n * dk * dv);
+  if (o.erase) macs += static_cast<double>(before * dv);
   return macs;
 }
 
@@ -61,57 +64,6 @@ LinearPlan plan_linear_core(const LinearCoreForward<float>& args, bool backward)
   return p;
 }
 
-std::int64_t carve_linear_workspace(const LinearPlan& p, bool backward, std::int64_t chunks,
-                                    float* base, LinearWorkspace& w) {
-  FloatArena a(base);
-  const std::int64_t c = p.chunk, dk = p.dk, dv = p.dv;
-  w.q = a.take(c * dk);
-  w.k = a.take(c * dk);
-  w.kt = a.take(dk * c);
-  w.qk = a.take(c * c);
-  w.kk = p.erase ? a.take(c * c) : nullptr;
-  LinearGates& g = w.gates;
-  for (float** row :
-       {&g.w, &g.a, &g.r_high, &g.r_low, &g.c_high, &g.c_low, &g.from_start, &g.to_end, &g.floor,
-        &g.inverse, &g.denominator, &g.erase_scale, &g.m_from_write}) {
-    *row = a.take(c);
-  }
-  w.u = a.take(c * dv);
-  w.o = a.take(c * dv);
-  w.decay = a.take(c * c);
-  w.att = a.take(c * c);
-  w.n = p.erase ? a.take(c * c) : nullptr;
-  w.S = a.take(p.heads * dk * dv);
-  w.norm = a.take(p.heads * dk);
-  w.m = a.take(p.heads);
-  if (!backward) return a.used();
-  w.dq = a.take(c * dk);
-  w.dkey = a.take(c * dk);
-  w.p_sum = a.take(c * c);
-  w.mm_sum = p.erase ? a.take(c * c) : nullptr;
-  w.e = a.take(c * dv);
-  w.ut = a.take(dv * c);
-  w.du = a.take(c * dv);
-  w.x = a.take(c * c);
-  w.y = a.take(c * c);
-  w.t = a.take(c * dk);
-  w.st = a.take(dv * dk);
-  w.dst = a.take(dv * dk);
-  for (float** row :
-       {&w.delta, &w.eta, &w.colsum, &w.row_q, &w.row_k, &w.cross, &w.dwrite, &w.dm}) {
-    *row = a.take(c);
-  }
-  w.dS = a.take(p.heads * dk * dv);
-  w.dnorm = a.take(p.heads * dk);
-  w.dm_state = a.take(p.heads);
-  w.S_at = a.take(chunks * p.heads * dk * dv);
-  w.norm_at = p.normalizer ? a.take(chunks * p.heads * dk) : nullptr;
-  w.m_at = a.take(chunks * p.heads);
-  w.chunks = reinterpret_cast<LinearChunk*>(
-      a.take(chunks * static_cast<std::int64_t>(sizeof(LinearChunk) / sizeof(float))));
-  return a.used();
-}
-
 double linear_core_executed_macs(const LinearCoreOptions& o, std::int64_t tokens, std::int64_t dk,
                                  std::int64_t dv, std::int64_t heads_per_key) {
   if (tokens <= kLinearStepTokens) {  // as linear_step-inl.h walks over S and its rows
@@ -121,8 +73,11 @@ double linear_core_executed_macs(const LinearCoreOptions& o, std::int64_t tokens
   dk = pad_lanes(dk);
   dv = pad_lanes(dv);
   const std::int64_t chunk = chunk_length(tokens, dk, dv, heads_per_key > 1 && !o.erase);
-  double macs = static_cast<double>(tokens / chunk) * chunk_macs(o, chunk, dk, dv, heads_per_key);
-  if (tokens % chunk != 0) macs += chunk_macs(o, tokens % chunk, dk, dv, heads_per_key);
+  double macs = 0;
+  for (std::int64_t t = 0; t < tokens; t += chunk) {
+    macs += chunk_macs(o, std::min(chunk, tokens - t), dk, dv, heads_per_key,
+                       t > 0 || o.signed_decay, t + chunk < tokens);
+  }
   return macs;
 }
 
@@ -132,12 +87,19 @@ std::int64_t count_linear_chunks(std::span<const Span> spans, std::int64_t chunk
   return count;
 }
 
-void list_linear_chunks(std::span<const Span> spans, std::int64_t chunk, LinearChunk* out) {
+void list_linear_chunks(const LinearPlan& plan, std::span<const Span> spans, bool from_zero,
+                        bool final_read, LinearChunk* out) {
+  LinearChunk* c = out;
   for (const Span& s : spans) {
-    for (std::int64_t t = s.begin; t < s.end; t += chunk) {
-      *out++ = {t, std::min(chunk, s.end - t), s.reset && t == s.begin};
+    for (std::int64_t t = s.begin; t < s.end; t += plan.chunk) {
+      const bool reset = s.reset && t == s.begin;
+      // A signed decay that is NaN reaches the output through the state alone, zero or not.
+      const bool fresh = !plan.is_signed && (reset || (c == out && from_zero));
+      if (reset && c != out) c[-1].last = true;
+      *c++ = {t, std::min(plan.chunk, s.end - t), reset, fresh, false};
     }
   }
+  if (c != out && !final_read) c[-1].last = true;
 }
 
 }  // namespace subquad

@@ -24,65 +24,64 @@ struct LinearPlan {
   float scale, eps;
 
   std::int64_t tasks() const { return B * (H / heads); }
+  std::int64_t padded(std::int64_t tokens) const { return pad_lanes(tokens); }
+
+  // The same as constants, where the code is compiled for one size; 0 where it is for any.
+  static constexpr std::int64_t kDk = 0, kDv = 0, kChunk = 0, kHeads = 0;
 };
+
+// The three recurrences that have kernels of their own.
+struct LinearKind {
+  bool exponential = false, normalizer = false, erase = false;
+};
+
+// A plan whose padded sizes and switches are constants, for heads so small that the loops, calls
+// and branches around a product cost as much as the product.
+template <std::int64_t kSize, LinearKind kKind>
+struct FixedPlan : LinearPlan {
+  static constexpr std::int64_t kDk = kSize, kDv = kSize, kChunk = kSize;
+  static constexpr std::int64_t dk = kSize, dv = kSize, chunk = kSize;
+  static constexpr bool exponential = kKind.exponential, normalizer = kKind.normalizer,
+                        erase = kKind.erase, is_signed = false;
+
+  std::int64_t padded(std::int64_t tokens) const {
+    return chunk == kLanePad ? chunk : pad_lanes(tokens);
+  }
+};
+
+template <std::int64_t kSize, LinearKind kKind>
+struct OneHeadPlan : FixedPlan<kSize, kKind> {
+  static constexpr std::int64_t kHeads = 1, heads = 1;
+};
+
+// Calls run(plan) with the most special plan there is.
+template <class Run>
+auto with_special_plan(const LinearPlan& p, const Run& run) {
+  constexpr LinearKind kMlstm{.exponential = true, .normalizer = true}, kSsd{},
+      kDelta{.erase = true};
+  const auto is = [&](std::int64_t size, LinearKind kind) {
+    return p.dk == size && p.dv == size && p.chunk == size && !p.is_signed &&
+           p.exponential == kind.exponential && p.normalizer == kind.normalizer &&
+           p.erase == kind.erase;
+  };
+  if (is(16, kSsd)) return run(FixedPlan<16, kSsd>{p});
+  if (is(32, kSsd)) return run(FixedPlan<32, kSsd>{p});
+  if (p.heads == 1) {
+    if (is(16, kMlstm)) return run(OneHeadPlan<16, kMlstm>{{p}});
+    if (is(32, kMlstm)) return run(OneHeadPlan<32, kMlstm>{{p}});
+    if (is(16, kDelta)) return run(OneHeadPlan<16, kDelta>{{p}});
+    if (is(32, kDelta)) return run(OneHeadPlan<32, kDelta>{{p}});
+  }
+  return run(p);
+}
 
 LinearPlan plan_linear_core(const LinearCoreForward<float>& args, bool backward);
 
 struct LinearChunk {
   std::int64_t begin, size;
   bool reset;  // the zero state comes before it
-};
-
-// Hands out 64-byte aligned pieces of one buffer; with a null base it only counts.
-class FloatArena {
- public:
-  explicit FloatArena(float* base) : base_(base) {}
-  float* take(std::int64_t count) {
-    float* at = base_ ? base_ + used_ : nullptr;
-    used_ += pad_lanes(count);
-    return at;
-  }
-  std::int64_t used() const { return used_; }
-
- private:
-  float* base_;
-  std::int64_t used_ = 0;
-};
-
-// Per chunk and head, made from decay and write. Prefix sums G are f64; pair weights are
-// D_ij = exp(r_i + c_j), i >= j, with r_i = G_i, c_j = -G_j, or for exponential input
-// r_i = -M_i, c_j = write_j - G_j, M_i = max(m, c_1..c_i), so that m_i = G_i + M_i.
-// r and c are kept as f32 pairs (high, low): their sum is then as exact as the f64 difference.
-struct LinearGates {
-  float* w;  // weight of the write in u = w v; 1 if exponential
-  float* a;  // signed_decay: the transition itself
-  float *r_high, *r_low, *c_high, *c_low;
-  float* from_start;    // weight of the incoming state in row i
-  float* to_end;        // weight of token j in the outgoing state
-  float* floor;         // of the denominator
-  float* inverse;       // 1 / (denominator + eps)
-  float* denominator;   // d_i before the max
-  float* erase_scale;   // -w_i from_start_i
-  float* m_from_write;  // 1 where the maximum of m_i is write_i
-  float carry = 1;      // weight of the incoming state in the outgoing one
-  float m_next = 0;
-};
-
-struct LinearWorkspace {
-  float *q, *k, *kt, *qk, *kk;  // of the key head: (C,dk) (C,dk) (dk,C) (C,C) (C,C)
-  LinearGates gates;
-  float *u, *o;            // (C,dv)
-  float *decay, *att, *n;  // (C,C): D, D.qk, -M
-  float *S, *norm, *m;     // running state of every head: (heads,dk,dv) (heads,dk) (heads)
-  // Backward only.
-  float *dq, *dkey, *p_sum, *mm_sum;  // of the key head: (C,dk) (C,dk) (C,C) (C,C)
-  float *e, *ut, *du, *x, *y, *t;     // (C,dv) (dv,C) (C,dv) (C,C) (C,C) (C,dk)
-  float *st, *dst;                    // transposed state and its gradient (dv,dk)
-  float *delta, *eta, *colsum, *row_q, *row_k, *cross, *dwrite, *dm;  // (C)
-  float *dS, *dnorm, *dm_state;                                       // running, as S norm m
-  float *S_at, *norm_at, *m_at;  // states at every chunk's start: (chunks,heads,...)
-  LinearChunk* chunks;
-  std::int64_t macs;  // of the small products so far
+  bool fresh;  // the state before it is zero: nothing of it is computed
+  bool last;   // nothing behind it reads the state it leaves
 };
 
 // Rows of a tile of small_gemm, and floats of a vector, on this machine: they decide how much of a
@@ -92,11 +91,9 @@ struct LinearTiles {
 };
 LinearTiles linear_core_tiles();
 
-// Lays the workspace out in `base` (may be null) and returns the number of floats.
-std::int64_t carve_linear_workspace(const LinearPlan& plan, bool backward, std::int64_t chunks,
-                                    float* base, LinearWorkspace& w);
-
 std::int64_t count_linear_chunks(std::span<const Span> spans, std::int64_t chunk);
-void list_linear_chunks(std::span<const Span> spans, std::int64_t chunk, LinearChunk* out);
+// `from_zero`: the row starts without a state; `final_read`: its last state is of interest.
+void list_linear_chunks(const LinearPlan& plan, std::span<const Span> spans, bool from_zero,
+                        bool final_read, LinearChunk* out);
 
 }  // namespace subquad
