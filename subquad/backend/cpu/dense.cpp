@@ -1,6 +1,6 @@
 // Dense kernels on the register tile of panel_gemm-inl.h. Schedule: the weights are packed once per
-// call; forward and dx are tasks of 96 rows, dw tasks of about 96 rows of the weight over all
-// tokens. Roofline: multiply-adds; packing costs about one load and store per 50 of them.
+// call; forward and dx are tasks of 96 rows, dw tasks of about 128 rows of the weight over
+// all tokens. Roofline: multiply-adds; packing costs about one load and store per 50 of them.
 #include "subquad/backend/dense.h"
 
 #include <hwy/cache_control.h>
@@ -22,7 +22,8 @@ namespace {
 namespace hn = hwy::HWY_NAMESPACE;
 using vm::V;
 
-constexpr std::int64_t kTaskRows = 96, kSmall = 1 << 18;  // multiply-adds not worth a fork-join
+constexpr std::int64_t kTaskRows = 96, kWeightRows = 128;
+constexpr std::int64_t kSmall = 1 << 18;  // multiply-adds not worth a fork-join
 
 // Cuts `extent` into equal parts of about `most`, whole tiles each.
 struct Cut {
@@ -192,14 +193,49 @@ void add_column_sums(const View<const float, 2>& dy, float* db, Scratch& scratch
   }
 }
 
-// Rows [first, end) of one part's dw.
-void add_weight_gradient(const LinearGradient<float>& p, std::int64_t first, std::int64_t end,
-                         Scratch& worker) {
-  const std::int64_t rows = p.x.dim(0), ins = p.w.dim(1), count = end - first;
-  worker.count_macs(count * ins * rows);
-  pg::multiply_transposed(p.dy.at(0, first), p.dy.stride(0), p.x.data, p.x.stride(0), count, ins,
-                          rows, p.dw.at(first), p.dw.stride(0),
-                          worker.get<float>(pg::transposed_scratch(count)));
+// A task of weight gradients: rows of one part or of several that share x, which is then read and
+// packed once for all of them.
+struct WeightTask {
+  View<const float, 2> x;
+  std::vector<pg::TransposedPart> parts;
+  std::int64_t rows = 0;  // of the parts in all
+
+  void run(Scratch& worker) const {
+    worker.count_macs(rows * x.dim(1) * x.dim(0));
+    pg::multiply_transposed(
+        parts, x.data, x.stride(0), x.dim(1), x.dim(0),
+        worker.get<float>(pg::transposed_scratch(rows, static_cast<std::int64_t>(parts.size()))));
+  }
+};
+
+std::vector<WeightTask> weight_tasks(std::span<const LinearGradient<float>> parts) {
+  std::int64_t macs = 0;
+  for (const LinearGradient<float>& p : parts) macs += p.x.dim(0) * p.w.dim(0) * p.w.dim(1);
+  std::vector<WeightTask> tasks;
+  for (std::size_t i = 0; i < parts.size();) {
+    std::size_t end = i;
+    std::int64_t total = 0;
+    for (; end < parts.size() && parts[end].x.data == parts[i].x.data; ++end)
+      total += parts[end].w.dim(0);
+    const Cut cut(total, kWeightRows, macs);
+    std::int64_t room = 0;
+    for (; i < end; ++i) {
+      const LinearGradient<float>& p = parts[i];
+      for (std::int64_t first = 0; first < p.w.dim(0);) {
+        if (room == 0) {
+          tasks.push_back({p.x, {}});
+          room = cut.size;
+        }
+        const std::int64_t count = std::min(room, p.w.dim(0) - first);
+        tasks.back().parts.push_back(
+            {p.dy.at(0, first), p.dy.stride(0), count, p.dw.at(first), p.dw.stride(0)});
+        tasks.back().rows += count;
+        first += count;
+        room -= count;
+      }
+    }
+  }
+  return tasks;
 }
 
 // One parallel region for all gradients: first the tiles of dw, which are the longest tasks, then
@@ -208,27 +244,21 @@ void linear_backward(const LinearBackward<float>& a, ThreadPool& threads) {
   if (a.parts.empty()) return;
   const std::int64_t rows = a.parts.front().x.dim(0);
   std::vector<RowProduct> products;
-  std::vector<Cut> dw;
-  std::int64_t macs = 0, dw_tasks = 0;
-  for (const LinearGradient<float>& p : a.parts) macs += rows * p.w.dim(0) * p.w.dim(1);
   for (const LinearGradient<float>& p : a.parts) {
-    dw.emplace_back(p.w.dim(0), kTaskRows, macs);
-    dw_tasks += dw.back().count;
     if (p.dx) {
       products.push_back(
           {p.dy, p.dx, p.w.data, nullptr, p.w.stride(0), p.w.dim(0), p.w.dim(1), false, p.add_dx});
     }
   }
   pack_all(products, threads);
-  const Cut dx(rows, kTaskRows, macs);
-  const auto db_tasks = static_cast<std::int64_t>(a.parts.size());
+  const std::vector<WeightTask> dw = weight_tasks(a.parts);
+  const Cut dx(rows, kTaskRows, total_macs(products, rows));
+  const auto dw_tasks = static_cast<std::int64_t>(dw.size()),
+             db_tasks = static_cast<std::int64_t>(a.parts.size());
   const std::int64_t dx_tasks = products.empty() ? 0 : dx.count;
   threads.run(dw_tasks + db_tasks + dx_tasks, [&](std::int64_t task, Scratch& worker) {
     if (task < dw_tasks) {
-      std::size_t i = 0;
-      while (task >= dw[i].count) task -= dw[i++].count;
-      add_weight_gradient(a.parts[i], task * dw[i].size,
-                          std::min(a.parts[i].w.dim(0), (task + 1) * dw[i].size), worker);
+      dw[static_cast<std::size_t>(task)].run(worker);
     } else if (task < dw_tasks + db_tasks) {
       const LinearGradient<float>& p = a.parts[static_cast<std::size_t>(task - dw_tasks)];
       if (p.db) add_column_sums(p.dy, p.db.data, worker);

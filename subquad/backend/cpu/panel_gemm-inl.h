@@ -26,7 +26,7 @@ using F = hn::ScalableTag<float>;
 using V = hn::Vec<F>;
 constexpr std::int64_t kLanes = HWY_LANES(float);
 constexpr std::int64_t kDepth = 256;
-constexpr std::int64_t kTransposedDepth = 192;  // the same where A is packed, too
+constexpr std::int64_t kTransposedDepth = 128;  // the same where A is packed, too
 // Rows of a tile that is N vectors wide: 32 vector registers hold 24 accumulators, 16 hold 12.
 #if HWY_TARGET <= HWY_AVX3
 constexpr std::int64_t tile_rows(int) { return 8; }
@@ -35,8 +35,9 @@ constexpr std::int64_t tile_rows(int vectors) { return vectors == 1 ? 8 : 4; }
 #endif
 constexpr std::int64_t kMaxTileRows = 8;
 
-// How A lies: element (i, k) at a[i * stride + k], or at a[k * stride + i].
-enum class Lies : std::uint8_t { by_rows, by_columns };
+// How A lies: element (i, k) at a[i * stride + k]; at a[k * stride + i]; or in tiles of
+// kMaxTileRows columns made by pack_transposed().
+enum class Lies : std::uint8_t { by_rows, by_columns, in_tiles };
 // What becomes of a tile's sums: C = sum, C += sum, C = sum + bias.
 enum class End : std::uint8_t { set, add, bias };
 
@@ -62,7 +63,7 @@ HWY_INLINE void tile_rows_of(const float* HWY_RESTRICT a, std::int64_t stride,
     (row(hn::Set(d, kLies == Lies::by_rows ? rows[kRow][k] : a[kRow]), acc0[kRow], acc1[kRow],
          acc2[kRow]),
      ...);
-    if (kLies == Lies::by_columns) a += stride;
+    if (kLies != Lies::by_rows) a += stride;
   }
   const auto store = [&](V sum, std::int64_t column, float* to) HWY_ATTR {
     if (kEnd == End::add) sum = hn::Add(sum, hn::LoadU(d, to + column));
@@ -179,25 +180,27 @@ inline void pack(const float* b, std::int64_t ldb, bool transposed, std::int64_t
   }
 }
 
-// Where a tile of A starts: row i of a row-major block, or of one packed by pack_transposed().
 template <Lies kLies>
 HWY_INLINE const float* tile_of(const float* a, std::int64_t stride, std::int64_t depth,
                                 std::int64_t i) {
   if (kLies == Lies::by_rows) return a + i * stride;
+  if (kLies == Lies::by_columns) return a + i;
   return a + i / kMaxTileRows * kMaxTileRows * depth + i % kMaxTileRows;
 }
 
 // `rows` rows of C from one panel block, `columns` columns of which are real. Tiles that stick out
-// over C go through a buffer, those over the rows of a row-major A as well.
+// over A or C go through buffers; a packed A has zeros there.
 template <int kVectors, Lies kLies, End kEnd>
 HWY_INLINE void panel_rows(const float* a, std::int64_t stride, std::int64_t rows, const float* b,
                            std::int64_t columns, std::int64_t depth, float* c, std::int64_t ldc,
                            const float* bias) {
   constexpr std::int64_t kHeight = tile_rows(kVectors), kWidth = kVectors * kLanes;
+  // Packed or not, columns of A are walked the same way.
+  constexpr Lies kWalk = kLies == Lies::by_rows ? Lies::by_rows : Lies::by_columns;
   std::int64_t i = 0;
   if (columns == kWidth) {
     for (; i + kHeight <= rows; i += kHeight) {
-      tile<kVectors, kLies, kEnd>(tile_of<kLies>(a, stride, depth, i), stride, b, depth,
+      tile<kVectors, kWalk, kEnd>(tile_of<kLies>(a, stride, depth, i), stride, b, depth,
                                   c + i * ldc, ldc, bias);
     }
     if (i == rows) return;
@@ -208,16 +211,20 @@ HWY_INLINE void panel_rows(const float* a, std::int64_t stride, std::int64_t row
     const std::int64_t count = std::min(kHeight, rows - i);
     const float* from = tile_of<kLies>(a, stride, depth, i);
     std::int64_t from_stride = stride;
-    if (kLies == Lies::by_rows && count < kHeight) {
-      for (std::int64_t r = 0; r < count; ++r)
-        std::copy_n(from + r * stride, depth, of_a + r * kDepth);
-      std::fill(of_a + count * kDepth, of_a + kHeight * kDepth, 0.0f);
+    if (kLies != Lies::in_tiles && count < kHeight) {
+      from_stride = kLies == Lies::by_rows ? kDepth : kHeight;
+      for (std::int64_t r = 0; r < kHeight; ++r) {
+        for (std::int64_t k = 0; k < depth; ++k) {
+          const std::int64_t at = kLies == Lies::by_rows ? r * stride + k : k * stride + r;
+          of_a[kLies == Lies::by_rows ? r * kDepth + k : k * kHeight + r] =
+              r < count ? from[at] : 0.0f;
+        }
+      }
       from = of_a;
-      from_stride = kDepth;
     }
     for (std::int64_t r = 0; r < count && kEnd == End::add; ++r)
       std::copy_n(c + (i + r) * ldc, columns, of_c + r * kWidth);
-    tile<kVectors, kLies, kEnd>(from, from_stride, b, depth, of_c, kWidth, of_bias);
+    tile<kVectors, kWalk, kEnd>(from, from_stride, b, depth, of_c, kWidth, of_bias);
     for (std::int64_t r = 0; r < count; ++r)
       std::copy_n(of_c + r * kWidth, columns, c + (i + r) * ldc);
   }
@@ -286,26 +293,53 @@ inline void pack_transposed(const float* a, std::int64_t lda, std::int64_t depth
   }
 }
 
-// Floats of scratch that multiply_transposed() needs.
-constexpr std::int64_t transposed_scratch(std::int64_t m) {
-  return kTransposedDepth * (3 * kLanes + (m + kMaxTileRows - 1) / kMaxTileRows * kMaxTileRows);
+// One A of a transposed product, (k,m) row-major, and the rows of C it makes, (m,n).
+struct TransposedPart {
+  const float* a;
+  std::int64_t lda, m;
+  float* c;
+  std::int64_t ldc;
+
+  std::int64_t padded() const { return (m + kMaxTileRows - 1) / kMaxTileRows * kMaxTileRows; }
+};
+
+// A is packed where more than this many columns of B meet it; few do not pay for it.
+constexpr std::int64_t kColumnsUnpacked = 128;
+
+// Floats of scratch that multiply_transposed() needs for parts of m rows in all.
+constexpr std::int64_t transposed_scratch(std::int64_t m, std::int64_t parts) {
+  return kTransposedDepth * (3 * kLanes + m + parts * kMaxTileRows);
 }
 
-// C (m,n) += Aᵀ B with A (k,m) and B (k,n) row-major: the shape of weight gradients, k long. Per
-// block of k all of A and then panel after panel of B are packed.
-inline void multiply_transposed(const float* a, std::int64_t lda, const float* b, std::int64_t ldb,
-                                std::int64_t m, std::int64_t n, std::int64_t k, float* c,
-                                std::int64_t ldc, float* scratch) {
+// C (m,n) += Aᵀ B for several A and one B (k,n) row-major: weight gradients, k long. Per block of k
+// panel after panel of B is packed and meets all of them.
+template <class Parts>
+void multiply_transposed(const Parts& parts, const float* b, std::int64_t ldb, std::int64_t n,
+                         std::int64_t k, float* scratch) {
   float *panel = scratch, *tiles = scratch + kTransposedDepth * 3 * kLanes;
+  const bool in_tiles = n > kColumnsUnpacked;
   for (std::int64_t first = 0; first < k; first += kTransposedDepth) {
     const std::int64_t depth = std::min(kTransposedDepth, k - first);
-    pack_transposed(a + first * lda, lda, depth, m, tiles);
-    for (PanelWalk p(n); !p.done(); p.next()) {
-      const std::int64_t column = p.column(),
-                         columns = std::min<std::int64_t>(n - column, p.width() * kLanes);
-      pack_rows(b + first * ldb + column, ldb, depth, p.width(), columns, panel);
-      panel_rows<Lies::by_columns, End::add>(p.width(), tiles, kMaxTileRows, m, panel, columns,
-                                             depth, c + column, ldc, nullptr);
+    float* to = tiles;
+    for (const TransposedPart& p : parts) {
+      if (in_tiles) pack_transposed(p.a + first * p.lda, p.lda, depth, p.m, to);
+      to += p.padded() * depth;
+    }
+    for (PanelWalk w(n); !w.done(); w.next()) {
+      const std::int64_t column = w.column(),
+                         columns = std::min<std::int64_t>(n - column, w.width() * kLanes);
+      pack_rows(b + first * ldb + column, ldb, depth, w.width(), columns, panel);
+      const float* packed = tiles;
+      for (const TransposedPart& p : parts) {
+        if (in_tiles) {
+          panel_rows<Lies::in_tiles, End::add>(w.width(), packed, kMaxTileRows, p.m, panel, columns,
+                                               depth, p.c + column, p.ldc, nullptr);
+        } else {
+          panel_rows<Lies::by_columns, End::add>(w.width(), p.a + first * p.lda, p.lda, p.m, panel,
+                                                 columns, depth, p.c + column, p.ldc, nullptr);
+        }
+        packed += p.padded() * depth;
+      }
     }
   }
 }
