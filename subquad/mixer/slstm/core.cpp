@@ -88,8 +88,8 @@ Var run(Context& cx, const Var& x, ParamId R, const Biases& biases, const Spans&
   require(s.rank == 5 && s[gates_first ? 2 : 3] == 4, ErrorCode::shape_mismatch, "slstm_core: x ",
           s, ", wanted ", gates_first ? "(B,T,4,H,D)" : "(B,T,H,4,D)");
   const std::int64_t H = s[gates_first ? 3 : 2], D = s[4];
-  require(r == (Shape{H, D, 4, D}), ErrorCode::shape_mismatch, "slstm_core: x ", s, ", R ",
-          r, ", wanted (H,D,4,D)");
+  require(r == (Shape{H, D, 4, D}), ErrorCode::shape_mismatch, "slstm_core: x ", s, ", R ", r,
+          ", wanted (H,D,4,D)");
   require(spans.batch() == s[0] && spans.length() == s[1], ErrorCode::shape_mismatch,
           "slstm_core: spans of ", spans.batch(), " x ", spans.length());
   const Shape unit{s[0], H, D};
