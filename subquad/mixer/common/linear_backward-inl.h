@@ -543,16 +543,6 @@ inline void backward_task(const Plan& p, const LinearCoreBackward<float>& b, std
   store_states(p, b.dS_initial, b.dn_initial, b.dm_initial, task, s.dS, s.dnorm, s.dm_state);
 }
 
-// Tasks first to end - 1. dq, dk of `b` have one head per task part, (B,T,H/heads,Dk).
-void linear_backward_tasks(const LinearPlan& p, const LinearCoreBackward<float>& b,
-                           std::int64_t first, std::int64_t end, Scratch& scratch) {
-  with_special_plan(p, [&](const auto& plan) HWY_ATTR {
-    for (std::int64_t i = first; i < end; ++i) {
-      backward_task(plan, b, i, i + 1 < end ? i + 1 : -1, scratch);
-    }
-  });
-}
-
 }  // namespace subquad::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 #endif

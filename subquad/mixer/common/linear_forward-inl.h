@@ -142,7 +142,7 @@ inline void make_writes(const Plan& p, const LinearCoreForward<float>& f, const 
   LinearGates<Plan>& g = kept.gates[r];
   float* u = kept.u + r * p.chunk * p.dv;
   make_gates(p, c.size, f.decay.at(task.b, c.begin, h), f.decay.stride(1),
-             f.write.at(task.b, c.begin, h), f.write.stride(1), s.m[r], g);
+             f.write.at(task.b, c.begin, h), f.write.stride(1), s.m[r], s.prefix, g);
   s.m[r] = g.m_next;
   pack_rows(f.v.at(task.b, c.begin, h), f.v.stride(1), c.size, p.Dv, p.padded(c.size), p.dv, g.w_in,
             1, u);
@@ -272,8 +272,7 @@ inline void ask_for_task(const Plan& p, const LinearCoreForward<float>& f, std::
   const LinearTask task = linear_task(p, next);
   const auto spans = f.spans->row(task.b);
   if (spans.empty()) return;
-  const LinearChunk first{
-      .begin = spans[0].begin, .size = HWY_MIN(p.chunk, spans[0].size()), .reset = false};
+  const LinearChunk first{spans[0].begin, HWY_MIN(p.chunk, spans[0].size()), false, false, false};
   ask_for_inputs(p, f, task, first, outputs, s);
 }
 
@@ -313,20 +312,6 @@ inline std::int64_t forward_task(const Plan& p, const LinearCoreForward<float>& 
   store_states(p, f.S_final, f.n_final, f.m_final, task, kept.S, kept.norm, s.m);
   return s.macs;
 }
-
-// Tasks first to end - 1. Returns the multiply-adds of their small products.
-std::int64_t linear_forward_tasks(const LinearPlan& p, const LinearCoreForward<float>& f,
-                                  std::int64_t first, std::int64_t end, Scratch& scratch) {
-  return with_special_plan(p, [&](const auto& plan) HWY_ATTR {
-    std::int64_t macs = 0;
-    for (std::int64_t i = first; i < end; ++i) {
-      macs += forward_task(plan, f, i, i + 1 < end ? i + 1 : -1, scratch);
-    }
-    return macs;
-  });
-}
-
-LinearTiles linear_tiles() { return {kMr, kLanes}; }
 
 }  // namespace subquad::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

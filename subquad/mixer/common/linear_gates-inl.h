@@ -19,6 +19,8 @@ HWY_BEFORE_NAMESPACE();
 namespace subquad::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+// Before AVX2 nobody waits for the compiler to make kernels of every size.
+constexpr bool kOldTarget = HWY_TARGET > HWY_AVX2;
 constexpr float kNever = -1e30f;     // exponent of a weight that is zero
 constexpr float kStrongest = -1e5f;  // a stronger decay is the same: f64 prefix sums stay exact
 // exp(40) = 2e17: far enough from the ends of f32 for any product of a factor, its inverse and
@@ -61,14 +63,8 @@ HWY_INLINE VF exp_pair(const float* high, const float* low) {
 
 // The sequential half of the gates: one step per token, no branch and no exponential. Behind the
 // last token every exponent is kNever.
-struct PrefixSums {
-  alignas(64) double G[kMaxLinearChunk];  // of the log decays
-  alignas(64) double r[kMaxLinearChunk], c[kMaxLinearChunk];
-  alignas(64) double before[kMaxLinearChunk];  // exponential: the maximum before the token
-};
-
 HWY_INLINE void prefix_sums(bool exponential, std::int64_t n, std::int64_t padded,
-                            const float* decay, const float* write, float m, PrefixSums& s) {
+                            const float* decay, const float* write, float m, LinearPrefix& s) {
   double prefix = 0;
   if (exponential) {
     auto best = static_cast<double>(m);
@@ -95,7 +91,7 @@ HWY_INLINE void prefix_sums(bool exponential, std::int64_t n, std::int64_t padde
 // r, c relative to the last r: column_j is then the weight of token j in the outgoing state, and
 // what the incoming state weighs is the same in every row but for the factor row_i.
 template <class Plan>
-HWY_INLINE void factor_gates(std::int64_t n, std::int64_t padded, const PrefixSums& x, float m,
+HWY_INLINE void factor_gates(std::int64_t n, std::int64_t padded, const LinearPrefix& x, float m,
                              LinearGates<Plan>& g) {
   const F32 d;
   const VD last = hn::Set(F64(), x.r[n - 1]);
@@ -115,7 +111,7 @@ HWY_INLINE void factor_gates(std::int64_t n, std::int64_t padded, const PrefixSu
 }
 
 template <class Plan>
-inline void pair_gates(std::int64_t n, std::int64_t padded, const PrefixSums& x, float m,
+inline void pair_gates(std::int64_t n, std::int64_t padded, const LinearPrefix& x, float m,
                        LinearGates<Plan>& g) {
   const F32 d;
   const VD before = hn::Set(F64(), static_cast<double>(m));
@@ -139,9 +135,8 @@ inline void pair_gates(std::int64_t n, std::int64_t padded, const PrefixSums& x,
 // From g.a, the log decays, and `write`.
 template <class Plan>
 HWY_INLINE void exponential_gates(const Plan& p, std::int64_t n, const float* write, float m,
-                                  LinearGates<Plan>& g) {
+                                  LinearPrefix& x, LinearGates<Plan>& g) {
   const std::int64_t padded = p.padded(n);
-  PrefixSums x;
   prefix_sums(p.exponential, n, padded, g.a, write, m, x);
   if (p.exponential) {
     g.m_next = static_cast<float>(x.G[n - 1] - x.r[n - 1]);
@@ -166,7 +161,7 @@ HWY_INLINE void exponential_gates(const Plan& p, std::int64_t n, const float* wr
 // decay and write of the chunk's first token; the next token lies `stride` further.
 template <class Plan>
 inline void make_gates(const Plan& p, std::int64_t n, const float* decay, std::int64_t decay_stride,
-                       const float* write, std::int64_t write_stride, float m,
+                       const float* write, std::int64_t write_stride, float m, LinearPrefix& x,
                        LinearGates<Plan>& g) {
   const F32 d;
   const std::int64_t padded = p.padded(n);
@@ -181,7 +176,7 @@ inline void make_gates(const Plan& p, std::int64_t n, const float* decay, std::i
   if (p.is_signed) {
     signed_gates(n, padded, g);
   } else {
-    exponential_gates(p, n, packed, m, g);
+    exponential_gates(p, n, packed, m, x, g);
   }
   const VF one = hn::Set(d, 1.0f);
   for (std::int64_t i = 0; i < padded; i += kLanes) {

@@ -54,9 +54,10 @@ struct OneHeadPlan : FixedPlan<kSize, kKind> {
   static constexpr std::int64_t kHeads = 1, heads = 1;
 };
 
-// Calls run(plan) with the most special plan there is.
-template <class Run>
+// Calls run(plan) with the most special plan there is; with kGeneral always with p.
+template <bool kGeneral, class Run>
 auto with_special_plan(const LinearPlan& p, const Run& run) {
+  if constexpr (kGeneral) return run(p);
   constexpr LinearKind kMlstm{.exponential = true, .normalizer = true}, kSsd{},
       kDelta{.erase = true};
   const auto is = [&](std::int64_t size, LinearKind kind) {
@@ -84,12 +85,24 @@ struct LinearChunk {
   bool last;   // nothing behind it reads the state it leaves
 };
 
+void run_linear_backward(const LinearCoreBackward<float>& b, ThreadPool& threads);
+
 // Rows of a tile of small_gemm, and floats of a vector, on this machine: they decide how much of a
 // causal triangle is multiplied in vain.
 struct LinearTiles {
   std::int64_t rows, lanes;
 };
 LinearTiles linear_core_tiles();
+
+// Runs fn(first, end, scratch) over all tasks. Where there are many, heads that lie side by side in
+// memory go to one thread, which asks for the next one's rows in time.
+template <class Fn>
+void run_neighbours(const LinearPlan& p, ThreadPool& threads, const Fn& fn) {
+  const std::int64_t tasks = p.tasks(), together = std::clamp<std::int64_t>(tasks / 16, 1, 4);
+  threads.run((tasks + together - 1) / together, [&](std::int64_t i, Scratch& scratch) {
+    fn(i * together, std::min(tasks, (i + 1) * together), scratch);
+  });
+}
 
 std::int64_t count_linear_chunks(std::span<const Span> spans, std::int64_t chunk);
 // `from_zero`: the row starts without a state; `final_read`: its last state is of interest.

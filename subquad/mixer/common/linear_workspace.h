@@ -49,6 +49,12 @@ struct alignas(64) LinearGates {
   bool factored;
 };
 
+// On the way to the gates; G, r, c as above. Vectors of f64 occur here and nowhere else.
+struct alignas(64) LinearPrefix {
+  double G[kMaxLinearChunk], r[kMaxLinearChunk], c[kMaxLinearChunk];
+  double before[kMaxLinearChunk];  // exponential: the maximum before the token
+};
+
 // What the forward sweep of the backward leaves of a chunk; the forward itself has one for all
 // chunks, which it overwrites. Here and below, what may be a pointer stands behind what is an array
 // then: every array keeps the alignment of the whole.
@@ -85,6 +91,7 @@ struct alignas(64) LinearWorkspace {
   Row delta, eta, row_q, row_k, cross, dwrite, dm, sums, read_query;
   Floats<Plan::kDk> dnorm_behind;  // behind the chunk, of one head
 
+  LinearPrefix prefix;
   const float* pairs;            // D.qk: `weighted`, or qk itself if factored
   float* m;                      // running, of every head
   float *dS, *dnorm, *dm_state;  // likewise
