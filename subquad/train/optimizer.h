@@ -18,7 +18,7 @@ struct TrainConfig {
   std::string schedule = "cosine";  // cosine linear constant wsd wsd_cosine wsd_sqrt
   double final_fraction = 0.05;     // of the peak, at the end
   double decay_fraction = 0.2;      // of the steps, for wsd
-  double weight_decay = 0.01;
+  double weight_decay = 0.1;
   double beta1 = 0.9, beta2 = 0.98, eps = 1e-8;
   double clip = 1.0;  // 0 = off
   std::int64_t accumulate = 1;

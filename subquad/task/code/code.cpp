@@ -31,7 +31,7 @@ class Bytes final : public Task {
     s.vocabulary = 256;
     s.classes = 256;
     s.train_length = kWindow;
-    s.batch_size = 8;
+    s.batch_size = 4;
     s.learning_rate = 1e-2;
     s.lengths = {kWindow, 4 * kWindow};
     s.chance = 1.0 / 256;

@@ -14,7 +14,7 @@ std::unique_ptr<Task> make_mqar(const TaskOptions& options) {
             .vocabulary = 2 * kHalf + 1,
             .classes = 2 * kHalf + 1,
             .train_length = 64,
-            .batch_size = 32,
+            .batch_size = 16,
             .lengths = {64, 128, 512, 2048},
             .chance = 1.0 / kHalf,
             .primary = "accuracy",
