@@ -8,6 +8,7 @@
 #include "subquad/model/engine.h"
 #include "subquad/model/model.h"
 #include "subquad/model/sizing.h"
+#include "subquad/task/code/code.h"
 #include "subquad/train/optimizer.h"
 
 namespace subquad {
@@ -181,26 +182,22 @@ Workload train_workload(const std::string& kind, const TrainSize& t, int threads
   return step_workload(model_config(kind, size_named(t.size), false), t.B, t.T, threads);
 }
 
-// The models and batches of the default study.
+// The models and batches of the default study, as its tasks say.
 constexpr const char* kStudyArms[] = {"attention",           "mlstm",  "slstm",
                                       "xlstm[1:1]",          "mamba2", "gated_deltanet",
                                       "gated_deltanet[-1,1]"};
-struct StudySize {
-  const char* name;
-  std::int64_t B, T, vocabulary;
-};
-constexpr StudySize kStudySizes[] = {
-    {"parity", 32, 32, 2}, {"mqar", 32, 64, 65}, {"code", 8, 256, 256}};
+constexpr const char* kStudyTasks[] = {"parity", "anbn", "mqar", "code"};
 
-Workload study_workload(const std::string& arm, const StudySize& s, int threads) {
+Workload study_workload(const std::string& arm, const std::string& task, int threads) {
+  const TaskSpec spec = task == "code" ? byte_task_spec(task) : make_task(task, {})->spec();
   std::vector<std::string> arms(std::begin(kStudyArms), std::end(kStudyArms));
-  const auto sized = size_arms(arms, {.vocabulary = s.vocabulary,
-                                      .classes = s.vocabulary,
-                                      .train_length = s.T,
+  const auto sized = size_arms(arms, {.vocabulary = spec.vocabulary,
+                                      .classes = spec.classes,
+                                      .train_length = spec.train_length,
                                       .mixer_options = {}});
   const auto it = std::find(arms.begin(), arms.end(), arm);
-  return step_workload(sized[static_cast<std::size_t>(it - arms.begin())].config, s.B, s.T,
-                       threads);
+  return step_workload(sized[static_cast<std::size_t>(it - arms.begin())].config, spec.batch_size,
+                       spec.train_length, threads);
 }
 
 std::int32_t largest(const Tensor& logits, std::int64_t row, std::int64_t classes) {
@@ -266,13 +263,14 @@ Workload decode_workload(const std::string& kind, const std::string& size, std::
       (4 * weights + 2 * static_cast<double>(batch * b->model.state_bytes(kDecodePrompt)));
   w.run = [b, batch, config] {
     Context cx = b->engine.context(*b->store);
+    ModelState state = b->state;  // a fork: every repetition starts behind the same prompt
+    Tensor next = b->next;
     for (std::int64_t i = 0; i < kDecodeSteps; ++i) {
-      const Var y = b->model.logits(cx, b->next, {}, &b->state);
-      const Tensor next({batch, 1}, DType::i32);
+      const Var y = b->model.logits(cx, next, {}, &state);
+      next = Tensor({batch, 1}, DType::i32);
       for (std::int64_t r = 0; r < batch; ++r) {
         next.data<std::int32_t>()[r] = largest(y.value, r, config.classes);
       }
-      b->next = next;
     }
   };
   return w;
@@ -299,8 +297,8 @@ std::vector<std::string> model_bench_names() {
   for (const TrainSize& t : kTrainSizes) {
     for (const std::string kind : kKinds) names.push_back("train/" + kind + "/" + t.name);
   }
-  for (const StudySize& s : kStudySizes) {
-    for (const std::string arm : kStudyArms) names.push_back("study/" + arm + "/" + s.name);
+  for (const std::string task : kStudyTasks) {
+    for (const std::string arm : kStudyArms) names.push_back("study/" + arm + "/" + task);
   }
   for (const std::string size : {"25m", "100m"}) {
     for (const std::string kind : {"mlstm", "mamba2", "gdn", "attention"}) {
@@ -327,11 +325,7 @@ Workload model_workload(const std::string& name, int threads) {
                                    [&](const TrainSize& t) { return t.name == p[2]; });
     return train_workload(p[1], *size, threads);
   }
-  if (p[0] == "study") {
-    const auto size = std::find_if(std::begin(kStudySizes), std::end(kStudySizes),
-                                   [&](const StudySize& t) { return t.name == p[2]; });
-    return study_workload(p[1], *size, threads);
-  }
+  if (p[0] == "study") return study_workload(p[1], p[2], threads);
   if (p[0] == "prefill") return prefill_workload(p[1], p[2], threads);
   return decode_workload(p[1], p[2], p[3] == "b8" ? 8 : 1, threads);
 }

@@ -29,8 +29,10 @@ double duration(const std::string& text) {
   const double value = std::strtod(text.c_str(), &end);
   const std::string unit = end;
   const double factor = unit == "s" ? 1 : unit == "m" ? 60 : unit == "h" ? 3600 : 0;
-  require(end != text.c_str() && value > 0 && factor > 0, ErrorCode::invalid_argument, "--budget ",
-          text, ": wanted a number with s, m or h, for example 20m");
+  constexpr double kYear = 365.0 * 86400;
+  require(end != text.c_str() && value > 0 && factor > 0 && value * factor <= kYear,
+          ErrorCode::invalid_argument, "--budget ", text,
+          ": wanted a number with s, m or h, for example 20m, at most a year");
   return value * factor;
 }
 
@@ -69,7 +71,7 @@ std::string build_digest() {
 
 Json provenance(const std::string& command) {
   Json p = Json::object();
-  p["program"] = "subquad 0.1.0";
+  p["program"] = "subquad " SUBQUAD_VERSION;
   p["program SHA-256"] = build_digest();
   p["compiler"] = __VERSION__;
   p["machine"] = machine();

@@ -33,7 +33,7 @@ constexpr Command kCommands[] = {
     {"tasks", "list the tasks, or show samples of one", subquad::app::tasks},
 };
 
-constexpr const char* kVersion = "0.1.0";
+constexpr const char* kVersion = SUBQUAD_VERSION;
 
 void print_help() {
   std::printf(

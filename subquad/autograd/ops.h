@@ -12,7 +12,6 @@
 namespace subquad {
 
 // --- shape (ops/shape.cpp)
-// --------------------------------------------------------------------------
 Var reshape(Context& cx, const Var& x, Shape shape);  // free
 std::vector<Var> split_last(Context& cx, const Var& x, std::span<const std::int64_t> widths);
 Var concat_last(Context& cx, std::span<const Var> parts);
@@ -20,7 +19,6 @@ Var concat_last(Context& cx, std::span<const Var> parts);
 Var concat_time(Context& cx, const Var& a, const Var& b);
 
 // --- pointwise (ops/pointwise.cpp)
-// ------------------------------------------------------------------
 Var unary(Context& cx, Unary kind, const Var& x);
 Var add(Context& cx, const Var& a, const Var& b);
 Var mul(Context& cx, const Var& a, const Var& b);
@@ -36,7 +34,6 @@ Var mul_weight(Context& cx, const Var& x, ParamId w);  // w (last dimension)
 Var add_skip(Context& cx, const Var& y, const Var& x, ParamId D);
 
 // --- gates (ops/gates.cpp)
-// --------------------------------------------------------------------------
 struct DecayGates {
   Var decay, write;
 };
@@ -51,11 +48,9 @@ DecayGates gdn_gates(Context& cx, const Var& a, const Var& b, ParamId A_log, Par
                      double write_range);
 
 // --- normalisation (ops/norm.cpp)
-// -------------------------------------------------------------------
 struct NormOptions {
   double eps = 1e-6;
-  bool center =
-      false;  // subtract the mean (LayerNorm) or not (RMSNorm); variance is the population's
+  bool center = false;    // LayerNorm (subtract the mean; population variance) or RMSNorm
   bool plus_one = false;  // the stored weight is w - 1
 };
 // Over the last dimension n of x (...,n). w (n), or (H*n) with x (...,H,n): one weight per head.
@@ -71,7 +66,6 @@ struct GatedNormOptions {
 Var gated_norm(Context& cx, const Var& x, const Var& z, ParamId w, const GatedNormOptions& options);
 
 // --- dense (ops/dense.cpp)
-// --------------------------------------------------------------------------
 Var linear(Context& cx, const Var& x, ParamId w, ParamId b = {});  // w (out,in): y = x wᵀ + b
 // The same in parts: a part is x times the next `width` rows of w, plus elements of `bias` from
 // bias_first on if there is one. Every part is a tensor of its own, so that one projection can
@@ -85,8 +79,7 @@ std::vector<Var> linear_split(Context& cx, const Var& x, ParamId w,
                               std::span<const ProjectionPart> parts);
 // Block-diagonal: x (...,H*Din), w (H,Dout,Din) -> (...,H*Dout).
 Var head_linear(Context& cx, const Var& x, ParamId w);
-Var embedding(Context& cx, const Tensor& ids,
-              ParamId table);  // ids i32 (B,T), table (V,D) -> (B,T,D)
+Var embedding(Context& cx, const Tensor& ids, ParamId table);  // i32 (B,T), (V,D) -> (B,T,D)
 struct CrossEntropyOptions {
   double z_weight = 0;  // + z_weight * logsumexp^2 per scored row
   double soft_cap = 0;  // logits = cap tanh(logits / cap)
@@ -105,10 +98,9 @@ RowScores score_rows(Context& cx, const Tensor& x, ParamId w, ParamId b, const T
                      double soft_cap);
 
 // --- sequence (ops/sequence.cpp)
-// -------------------------------------------------------------------- Depthwise causal convolution
-// of width K over time, then SiLU if `silu`. x (B,T,C), w (C,K), b (C) or none; tap K-1 meets the
-// current token; zeros before a sequence or document starts. state: (B,K-1,C), the last K-1 inputs,
-// oldest first; read and replaced; null = zeros, not kept.
+// Depthwise causal convolution of width K over time, then SiLU if `silu`. x (B,T,C), w (C,K), b (C)
+// or none; tap K-1 meets the current token; zeros before a sequence or document starts. state:
+// (B,K-1,C), the last K-1 inputs, oldest first; read and replaced; null = zeros, not kept.
 Var short_conv(Context& cx, const Var& x, ParamId w, ParamId b, bool silu, const Spans& spans,
                Var* state);
 // The same with its channels in parts of `widths`, each a tensor of its own.

@@ -14,9 +14,8 @@ std::atomic<bool> flag{false};
 
 }  // namespace
 
-// The signals are blocked in every thread and awaited in one of their own, so that no handler ever
-// runs on the stack of a computing thread: generated kernels of the dense library keep data below
-// the stack pointer, further than the 128 bytes a signal frame spares.
+// The signals are blocked in every thread and awaited in one of their own: no handler ever runs on
+// the stack of a computing thread, and what it may do is not limited to async-signal-safe calls.
 void install_interrupt_handler() {
   sigset_t set;
   sigemptyset(&set);

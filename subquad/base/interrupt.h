@@ -3,10 +3,9 @@
 
 namespace subquad {
 
-// To be called first in main. SIGINT and SIGTERM set the flag; a second SIGINT ends the process
-// with 130.
+// To be called first in main, before any thread starts. SIGINT and SIGTERM set the flag; a second
+// SIGINT ends the process with 130.
 void install_interrupt_handler();
-// process
 bool interrupted();
 
 }  // namespace subquad

@@ -24,7 +24,7 @@ std::int64_t state_bytes(const StateSpec& spec, std::int64_t positions, DType dt
 // With a tape, mixers replace a field's Var by a new one (gradients flow through both ends:
 // truncated back-propagation through time); without a tape the same assignment simply drops the old
 // value. A fresh state is all zeros with no positions seen. Copying a State shares its tensors, and
-// mixers never write into a tensor they did not just allocate: so a copy is a fork.
+// mixers write only into tensors that nobody else holds (else they copy first): a copy is a fork.
 class State {
  public:
   State() = default;

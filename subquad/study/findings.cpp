@@ -2,19 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 
 #include "subquad/study/chart.h"
+#include "subquad/study/format.h"
 
 namespace subquad {
 namespace {
-
-template <class... A>
-std::string format(const char* pattern, A... values) {
-  char text[512];
-  std::snprintf(text, sizeof text, pattern, values...);
-  return text;
-}
 
 const Question kQuestions[] = {
     {"parity", "parity", "tracking (parity of a bit string at 32 times the training length)", 0.99,

@@ -171,6 +171,7 @@ StudyPlan parse_plan(const std::string& text, const std::string& source) {
       r.guarded("train." + key, [&] { TrainConfig::from_json(one); });
     }
     p.train = TrainConfig::from_json(*train);
+    if (!train->find("learning_rate")) p.train.learning_rate = 0;
   }
   if (const Json* mixer = r.table(root, "mixer")) {
     std::vector<std::string> kinds;
@@ -308,7 +309,9 @@ std::vector<PlannedRun> planned_runs(const StudyPlan& plan) {
         }
         c.train = plan.train;
         c.train.tokens = t.tokens > 0 ? t.tokens : spec.default_tokens;
-        c.train.learning_rate = t.learning_rate > 0 ? t.learning_rate : plan.train.learning_rate;
+        c.train.learning_rate = t.learning_rate > 0            ? t.learning_rate
+                                : plan.train.learning_rate > 0 ? plan.train.learning_rate
+                                                               : spec.learning_rate;
         c.data = t.data;
         c.batch_size = t.batch_size;
         c.task_extra = t.extra;

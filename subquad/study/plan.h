@@ -14,7 +14,7 @@ struct StudyTask {
   std::string name;
   std::int64_t tokens = 0;      // 0 = the task's own
   std::int64_t batch_size = 0;  // 0 = the task's own
-  double learning_rate = 0;     // 0 = the study's, then the task's own
+  double learning_rate = 0;     // 0 = the study's, or else the task's own
   std::string data;
   std::vector<std::int64_t> lengths;
   Json extra;
@@ -28,7 +28,7 @@ struct StudyPlan {
   std::int64_t d_model = 64, blocks = 2, heads = 4, parameters = 0, state_bytes = 0;
   std::string match = "parameters", recipe = "default";
   Json mixer_options;
-  TrainConfig train;
+  TrainConfig train{.learning_rate = 0};  // rate 0: each task's own
   bool recurrent = true, measure = true;
   Json data;  // digests of the data by task; null until identify_data
 

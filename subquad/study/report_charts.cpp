@@ -3,21 +3,14 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
-#include <cstdio>
 #include <map>
 
 #include "subquad/study/chart.h"
 #include "subquad/study/findings.h"
+#include "subquad/study/format.h"
 
 namespace subquad {
 namespace {
-
-template <class... A>
-std::string format(const char* pattern, A... values) {
-  char text[512];
-  std::snprintf(text, sizeof text, pattern, values...);
-  return text;
-}
 
 // Arm names hold commas: "gated_deltanet[-1,1]".
 std::string field(const std::string& text) { return "\"" + text + "\""; }

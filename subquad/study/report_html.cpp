@@ -1,22 +1,15 @@
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 
 #include "subquad/study/chart.h"
 #include "subquad/study/findings.h"
+#include "subquad/study/format.h"
 #include "subquad/study/report.h"
 #include "subquad/study/report_charts.h"
 #include "subquad/study/report_sections.h"
 
 namespace subquad {
 namespace {
-
-template <class... A>
-std::string format(const char* pattern, A... values) {
-  char text[512];
-  std::snprintf(text, sizeof text, pattern, values...);
-  return text;
-}
 
 const char* kStyle = R"(
 :root{color-scheme:light dark;--bg:#fff;--fg:#1b1f24;--soft:#5b6470;--line:#d9dee4;--panel:#f6f8fa;--accent:#0b62a8}

@@ -2,21 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 
 #include "subquad/study/chart.h"
 #include "subquad/study/findings.h"
+#include "subquad/study/format.h"
 #include "subquad/study/report_charts.h"
 
 namespace subquad {
 namespace {
-
-template <class... A>
-std::string format(const char* pattern, A... values) {
-  char text[512];
-  std::snprintf(text, sizeof text, pattern, values...);
-  return text;
-}
 
 struct ArmWords {
   const char *arm, *words;

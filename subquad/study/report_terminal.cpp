@@ -1,20 +1,11 @@
 #include <algorithm>
-#include <cstdio>
 
 #include "subquad/study/findings.h"
+#include "subquad/study/format.h"
 #include "subquad/study/report.h"
 
 namespace subquad {
-namespace {
-
-template <class... A>
-std::string format(const char* pattern, A... values) {
-  char text[512];
-  std::snprintf(text, sizeof text, pattern, values...);
-  return text;
-}
-
-}  // namespace
+namespace {}  // namespace
 
 std::string terminal_summary(const Json& results, const Json& timings) {
   const auto tasks = tasks_of(results);

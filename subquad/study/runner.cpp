@@ -150,12 +150,14 @@ class Study {
   void reap() {
     for (std::size_t i = 0; i < workers_.size();) {
       int status = 0;
-      if (waitpid(workers_[i].pid, &status, WNOHANG) == workers_[i].pid) {
-        finish(workers_[i], status);
-        workers_.erase(workers_.begin() + static_cast<std::ptrdiff_t>(i));
-      } else {
+      const pid_t ended = waitpid(workers_[i].pid, &status, WNOHANG);
+      if (ended == 0 || (ended < 0 && errno == EINTR)) {
         ++i;
+        continue;
       }
+      if (ended < 0) status = W_EXITCODE(1, 0);  // gone, and nobody can say how
+      finish(workers_[i], status);
+      workers_.erase(workers_.begin() + static_cast<std::ptrdiff_t>(i));
     }
   }
 

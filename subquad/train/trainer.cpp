@@ -61,13 +61,15 @@ void Trainer::explain_non_finite(std::int64_t index, const std::string& what) {
   // No weight has changed yet: run the same step again with every op's output scanned.
   std::string place;
   try {
-    const Batch batch = task_.train_batch(index * config_.accumulate);
     store_.zero_grads();
-    Tape tape;
-    Context cx = engine_.context(store_, &tape);
-    cx.check_finite = true;
-    const Var loss = model_.loss(cx, batch.inputs, batch.targets, {});
-    tape.backward(cx, loss);
+    for (std::int64_t micro = 0; micro < config_.accumulate; ++micro) {
+      const Batch batch = task_.train_batch(index * config_.accumulate + micro);
+      Tape tape;
+      Context cx = engine_.context(store_, &tape);
+      cx.check_finite = true;
+      const Var loss = model_.loss(cx, batch.inputs, batch.targets, {});
+      tape.backward(cx, loss);
+    }
     std::int32_t i = 0;
     for (const ParamInfo& p : store_.plan().all()) {
       if (!std::isfinite(flat_norm(store_.grad(ParamId{i++})))) place += " " + p.name;

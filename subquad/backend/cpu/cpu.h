@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "subquad/backend/kernel_table.h"
+#include "subquad/tensor/tensor.h"
 
 namespace subquad {
 
@@ -22,6 +23,12 @@ void for_row_blocks(ThreadPool& threads, std::int64_t rows, Fn&& fn) {
   threads.run((rows + kRowBlock - 1) / kRowBlock, [&](std::int64_t i, Scratch& scratch) {
     fn(i * kRowBlock, std::min(rows, (i + 1) * kRowBlock), i, scratch);
   });
+}
+
+// Rows follow each other without gaps: kernels may walk the whole as one.
+template <class T>
+bool contiguous(const View<T, 2>& v) {
+  return v.stride(0) == v.dim(1);
 }
 
 constexpr std::int64_t kFlatBlock = 16384;  // elements of one task

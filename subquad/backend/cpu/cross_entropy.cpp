@@ -9,6 +9,7 @@
 // After foreach_target.h:
 #include <algorithm>
 #include <cmath>
+#include "subquad/backend/cpu/dispatch.h"
 
 #include "subquad/backend/cpu/vector_math-inl.h"
 
@@ -111,10 +112,7 @@ namespace subquad {
 HWY_EXPORT(cross_entropy_rows);
 
 void add_cross_entropy_cpu(KernelTable& table) {
-  table.add(Impl<CrossEntropyRows<float>>{
-      "highway", nullptr, [](const CrossEntropyRows<float>& a, ThreadPool& threads) {
-        HWY_DYNAMIC_DISPATCH(cross_entropy_rows)(a, threads);
-      }});
+  table.add(dispatched<HWY_DISPATCH_TABLE(cross_entropy_rows)>("highway"));
 }
 }  // namespace subquad
 #endif

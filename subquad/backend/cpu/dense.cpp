@@ -12,6 +12,7 @@
 #define HWY_TARGET_INCLUDE "subquad/backend/cpu/dense.cpp"
 #include <hwy/foreach_target.h>
 // After foreach_target.h:
+#include "subquad/backend/cpu/dispatch.h"
 #include "subquad/backend/cpu/panel_gemm-inl.h"
 #include "subquad/backend/cpu/vector_math-inl.h"
 
@@ -281,19 +282,10 @@ HWY_EXPORT(linear_stream);
 }  // namespace
 
 void add_dense_cpu(KernelTable& table) {
-  table.add(Impl<LinearForward<float>>{
-      "stream", [](const LinearForward<float>& a) { return a.single_position; },
-      [](const LinearForward<float>& a, ThreadPool& t) {
-        HWY_DYNAMIC_DISPATCH(linear_stream)(a, t);
-      }});
-  table.add(Impl<LinearForward<float>>{"panels", nullptr,
-                                       [](const LinearForward<float>& a, ThreadPool& t) {
-                                         HWY_DYNAMIC_DISPATCH(linear_forward)(a, t);
-                                       }});
-  table.add(Impl<LinearBackward<float>>{"panels", nullptr,
-                                        [](const LinearBackward<float>& a, ThreadPool& t) {
-                                          HWY_DYNAMIC_DISPATCH(linear_backward)(a, t);
-                                        }});
+  table.add(dispatched<HWY_DISPATCH_TABLE(linear_stream)>(
+      "stream", [](const LinearForward<float>& a) { return a.single_position; }));
+  table.add(dispatched<HWY_DISPATCH_TABLE(linear_forward)>("panels"));
+  table.add(dispatched<HWY_DISPATCH_TABLE(linear_backward)>("panels"));
   add_cross_entropy_cpu(table);
 }
 

@@ -12,6 +12,7 @@
 #define HWY_TARGET_INCLUDE "subquad/backend/cpu/gates.cpp"
 #include <hwy/foreach_target.h>
 // After foreach_target.h:
+#include "subquad/backend/cpu/dispatch.h"
 #include "subquad/backend/cpu/vector_math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -132,17 +133,22 @@ namespace subquad {
 namespace {
 HWY_EXPORT(gates_forward);
 HWY_EXPORT(gates_backward);
+
+template <class... T>
+bool all_contiguous(const View<T, 2>&... views) {
+  return ((!views || contiguous(views)) && ...);
+}
+bool accepts_forward(const GatesForward<float>& a) {
+  return all_contiguous(a.raw, a.b, a.decay, a.write);
+}
+bool accepts_backward(const GatesBackward<float>& a) {
+  return all_contiguous(a.f.raw, a.f.b, a.ddecay, a.dwrite, a.draw, a.db);
+}
 }  // namespace
 
 void add_gates_cpu(KernelTable& table) {
-  table.add(Impl<GatesForward<float>>{"highway", nullptr,
-                                      [](const GatesForward<float>& a, ThreadPool& t) {
-                                        HWY_DYNAMIC_DISPATCH(gates_forward)(a, t);
-                                      }});
-  table.add(Impl<GatesBackward<float>>{"highway", nullptr,
-                                       [](const GatesBackward<float>& a, ThreadPool& t) {
-                                         HWY_DYNAMIC_DISPATCH(gates_backward)(a, t);
-                                       }});
+  table.add(dispatched<HWY_DISPATCH_TABLE(gates_forward)>("highway", accepts_forward));
+  table.add(dispatched<HWY_DISPATCH_TABLE(gates_backward)>("highway", accepts_backward));
 }
 
 }  // namespace subquad

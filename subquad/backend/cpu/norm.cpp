@@ -13,6 +13,7 @@
 #define HWY_TARGET_INCLUDE "subquad/backend/cpu/norm.cpp"
 #include <hwy/foreach_target.h>
 // After foreach_target.h:
+#include "subquad/backend/cpu/dispatch.h"
 #include "subquad/backend/cpu/vector_math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -327,46 +328,26 @@ HWY_EXPORT(norm_backward);
 HWY_EXPORT(gated_norm_forward);
 HWY_EXPORT(gated_norm_backward);
 
-template <class T>
-bool contiguous(const View<T, 2>& v) {
-  return v.stride(0) == v.dim(1);
-}
 bool plain_gate(Unary kind) { return kind == Unary::silu || kind == Unary::sigmoid; }
 
 }  // namespace
 
 void add_norm_cpu(KernelTable& table) {
-  table.add(Impl<NormForward<float>>{
-      "highway", [](const NormForward<float>& a) { return contiguous(a.x) && contiguous(a.y); },
-      [](const NormForward<float>& a, ThreadPool& t) {
-        HWY_DYNAMIC_DISPATCH(norm_forward)(a, t);
-      }});
-  table.add(Impl<NormBackward<float>>{"highway",
-                                      [](const NormBackward<float>& a) {
-                                        return contiguous(a.x) && contiguous(a.dy) &&
-                                               contiguous(a.dx);
-                                      },
-                                      [](const NormBackward<float>& a, ThreadPool& t) {
-                                        HWY_DYNAMIC_DISPATCH(norm_backward)(a, t);
-                                      }});
-  table.add(Impl<GatedNormForward<float>>{"highway",
-                                          [](const GatedNormForward<float>& a) {
-                                            return plain_gate(a.activation) && contiguous(a.x) &&
-                                                   contiguous(a.z) && contiguous(a.y);
-                                          },
-                                          [](const GatedNormForward<float>& a, ThreadPool& t) {
-                                            HWY_DYNAMIC_DISPATCH(gated_norm_forward)(a, t);
-                                          }});
-  table.add(Impl<GatedNormBackward<float>>{"highway",
-                                           [](const GatedNormBackward<float>& a) {
-                                             return plain_gate(a.f.activation) &&
-                                                    contiguous(a.f.x) && contiguous(a.f.z) &&
-                                                    contiguous(a.dx) && contiguous(a.dz) &&
-                                                    contiguous(a.dy);
-                                           },
-                                           [](const GatedNormBackward<float>& a, ThreadPool& t) {
-                                             HWY_DYNAMIC_DISPATCH(gated_norm_backward)(a, t);
-                                           }});
+  table.add(dispatched<HWY_DISPATCH_TABLE(norm_forward)>(
+      "highway", [](const NormForward<float>& a) { return contiguous(a.x) && contiguous(a.y); }));
+  table.add(
+      dispatched<HWY_DISPATCH_TABLE(norm_backward)>("highway", [](const NormBackward<float>& a) {
+        return contiguous(a.x) && contiguous(a.dy) && contiguous(a.dx);
+      }));
+  table.add(dispatched<HWY_DISPATCH_TABLE(gated_norm_forward)>(
+      "highway", [](const GatedNormForward<float>& a) {
+        return plain_gate(a.activation) && contiguous(a.x) && contiguous(a.z) && contiguous(a.y);
+      }));
+  table.add(dispatched<HWY_DISPATCH_TABLE(gated_norm_backward)>(
+      "highway", [](const GatedNormBackward<float>& a) {
+        return plain_gate(a.f.activation) && contiguous(a.f.x) && contiguous(a.f.z) &&
+               contiguous(a.dx) && contiguous(a.dz) && contiguous(a.dy);
+      }));
 }
 
 }  // namespace subquad

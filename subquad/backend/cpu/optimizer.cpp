@@ -7,6 +7,7 @@
 #define HWY_TARGET_INCLUDE "subquad/backend/cpu/optimizer.cpp"
 #include <hwy/foreach_target.h>
 // After foreach_target.h:
+#include "subquad/backend/cpu/dispatch.h"
 #include "subquad/backend/cpu/vector_math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -19,8 +20,7 @@ using vm::V;
 void adamw(const AdamWUpdate<float>& a, ThreadPool& threads) {
   const auto f = [](double x) { return vm::set(static_cast<float>(x)); };
   const V b1 = f(a.beta1), b2 = f(a.beta2), eps = f(a.eps), factor = f(a.factor), rate = f(a.rate),
-          root = f(a.root), keep = f(a.keep);
-  const V c1 = hn::Sub(vm::set(1), b1), c2 = hn::Sub(vm::set(1), b2);
+          root = f(a.root), keep = f(a.keep), c1 = f(1 - a.beta1), c2 = f(1 - a.beta2);
   for_flat_blocks(threads, a.p.dim(0), [&](std::int64_t begin, std::int64_t end) {
     const float* g = a.g.data + begin;
     float *p = a.p.data + begin, *m = a.m.data + begin, *v = a.v.data + begin;
@@ -47,10 +47,7 @@ HWY_EXPORT(adamw);
 }
 
 void add_optimizer_cpu(KernelTable& table) {
-  table.add(
-      Impl<AdamWUpdate<float>>{"highway", nullptr, [](const AdamWUpdate<float>& a, ThreadPool& t) {
-                                 HWY_DYNAMIC_DISPATCH(adamw)(a, t);
-                               }});
+  table.add(dispatched<HWY_DISPATCH_TABLE(adamw)>("highway"));
 }
 
 }  // namespace subquad

@@ -12,11 +12,11 @@
 #define SUBQUAD_BACKEND_CPU_PANEL_GEMM_INL_H
 #endif
 
-#include <hwy/highway.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <utility>
+
+#include "subquad/backend/cpu/register_tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace subquad::HWY_NAMESPACE::pg {
@@ -35,56 +35,23 @@ constexpr std::int64_t tile_rows(int vectors) { return vectors == 1 ? 8 : 4; }
 #endif
 constexpr std::int64_t kMaxTileRows = 8;
 
-// How A lies: element (i, k) at a[i * stride + k]; at a[k * stride + i]; or in tiles of
-// kMaxTileRows columns made by pack_transposed().
-enum class Lies : std::uint8_t { by_rows, by_columns, in_tiles };
+// Element (i, k) of A: at a[i * stride + k]; at a[k * stride + i]; in tiles of kMaxTileRows columns
+// made by pack_transposed().
+enum class Layout : std::uint8_t { row_major, column_major, packed };
 // What becomes of a tile's sums: C = sum, C += sum, C = sum + bias.
-enum class End : std::uint8_t { set, add, bias };
+enum class Epilogue : std::uint8_t { set, add, bias };
 
-template <int kVectors, Lies kLies, End kEnd, std::size_t... kRow>
-HWY_INLINE void tile_rows_of(const float* HWY_RESTRICT a, std::int64_t stride,
-                             const float* HWY_RESTRICT b, std::int64_t depth, float* c,
-                             std::int64_t ldc, const float* bias, std::index_sequence<kRow...>) {
-  const F d;
-  V acc0[sizeof...(kRow)], acc1[sizeof...(kRow)], acc2[sizeof...(kRow)];
-  const float* rows[sizeof...(kRow)];
-  ((acc0[kRow] = hn::Zero(d), acc1[kRow] = hn::Zero(d), acc2[kRow] = hn::Zero(d),
-    rows[kRow] = a + static_cast<std::int64_t>(kRow) * stride),
-   ...);
-  for (std::int64_t k = 0; k < depth; ++k, b += kVectors * kLanes) {
-    const V b0 = hn::LoadU(d, b);
-    const V b1 = kVectors > 1 ? hn::LoadU(d, b + kLanes) : b0;
-    const V b2 = kVectors > 2 ? hn::LoadU(d, b + 2 * kLanes) : b0;
-    const auto row = [&](V x, V& y0, V& y1, V& y2) HWY_ATTR {
-      y0 = hn::MulAdd(x, b0, y0);
-      if (kVectors > 1) y1 = hn::MulAdd(x, b1, y1);
-      if (kVectors > 2) y2 = hn::MulAdd(x, b2, y2);
-    };
-    (row(hn::Set(d, kLies == Lies::by_rows ? rows[kRow][k] : a[kRow]), acc0[kRow], acc1[kRow],
-         acc2[kRow]),
-     ...);
-    if (kLies != Lies::by_rows) a += stride;
-  }
-  const auto store = [&](V sum, std::int64_t column, float* to) HWY_ATTR {
-    if (kEnd == End::add) sum = hn::Add(sum, hn::LoadU(d, to + column));
-    if (kEnd == End::bias) sum = hn::Add(sum, hn::LoadU(d, bias + column));
-    hn::StoreU(sum, d, to + column);
-  };
-  const auto store_row = [&](V y0, V y1, V y2) HWY_ATTR {
-    store(y0, 0, c);
-    if (kVectors > 1) store(y1, kLanes, c);
-    if (kVectors > 2) store(y2, 2 * kLanes, c);
-    c += ldc;
-  };
-  (store_row(acc0[kRow], acc1[kRow], acc2[kRow]), ...);
-}
-
-template <int kVectors, Lies kLies, End kEnd>
+template <int kVectors, Layout kLayout, Epilogue kEpilogue>
 HWY_NOINLINE void tile(const float* a, std::int64_t stride, const float* b, std::int64_t depth,
                        float* c, std::int64_t ldc, const float* bias) {
-  tile_rows_of<kVectors, kLies, kEnd>(
-      a, stride, b, depth, c, ldc, bias,
-      std::make_index_sequence<static_cast<std::size_t>(tile_rows(kVectors))>());
+  constexpr bool kRowMajor = kLayout == Layout::row_major;
+  rt::Tile<tile_rows(kVectors), kVectors> t;
+  rt::clear(t);
+  rt::add_product(a, kRowMajor ? stride : 1, kRowMajor ? 1 : stride, b, kVectors * kLanes, depth,
+                  t);
+  if constexpr (kEpilogue == Epilogue::add) rt::add(c, ldc, t);
+  if constexpr (kEpilogue == Epilogue::bias) rt::add(bias, 0, t);
+  rt::store(t, c, ldc);
 }
 
 // The panels of n columns: their widths in vectors, from left to right.
@@ -133,25 +100,12 @@ inline void pack_rows(const float* b, std::int64_t ldb, std::int64_t depth, int 
 // The same of a matrix that lies transposed: element (k, j) at b[j * ldb + k].
 inline void pack_columns(const float* b, std::int64_t ldb, std::int64_t depth, int width,
                          std::int64_t columns, float* to) {
-  const hn::FixedTag<float, 4> d;
-  const hn::FixedTag<double, 2> dd;
   const std::int64_t padded = width * kLanes;
   for (std::int64_t j = 0; j < padded; j += 4) {
     std::int64_t k = 0;
     if (j + 4 <= columns) {
-      const float* p = b + j * ldb;
       for (; k + 4 <= depth; k += 4) {
-        const auto r0 = hn::LoadU(d, p + k), r1 = hn::LoadU(d, p + ldb + k),
-                   r2 = hn::LoadU(d, p + 2 * ldb + k), r3 = hn::LoadU(d, p + 3 * ldb + k);
-        const auto x = hn::BitCast(dd, hn::InterleaveLower(d, r0, r1));
-        const auto y = hn::BitCast(dd, hn::InterleaveLower(d, r2, r3));
-        const auto z = hn::BitCast(dd, hn::InterleaveUpper(d, r0, r1));
-        const auto w = hn::BitCast(dd, hn::InterleaveUpper(d, r2, r3));
-        float* t = to + k * padded + j;
-        hn::StoreU(hn::BitCast(d, hn::InterleaveLower(dd, x, y)), d, t);
-        hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(dd, x, y)), d, t + padded);
-        hn::StoreU(hn::BitCast(d, hn::InterleaveLower(dd, z, w)), d, t + 2 * padded);
-        hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(dd, z, w)), d, t + 3 * padded);
+        rt::transpose_4x4(b + j * ldb + k, ldb, 1.0F, to + k * padded + j, padded);
       }
     }
     for (; k < depth; ++k) {
@@ -180,66 +134,66 @@ inline void pack(const float* b, std::int64_t ldb, bool transposed, std::int64_t
   }
 }
 
-template <Lies kLies>
+template <Layout kLayout>
 HWY_INLINE const float* tile_of(const float* a, std::int64_t stride, std::int64_t depth,
                                 std::int64_t i) {
-  if (kLies == Lies::by_rows) return a + i * stride;
-  if (kLies == Lies::by_columns) return a + i;
+  if (kLayout == Layout::row_major) return a + i * stride;
+  if (kLayout == Layout::column_major) return a + i;
   return a + i / kMaxTileRows * kMaxTileRows * depth + i % kMaxTileRows;
 }
 
 // `rows` rows of C from one panel block, `columns` columns of which are real. Tiles that stick out
 // over A or C go through buffers; a packed A has zeros there.
-template <int kVectors, Lies kLies, End kEnd>
+template <int kVectors, Layout kLayout, Epilogue kEpilogue>
 HWY_INLINE void panel_rows(const float* a, std::int64_t stride, std::int64_t rows, const float* b,
                            std::int64_t columns, std::int64_t depth, float* c, std::int64_t ldc,
                            const float* bias) {
   constexpr std::int64_t kHeight = tile_rows(kVectors), kWidth = kVectors * kLanes;
   // Packed or not, columns of A are walked the same way.
-  constexpr Lies kWalk = kLies == Lies::by_rows ? Lies::by_rows : Lies::by_columns;
+  constexpr Layout kWalk = kLayout == Layout::row_major ? Layout::row_major : Layout::column_major;
   std::int64_t i = 0;
   if (columns == kWidth) {
     for (; i + kHeight <= rows; i += kHeight) {
-      tile<kVectors, kWalk, kEnd>(tile_of<kLies>(a, stride, depth, i), stride, b, depth,
-                                  c + i * ldc, ldc, bias);
+      tile<kVectors, kWalk, kEpilogue>(tile_of<kLayout>(a, stride, depth, i), stride, b, depth,
+                                       c + i * ldc, ldc, bias);
     }
     if (i == rows) return;
   }
   alignas(64) float of_c[kHeight * kWidth], of_bias[kWidth] = {}, of_a[kHeight * kDepth];
-  if (kEnd == End::bias) std::copy_n(bias, columns, of_bias);
+  if (kEpilogue == Epilogue::bias) std::copy_n(bias, columns, of_bias);
   for (; i < rows; i += kHeight) {
     const std::int64_t count = std::min(kHeight, rows - i);
-    const float* from = tile_of<kLies>(a, stride, depth, i);
+    const float* from = tile_of<kLayout>(a, stride, depth, i);
     std::int64_t from_stride = stride;
-    if (kLies != Lies::in_tiles && count < kHeight) {
-      from_stride = kLies == Lies::by_rows ? kDepth : kHeight;
+    if (kLayout != Layout::packed && count < kHeight) {
+      from_stride = kLayout == Layout::row_major ? kDepth : kHeight;
       for (std::int64_t r = 0; r < kHeight; ++r) {
         for (std::int64_t k = 0; k < depth; ++k) {
-          const std::int64_t at = kLies == Lies::by_rows ? r * stride + k : k * stride + r;
-          of_a[kLies == Lies::by_rows ? r * kDepth + k : k * kHeight + r] =
+          const std::int64_t at = kLayout == Layout::row_major ? r * stride + k : k * stride + r;
+          of_a[kLayout == Layout::row_major ? r * kDepth + k : k * kHeight + r] =
               r < count ? from[at] : 0.0f;
         }
       }
       from = of_a;
     }
-    for (std::int64_t r = 0; r < count && kEnd == End::add; ++r)
+    for (std::int64_t r = 0; r < count && kEpilogue == Epilogue::add; ++r)
       std::copy_n(c + (i + r) * ldc, columns, of_c + r * kWidth);
-    tile<kVectors, kWalk, kEnd>(from, from_stride, b, depth, of_c, kWidth, of_bias);
+    tile<kVectors, kWalk, kEpilogue>(from, from_stride, b, depth, of_c, kWidth, of_bias);
     for (std::int64_t r = 0; r < count; ++r)
       std::copy_n(of_c + r * kWidth, columns, c + (i + r) * ldc);
   }
 }
 
-template <Lies kLies, End kEnd>
+template <Layout kLayout, Epilogue kEpilogue>
 HWY_INLINE void panel_rows(int vectors, const float* a, std::int64_t stride, std::int64_t rows,
                            const float* b, std::int64_t columns, std::int64_t depth, float* c,
                            std::int64_t ldc, const float* bias) {
   if (vectors == 3) {
-    panel_rows<3, kLies, kEnd>(a, stride, rows, b, columns, depth, c, ldc, bias);
+    panel_rows<3, kLayout, kEpilogue>(a, stride, rows, b, columns, depth, c, ldc, bias);
   } else if (vectors == 2) {
-    panel_rows<2, kLies, kEnd>(a, stride, rows, b, columns, depth, c, ldc, bias);
+    panel_rows<2, kLayout, kEpilogue>(a, stride, rows, b, columns, depth, c, ldc, bias);
   } else {
-    panel_rows<1, kLies, kEnd>(a, stride, rows, b, columns, depth, c, ldc, bias);
+    panel_rows<1, kLayout, kEpilogue>(a, stride, rows, b, columns, depth, c, ldc, bias);
   }
 }
 
@@ -255,14 +209,14 @@ inline void multiply(const float* a, std::int64_t lda, const float* packed, std:
       const float* block = a + first;
       float* to = c + column;
       if (add || first > 0) {
-        panel_rows<Lies::by_rows, End::add>(p.width(), block, lda, rows, packed, columns, depth, to,
-                                            ldc, nullptr);
+        panel_rows<Layout::row_major, Epilogue::add>(p.width(), block, lda, rows, packed, columns,
+                                                     depth, to, ldc, nullptr);
       } else if (bias) {
-        panel_rows<Lies::by_rows, End::bias>(p.width(), block, lda, rows, packed, columns, depth,
-                                             to, ldc, bias + column);
+        panel_rows<Layout::row_major, Epilogue::bias>(p.width(), block, lda, rows, packed, columns,
+                                                      depth, to, ldc, bias + column);
       } else {
-        panel_rows<Lies::by_rows, End::set>(p.width(), block, lda, rows, packed, columns, depth, to,
-                                            ldc, nullptr);
+        panel_rows<Layout::row_major, Epilogue::set>(p.width(), block, lda, rows, packed, columns,
+                                                     depth, to, ldc, nullptr);
       }
       packed += depth * p.width() * kLanes;
     }
@@ -332,11 +286,12 @@ void multiply_transposed(const Parts& parts, const float* b, std::int64_t ldb, s
       const float* packed = tiles;
       for (const TransposedPart& p : parts) {
         if (in_tiles) {
-          panel_rows<Lies::in_tiles, End::add>(w.width(), packed, kMaxTileRows, p.m, panel, columns,
-                                               depth, p.c + column, p.ldc, nullptr);
+          panel_rows<Layout::packed, Epilogue::add>(w.width(), packed, kMaxTileRows, p.m, panel,
+                                                    columns, depth, p.c + column, p.ldc, nullptr);
         } else {
-          panel_rows<Lies::by_columns, End::add>(w.width(), p.a + first * p.lda, p.lda, p.m, panel,
-                                                 columns, depth, p.c + column, p.ldc, nullptr);
+          panel_rows<Layout::column_major, Epilogue::add>(w.width(), p.a + first * p.lda, p.lda,
+                                                          p.m, panel, columns, depth, p.c + column,
+                                                          p.ldc, nullptr);
         }
         packed += p.padded() * depth;
       }

@@ -7,6 +7,7 @@
 #define HWY_TARGET_INCLUDE "subquad/backend/cpu/pointwise.cpp"
 #include <hwy/foreach_target.h>
 // After foreach_target.h:
+#include "subquad/backend/cpu/dispatch.h"
 #include "subquad/backend/cpu/vector_math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -175,36 +176,14 @@ bool vector_form(const Args& a) {
 }  // namespace
 
 void add_pointwise_cpu(KernelTable& table) {
-  table.add(Impl<UnaryForward<float>>{"highway", vector_form,
-                                      [](const UnaryForward<float>& a, ThreadPool& t) {
-                                        HWY_DYNAMIC_DISPATCH(unary_forward)(a, t);
-                                      }});
-  table.add(Impl<UnaryBackward<float>>{"highway", vector_form,
-                                       [](const UnaryBackward<float>& a, ThreadPool& t) {
-                                         HWY_DYNAMIC_DISPATCH(unary_backward)(a, t);
-                                       }});
-  table.add(Impl<GatedForward<float>>{"highway", vector_form,
-                                      [](const GatedForward<float>& a, ThreadPool& t) {
-                                        HWY_DYNAMIC_DISPATCH(gated_forward)(a, t);
-                                      }});
-  table.add(Impl<GatedBackward<float>>{"highway", vector_form,
-                                       [](const GatedBackward<float>& a, ThreadPool& t) {
-                                         HWY_DYNAMIC_DISPATCH(gated_backward)(a, t);
-                                       }});
-  table.add(Impl<Sum<float>>{"highway", nullptr, [](const Sum<float>& a, ThreadPool& t) {
-                               HWY_DYNAMIC_DISPATCH(sum)(a, t);
-                             }});
-  table.add(Impl<Product<float>>{"highway", nullptr, [](const Product<float>& a, ThreadPool& t) {
-                                   HWY_DYNAMIC_DISPATCH(product)(a, t);
-                                 }});
-  table.add(
-      Impl<SkipForward<float>>{"highway", nullptr, [](const SkipForward<float>& a, ThreadPool& t) {
-                                 HWY_DYNAMIC_DISPATCH(skip_forward)(a, t);
-                               }});
-  table.add(Impl<SkipBackward<float>>{"highway", nullptr,
-                                      [](const SkipBackward<float>& a, ThreadPool& t) {
-                                        HWY_DYNAMIC_DISPATCH(skip_backward)(a, t);
-                                      }});
+  table.add(dispatched<HWY_DISPATCH_TABLE(unary_forward)>("highway", vector_form));
+  table.add(dispatched<HWY_DISPATCH_TABLE(unary_backward)>("highway", vector_form));
+  table.add(dispatched<HWY_DISPATCH_TABLE(gated_forward)>("highway", vector_form));
+  table.add(dispatched<HWY_DISPATCH_TABLE(gated_backward)>("highway", vector_form));
+  table.add(dispatched<HWY_DISPATCH_TABLE(sum)>("highway"));
+  table.add(dispatched<HWY_DISPATCH_TABLE(product)>("highway"));
+  table.add(dispatched<HWY_DISPATCH_TABLE(skip_forward)>("highway"));
+  table.add(dispatched<HWY_DISPATCH_TABLE(skip_backward)>("highway"));
 }
 
 }  // namespace subquad

@@ -13,6 +13,7 @@
 #define HWY_TARGET_INCLUDE "subquad/backend/cpu/sequence.cpp"
 #include <hwy/foreach_target.h>
 // After foreach_target.h:
+#include "subquad/backend/cpu/dispatch.h"
 #include "subquad/backend/cpu/vector_math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -315,19 +316,11 @@ HWY_EXPORT(rope);
 }  // namespace
 
 void add_sequence_cpu(KernelTable& table) {
-  table.add(Impl<ConvForward<float>>{"highway",
-                                     [](const ConvForward<float>& a) { return a.w.dim(1) == 4; },
-                                     [](const ConvForward<float>& a, ThreadPool& t) {
-                                       HWY_DYNAMIC_DISPATCH(conv_forward)(a, t);
-                                     }});
-  table.add(Impl<ConvBackward<float>>{
-      "highway", [](const ConvBackward<float>& a) { return a.f.w.dim(1) == 4; },
-      [](const ConvBackward<float>& a, ThreadPool& t) {
-        HWY_DYNAMIC_DISPATCH(conv_backward)(a, t);
-      }});
-  table.add(Impl<Rope<float>>{"highway", nullptr, [](const Rope<float>& a, ThreadPool& t) {
-                                HWY_DYNAMIC_DISPATCH(rope)(a, t);
-                              }});
+  table.add(dispatched<HWY_DISPATCH_TABLE(conv_forward)>(
+      "highway", [](const ConvForward<float>& a) { return a.w.dim(1) == 4; }));
+  table.add(dispatched<HWY_DISPATCH_TABLE(conv_backward)>(
+      "highway", [](const ConvBackward<float>& a) { return a.f.w.dim(1) == 4; }));
+  table.add(dispatched<HWY_DISPATCH_TABLE(rope)>("highway"));
 }
 
 }  // namespace subquad

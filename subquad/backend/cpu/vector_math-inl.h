@@ -96,10 +96,28 @@ HWY_INLINE V exp_in_range(V x) {
   const auto power = hn::ShiftLeft<23>(hn::Add(hn::BitCast(di, z), hn::Set(di, 127)));
   return hn::Mul(p, hn::BitCast(d, power));
 }
+// exp(x) for x <= 88, exactly 0 below -87.
+HWY_INLINE V exp_at_most_88(V x) {
+  return hn::IfThenZeroElse(hn::Lt(x, set(-87.0f)), exp_in_range(hn::Max(set(-87.0f), x)));
+}
 // exp(min(x, 88)), exactly 0 below -87.
-HWY_INLINE V exp(V x) {
-  const auto tiny = hn::Lt(x, set(-87.0f));
-  return hn::IfThenZeroElse(tiny, exp_in_range(hn::Min(set(88.0f), hn::Max(set(-87.0f), x))));
+HWY_INLINE V exp(V x) { return exp_at_most_88(hn::Min(set(88.0f), x)); }
+// 2^x for x <= 127, relative error below 2e-7 down to -126 and exactly 0 below -127. Adding
+// 1.5 2^23 + 127 rounds to the nearest integer n and leaves the biased exponent of 2^n in the
+// lowest bits; the polynomial is minimax on |x - n| <= 1/2. NaN stays: Max returns its second
+// operand.
+HWY_INLINE V exp2(V x) {
+  const F d;
+  const hn::RebindToSigned<F> di;
+  x = hn::Max(set(-127.0f), x);
+  const V shifted = hn::Add(x, set(12583039.0f));
+  const V r = hn::Sub(x, hn::Sub(shifted, set(12583039.0f)));
+  V p = hn::MulAdd(set(0.00132647273f), r, set(0.009671512729f));
+  p = hn::MulAdd(p, r, set(0.055507337438f));
+  p = hn::MulAdd(p, r, set(0.24022242084f));
+  p = hn::MulAdd(p, r, set(0.693146977598f));
+  p = hn::MulAdd(p, r, set(1.0f));
+  return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, shifted))));
 }
 // 1 / (1 + exp(-x)), at least 1.6e-38.
 HWY_INLINE V sigmoid(V x) {

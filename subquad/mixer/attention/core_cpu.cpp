@@ -17,6 +17,7 @@
 #define HWY_TARGET_INCLUDE "subquad/mixer/attention/core_cpu.cpp"
 #include <hwy/foreach_target.h>
 // After foreach_target.h:
+#include "subquad/backend/cpu/dispatch.h"
 #include "subquad/mixer/attention/core_products-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -144,7 +145,7 @@ void forward_query(const AttentionForward<float>& a, const QueryTile& tile, std:
     const float now = std::max(top, highest), keep = top == now ? 1.0F : std::exp2(top - now);
     V total = vm::set(0);
     for (std::int64_t c = 0; c < width; c += vm::kWidth) {
-      V p = at::exp2(hn::Sub(vm::load(s + c, width - c), vm::set(now)));
+      V p = vm::exp2(hn::Sub(vm::load(s + c, width - c), vm::set(now)));
       if (width - c < vm::kWidth)
         p = hn::IfThenElseZero(hn::FirstN(vm::F(), static_cast<std::size_t>(width - c)), p);
       hn::StoreU(p, vm::F(), s + c);
@@ -188,10 +189,10 @@ HWY_NOINLINE void softmax_vector(const TileGeometry& g, Range block, std::int64_
   }
   // Where nothing was visible so far, any finite shift does.
   const V shift = hn::IfThenElse(hn::Eq(top, vm::set(-INFINITY)), vm::set(0), top);
-  const V keep = at::exp2(hn::Sub(before, shift));
+  const V keep = vm::exp2(hn::Sub(before, shift));
   V sum = hn::Mul(hn::LoadU(d, state.sum + c), keep);
   for (std::int64_t x = keys.begin; x < keys.end; ++x) {
-    const V p = at::exp2(hn::Sub(hn::LoadU(d, column + x * kLine), shift));
+    const V p = vm::exp2(hn::Sub(hn::LoadU(d, column + x * kLine), shift));
     hn::StoreU(p, d, column + x * kLine);
     sum = hn::Add(sum, p);
   }
@@ -285,7 +286,7 @@ HWY_NOINLINE void weights_vector(const TileGeometry& g, Range block, std::int64_
   for (std::int64_t x = keys.begin; x < keys.end; ++x) {
     V score = hn::LoadU(d, s + x * kLine);
     if (x < plain.begin || x >= plain.end) score = masked(g, x, c, score);
-    const V p = at::exp2(hn::Sub(score, shift));
+    const V p = vm::exp2(hn::Sub(score, shift));
     hn::StoreU(p, d, s + x * kLine);
     hn::StoreU(hn::Mul(p, hn::Sub(hn::LoadU(d, dp + x * kLine), less)), d, dp + x * kLine);
   }
@@ -436,14 +437,8 @@ HWY_EXPORT(tiles);
 AttentionTiles attention_core_tiles() { return HWY_DYNAMIC_DISPATCH(tiles)(); }
 
 void add_attention_core_cpu(KernelTable& table) {
-  table.add(Impl<AttentionForward<float>>{
-      "tiles", nullptr, [](const AttentionForward<float>& a, ThreadPool& threads) {
-        HWY_DYNAMIC_DISPATCH(attention_forward)(a, threads);
-      }});
-  table.add(Impl<AttentionBackward<float>>{
-      "tiles", nullptr, [](const AttentionBackward<float>& a, ThreadPool& threads) {
-        HWY_DYNAMIC_DISPATCH(attention_backward)(a, threads);
-      }});
+  table.add(dispatched<HWY_DISPATCH_TABLE(attention_forward)>("tiles"));
+  table.add(dispatched<HWY_DISPATCH_TABLE(attention_backward)>("tiles"));
 }
 
 }  // namespace subquad

@@ -10,9 +10,8 @@
 // the normaliser's weights are divided by column, and D is 1: no line above changes.
 // The decay gradient sums what crosses position t, and nothing that does not (straddle form), so it
 // keeps its relative accuracy where the decay cuts everything off:
-//   cross_t = sum over i >= t, j < t of P_ij qk_ij + MM_ij kk_ij, + sum_{i>=t} row_q + sum_{j<t}
-//   row_k
-//             + carry (S.dS + norm.dnorm)
+//   cross_t = sum over i >= t, j < t of P_ij qk_ij + MM_ij kk_ij
+//             + sum_{i>=t} row_q + sum_{j<t} row_k + carry (S.dS + norm.dnorm)
 // The stabiliser m is held constant in all this; what depends on it (eps, final states) runs back
 // along the maxima at the end (`dm`).
 // Roofline: C (3 Dk + 2 Dv) / 2 + 5 Dk Dv multiply-adds for 4 (4 Dk + 3 Dv) bytes: arithmetic.
@@ -81,19 +80,19 @@ inline void write_gradients(const Plan& p, std::int64_t r, std::int64_t n, const
                       .n = s.n,
                       .ldn = p.chunk,
                       .ahead = &s.ahead};
-  const Product<> through{.a = kept.k,
-                          .row_stride = p.dk,
-                          .b = s.dS + r * p.dk * p.dv,
-                          .ldb = p.dv,
-                          .depth = ends.closed ? 0 : p.dk,
-                          .row_scale = g.factored ? nullptr : g.to_end};
-  const Product<Reach::from_block> within{
+  const GemmTerm<> through{.a = kept.k,
+                           .row_stride = p.dk,
+                           .b = s.dS + r * p.dk * p.dv,
+                           .ldb = p.dv,
+                           .depth = ends.closed ? 0 : p.dk,
+                           .row_scale = g.factored ? nullptr : g.to_end};
+  const GemmTerm<Reach::from_block> within{
       .a = s.pairs, .row_stride = 1, .k_stride = p.chunk, .b = s.e, .ldb = p.dv, .depth = n};
   if (!p.erase) {
     small_gemm<GemmForm{.cols = Plan::kDv}>(du, through, within);
     return;
   }
-  const Product<Reach::after_block> erased{
+  const GemmTerm<Reach::after_block> erased{
       .a = s.n, .row_stride = 1, .k_stride = p.chunk, .b = s.du, .ldb = p.dv, .depth = n};
   constexpr GemmForm kForm{.solve = Solve::backward, .cols = Plan::kDv};
   small_gemm<kForm>(du, through, within, erased);
@@ -106,7 +105,7 @@ inline void write_scores(const Plan& p, std::int64_t padded, const float* a, flo
   constexpr GemmForm kForm{.lower = true, .cols = Plan::kChunk};
   small_gemm<kForm>(
       {.rows = padded, .cols = padded, .c = c, .ldc = p.chunk, .ahead = &s.ahead},
-      Product<>{.a = a, .row_stride = p.dv, .b = s.ut, .ldb = p.chunk, .depth = p.dv});
+      GemmTerm<>{.a = a, .row_stride = p.dv, .b = s.ut, .ldb = p.chunk, .depth = p.dv});
 }
 
 // t (C,dk) = a bt with a (C,dv), bt (dv,dk).
@@ -115,7 +114,7 @@ inline void through_state(const Plan& p, std::int64_t padded, const float* a, co
                           float* t, LinearWorkspace<Plan>& s) {
   constexpr GemmForm kForm{.cols = Plan::kDk};
   small_gemm<kForm>({.rows = padded, .cols = p.dk, .c = t, .ldc = p.dk, .ahead = &s.ahead},
-                    Product<>{.a = a, .row_stride = p.dv, .b = bt, .ldb = p.dk, .depth = p.dv});
+                    GemmTerm<>{.a = a, .row_stride = p.dv, .b = bt, .ldb = p.dk, .depth = p.dv});
 }
 
 // dst_i <- (0 or dst_i) + a_i (t_i + b_i extra); extra may be null.
@@ -237,7 +236,7 @@ inline void retreat_state(const Plan& p, std::int64_t r, std::int64_t n, const L
                        .old_scale = inner,
                        .scale = outer,
                        .ahead = &s.ahead};
-  const Product<> read{
+  const GemmTerm<> read{
       .a = s.q, .row_stride = 1, .k_stride = p.dk, .b = s.e, .ldb = p.dv, .depth = n};
   constexpr GemmForm kForm{.cols = Plan::kDv};
   if (p.erase) {
@@ -246,7 +245,7 @@ inline void retreat_state(const Plan& p, std::int64_t r, std::int64_t n, const L
       hn::Store(scale, d, s.weights + i);
     }
     scale_matrix_rows(s.du, n, p.dv, s.weights, s.du);
-    Product<> erased = read;
+    GemmTerm<> erased = read;
     erased.a = kept.k;
     erased.b = s.du;
     small_gemm<kForm>(out, read, erased);
@@ -363,8 +362,8 @@ inline void finish_keys(const Plan& p, const LinearCoreBackward<float>& b, const
   const std::int64_t n = c.size, padded = p.padded(n);
   const bool at_once = finishes_at_once(p, g), direct = stores_directly(p, n, p.Dk, p.dk);
   constexpr GemmForm kForm{.cols = Plan::kDk};
-  using Rows = Product<Reach::until_block>;
-  using Columns = Product<Reach::from_block>;
+  using Rows = GemmTerm<Reach::until_block>;
+  using Columns = GemmTerm<Reach::from_block>;
   float* to = b.dq.at(task.b, c.begin, task.part);
   const std::int64_t norms = at_once && p.normalizer ? 1 : 0;  // rank of the normaliser's share
   if (norms != 0) {
@@ -383,11 +382,11 @@ inline void finish_keys(const Plan& p, const LinearCoreBackward<float>& b, const
                                  : g.carry,
        .scale = p.scale,
        .ahead = &s.ahead},
-      Product<>{.a = s.weights,
-                .row_stride = 1,
-                .b = kept.norm,
-                .ldb = p.dk,
-                .depth = ends.fresh ? 0 : norms},
+      GemmTerm<>{.a = s.weights,
+                 .row_stride = 1,
+                 .b = kept.norm,
+                 .ldb = p.dk,
+                 .depth = ends.fresh ? 0 : norms},
       Rows{.a = s.p_sum, .row_stride = p.chunk, .b = kept.k, .ldb = p.dk, .depth = n});
   if (!direct) unpack_rows(s.dq, p.dk, n, p.Dk, nullptr, 1, to, b.dq.stride(1));
 
@@ -399,11 +398,11 @@ inline void finish_keys(const Plan& p, const LinearCoreBackward<float>& b, const
                       .ldc = direct ? b.dk.stride(1) : p.dk,
                       .old = at_once ? s.tk : s.dkey,
                       .old_scale = written ? 1.0f : 0.0f};
-  const Product<> norm{.a = g.w_in,
-                       .row_stride = 1,
-                       .b = s.dnorm_behind,
-                       .ldb = p.dk,
-                       .depth = ends.closed ? 0 : norms};
+  const GemmTerm<> norm{.a = g.w_in,
+                        .row_stride = 1,
+                        .b = s.dnorm_behind,
+                        .ldb = p.dk,
+                        .depth = ends.closed ? 0 : norms};
   const Columns read{
       .a = s.p_sum, .row_stride = 1, .k_stride = p.chunk, .b = s.q, .ldb = p.dk, .depth = n};
   if (p.erase) {

@@ -1,25 +1,26 @@
-// linear_core: the one recurrence behind mLSTM, Mamba-2 and Gated DeltaNet (and GLA, DeltaNet,
-// KDA).
+// linear_core: the one recurrence behind mLSTM, Mamba-2 and Gated DeltaNet (and GLA,
+// DeltaNet, KDA).
 //
-//   S'_t = a_t S_{t-1}                         decay, a_t = exp(decay_t), or decay_t itself
-//   (signed_decay) u_t  = w_t v_t - S'_tᵀ (e_t k_t)            write, minus what is read back if
-//   `erase` S_t  = S'_t + k_t u_tᵀ                      o_t = scale S_tᵀ q_t          read after
-//   write
+//   S'_t = a_t S_{t-1}                         a_t = exp(decay_t), or decay_t itself if signed_decay
+//   u_t  = w_t v_t - S'_tᵀ (e_t k_t)           write, minus what is read back if `erase`
+//   S_t  = S'_t + k_t u_tᵀ
+//   o_t  = scale S_tᵀ q_t                      read after write
+//
 // with the switches (configuration, because studies ask which of them makes a model win):
 //   exponential_input  w_t = exp(write_t); S is kept scaled by exp(-m_t),
 //                      m_t = max(decay_t + m_{t-1}, write_t), m_0 = 0 unless given
-//   normalizer         n_t = a_t n_{t-1} + w_t k_t,  o_t = scale S_tᵀ q_t / (max(|scale n_tᵀ q_t|,
-//   floor) + eps)
+//   normalizer         n_t = a_t n_{t-1} + w_t k_t,
+//                      o_t = scale S_tᵀ q_t / (max(|scale n_tᵀ q_t|, floor) + eps),
 //                      floor = exp(-m_t) if exponential_input, else 1
-//   erase              e_t = erase_t if that view is present, otherwise w_t (GDN: e = write, both
-//   on k) signed_decay       decay_t is the transition itself, in [-1, 1] (negative eigenvalues)
+//   erase              e_t = erase_t if that view is present, otherwise w_t (GDN: both on k)
+//   signed_decay       decay_t is the transition itself, in [-1, 1] (negative eigenvalues)
 //
-// Shapes:  q, k (B,T,Hk,Dk)   v, o (B,T,H,Dv), H a multiple of Hk, value head h reads key head
-// h/(H/Hk)
+// Shapes:  q, k (B,T,Hk,Dk)   v, o (B,T,H,Dv)
+//          H is a multiple of Hk; value head h reads key head h/(H/Hk)
 //          decay (B,T,H,1) or per channel (B,T,H,Dk)    write (B,T,H,1) or (B,T,H,Dv)
 //          erase (B,T,H,1) or (B,T,H,Dk)    S (B,H,Dk,Dv)   n (B,H,Dk)   m (B,H)
 // Ranges:  decay <= 0 unless signed_decay; any T >= 1; any spans. Padding: o = 0, gradients 0.
-// Source:  see the mixers' READMEs; the shared chunk algebra is derived in docs/linear_core.md
+// Source:  the mixers' READMEs; the shared chunk algebra is derived in docs/linear_core.md
 #pragma once
 
 #include "subquad/autograd/tape.h"

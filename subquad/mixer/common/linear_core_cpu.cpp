@@ -49,7 +49,7 @@ void run_forward(const LinearCoreForward<float>& f, ThreadPool& threads) {
   const LinearPlan p = plan_linear_core(f, false);
   if (p.T <= kLinearStepTokens) {
     threads.run(p.B * p.H, [&](std::int64_t task, Scratch& scratch) {
-      float* spare = scratch.get<float>((p.Dk + 1) * p.Dv + p.Dk);
+      float* spare = scratch.get<float>(p.Dk * p.Dv + p.Dk);
       scratch.count_macs(HWY_DYNAMIC_DISPATCH(linear_step_task)(p, f, task, spare));
     });
     return;

@@ -115,12 +115,12 @@ inline void signed_decay_gradient(const Plan& p, std::int64_t n, float through,
   const std::int64_t padded = p.padded(n);
   constexpr GemmForm kForm{.lower = true, .cols = Plan::kChunk};
   small_gemm<kForm>({.rows = padded, .cols = padded, .c = s.y, .ldc = p.chunk},
-                    Product<Reach::from_block>{.a = s.decay,
-                                               .row_stride = 1,
-                                               .k_stride = p.chunk,
-                                               .b = s.x,
-                                               .ldb = p.chunk,
-                                               .depth = n});
+                    GemmTerm<Reach::from_block>{.a = s.decay,
+                                                .row_stride = 1,
+                                                .k_stride = p.chunk,
+                                                .b = s.x,
+                                                .ldb = p.chunk,
+                                                .depth = n});
   for (std::int64_t t = 0; t < n; ++t) {
     const float before = t == 0 ? 1.0f : g.from_start[t - 1];  // product of a up to t-1
     const float after = g.to_end[t];                           // product of a behind t

@@ -82,7 +82,7 @@ inline void key_scores(const Plan& p, std::int64_t padded, const float* a, float
   constexpr GemmForm kForm{.lower = true, .cols = Plan::kChunk};
   small_gemm<kForm>(
       {.rows = padded, .cols = padded, .c = c, .ldc = p.chunk, .macs = &s.macs, .ahead = &s.ahead},
-      Product<>{.a = a, .row_stride = p.dk, .b = s.kt, .ldb = p.chunk, .depth = p.dk});
+      GemmTerm<>{.a = a, .row_stride = p.dk, .b = s.kt, .ldb = p.chunk, .depth = p.dk});
 }
 
 // k of a chunk and, where they are needed without outputs, kᵀ and kk.
@@ -123,13 +123,13 @@ inline void solve_writes(const Plan& p, const LinearChunk& c, const LinearGates<
                      .macs = &s.macs,
                      .n = s.n,
                      .ldn = p.chunk},
-                    Product<>{.a = k,
-                              .row_stride = p.dk,
-                              .b = S,
-                              .ldb = p.dv,
-                              .depth = c.fresh ? 0 : p.dk,
-                              .row_scale = g.erase_scale},
-                    Product<Reach::before_block>{
+                    GemmTerm<>{.a = k,
+                               .row_stride = p.dk,
+                               .b = S,
+                               .ldb = p.dv,
+                               .depth = c.fresh ? 0 : p.dk,
+                               .row_scale = g.erase_scale},
+                    GemmTerm<Reach::before_block>{
                         .a = s.n, .row_stride = p.chunk, .b = u, .ldb = p.dv, .depth = c.size});
 }
 
@@ -173,17 +173,17 @@ inline void read_out(const Plan& p, const LinearCoreForward<float>& f, const Lin
                      .row_scale = g.out,
                      .macs = &s.macs,
                      .ahead = &s.ahead},
-                    Product<>{.a = s.q,
-                              .row_stride = p.dk,
-                              .b = kept.S + r * p.dk * p.dv,
-                              .ldb = p.dv,
-                              .depth = c.fresh ? 0 : p.dk,
-                              .row_scale = g.from_start},
-                    Product<Reach::until_block>{.a = s.pairs,
-                                                .row_stride = p.chunk,
-                                                .b = kept.u + r * p.chunk * p.dv,
-                                                .ldb = p.dv,
-                                                .depth = c.size});
+                    GemmTerm<>{.a = s.q,
+                               .row_stride = p.dk,
+                               .b = kept.S + r * p.dk * p.dv,
+                               .ldb = p.dv,
+                               .depth = c.fresh ? 0 : p.dk,
+                               .row_scale = g.from_start},
+                    GemmTerm<Reach::until_block>{.a = s.pairs,
+                                                 .row_stride = p.chunk,
+                                                 .b = kept.u + r * p.chunk * p.dv,
+                                                 .ldb = p.dv,
+                                                 .depth = c.size});
   if (!direct) unpack_rows(s.o, p.dv, c.size, p.Dv, nullptr, 1, o, f.o.stride(1));
 }
 
@@ -210,7 +210,7 @@ inline void advance_state(const Plan& p, std::int64_t r, const LinearChunk& c,
        .old_scale = carry,
        .macs = &s.macs,
        .ahead = &s.ahead},
-      Product<>{
+      GemmTerm<>{
           .a = kept.k, .row_stride = 1, .k_stride = p.dk, .b = u, .ldb = p.dv, .depth = c.size});
   if (!p.normalizer) return;
   float* weights = s.read_norm;  // not needed any more

@@ -57,7 +57,7 @@ inline void signed_gates(std::int64_t n, std::int64_t padded, LinearGates<Plan>&
 // exp(high + low) for a small low.
 HWY_INLINE VF exp_pair(const float* high, const float* low) {
   const F32 d;
-  const VF e = exp_vector(hn::Min(hn::Set(d, 88.0f), hn::Load(d, high)));
+  const VF e = vm::exp(hn::Load(d, high));
   return hn::MulAdd(e, hn::Load(d, low), e);
 }
 
@@ -100,7 +100,7 @@ HWY_INLINE void factor_gates(std::int64_t n, std::int64_t padded, const LinearPr
     split(hn::Add(hn::Load(F64(), x.c + i), last), g.c_high + i, g.c_low + i);
   }
   const auto start = static_cast<float>(static_cast<double>(m) + x.r[n - 1]);
-  const VF carry = exp_vector(hn::Min(hn::Set(d, 88.0f), hn::Set(d, start)));
+  const VF carry = vm::exp(hn::Set(d, start));
   for (std::int64_t i = 0; i < padded; i += kLanes) {
     hn::Store(exp_pair(g.r_high + i, g.r_low + i), d, g.row + i);
     hn::Store(exp_pair(g.c_high + i, g.c_low + i), d, g.column + i);
@@ -214,7 +214,7 @@ inline void make_decay_matrix(const Plan& p, std::int64_t n, const LinearGates<P
     for (std::int64_t j = 0; j < cols; j += kLanes) {
       const VF x =
           hn::Add(hn::Add(high, hn::Load(d, g.c_high + j)), hn::Add(low, hn::Load(d, g.c_low + j)));
-      hn::Store(first_lanes(exp_vector(hn::Min(hn::Zero(d), x)), i + 1 - j), d, row + j);
+      hn::Store(first_lanes(vm::exp_at_most_88(hn::Min(hn::Zero(d), x)), i + 1 - j), d, row + j);
     }
   }
   for (std::int64_t i = n; i < p.padded(n); ++i) zero(D + i * ld, lower_columns(i));

@@ -1,5 +1,6 @@
 // Row work around the small products: packing between tensors and padded scratch, 4x4 transposes,
-// vector exp, dot products. All scratch rows are whole vectors; only tensor rows have tails.
+// exponentials of rows, dot products. All scratch rows are whole vectors; only tensor rows have
+// tails.
 #if defined(SUBQUAD_MIXER_COMMON_LINEAR_ROWS_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef SUBQUAD_MIXER_COMMON_LINEAR_ROWS_INL_H
 #undef SUBQUAD_MIXER_COMMON_LINEAR_ROWS_INL_H
@@ -7,44 +8,20 @@
 #define SUBQUAD_MIXER_COMMON_LINEAR_ROWS_INL_H
 #endif
 
-#include <hwy/highway.h>
-
 #include <cstring>
 
+#include "subquad/backend/cpu/vector_math-inl.h"
 #include "subquad/mixer/common/small_gemm-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace subquad::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// exp(x) for x <= 88: 2^n p(r) with the two-step reduction of Cody and Waite and a degree-6 Taylor
-// polynomial on |r| <= ln 2 / 2; relative error below 2e-7. Exactly 0 below -87. Here and below the
-// bound is the first operand of Min and Max: x86 returns the second if one is NaN, and NaN must
-// stay.
-HWY_INLINE VF exp_vector(VF x) {
-  const F32 d;
-  const hn::RebindToSigned<F32> di;
-  const auto tiny = hn::Lt(x, hn::Set(d, -87.0f));
-  x = hn::Max(hn::Set(d, -87.0f), x);
-  const VF n = hn::Round(hn::Mul(x, hn::Set(d, 1.44269504f)));
-  VF r = hn::NegMulAdd(n, hn::Set(d, 0.693359375f), x);
-  r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), r);
-  VF p = hn::Set(d, 1.0f / 720);
-  p = hn::MulAdd(p, r, hn::Set(d, 1.0f / 120));
-  p = hn::MulAdd(p, r, hn::Set(d, 1.0f / 24));
-  p = hn::MulAdd(p, r, hn::Set(d, 1.0f / 6));
-  p = hn::MulAdd(p, r, hn::Set(d, 0.5f));
-  p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
-  p = hn::MulAdd(p, r, hn::Set(d, 1.0f));
-  const auto power = hn::ShiftLeft<23>(hn::Add(hn::ConvertTo(di, n), hn::Set(di, 127)));
-  return hn::IfThenZeroElse(tiny, hn::Mul(p, hn::BitCast(d, power)));
-}
-
 // x[i] <- exp(min(x[i], 88)) over whole vectors: finite for every number.
 inline void exp_row(float* x, std::int64_t padded) {
   const F32 d;
   for (std::int64_t i = 0; i < padded; i += kLanes) {
-    hn::Store(exp_vector(hn::Min(hn::Set(d, 88.0f), hn::Load(d, x + i))), d, x + i);
+    hn::Store(vm::exp(hn::Load(d, x + i)), d, x + i);
   }
 }
 

@@ -186,7 +186,7 @@ HWY_INLINE InnerRange inner_range(std::int64_t depth, std::int64_t row, std::int
 
 // Returns the number of inner indices it went through.
 template <int kNr, Reach kReach>
-HWY_INLINE std::int64_t accumulate(Tile& t, const Product<kReach>& p, std::int64_t row,
+HWY_INLINE std::int64_t accumulate(Tile& t, const GemmTerm<kReach>& p, std::int64_t row,
                                    std::int64_t col) {
   const auto [begin, end] = inner_range<kReach>(p.depth, row, kMr);
   const float* HWY_RESTRICT a = p.a + row * p.row_stride + begin * p.k_stride;
@@ -313,7 +313,7 @@ HWY_INLINE void store_tall(Tile& t, float* c, std::int64_t ldc) {
 }
 
 template <Reach kReach>
-HWY_INLINE std::int64_t accumulate_tall(Tile& t, const Product<kReach>& p, std::int64_t row,
+HWY_INLINE std::int64_t accumulate_tall(Tile& t, const GemmTerm<kReach>& p, std::int64_t row,
                                         std::int64_t col) {
   const auto [begin, end] = inner_range<kReach>(p.depth, row, 2 * kMr);
   const float* HWY_RESTRICT a = p.a + row * p.row_stride + begin * p.k_stride;

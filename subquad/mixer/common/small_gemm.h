@@ -25,7 +25,7 @@ enum class Reach : std::uint8_t {
 
 // Adds A B to the running sum, which is then multiplied row by row by row_scale if there is one.
 template <Reach kReach = Reach::full>
-struct Product {
+struct GemmTerm {
   const float* a = nullptr;  // element (i,k) at a[i*row_stride + k*k_stride]
   std::int64_t row_stride = 0;
   std::int64_t k_stride = 1;

@@ -1,13 +1,11 @@
 // slstm_core: the scalar LSTM with exponential gating and block-diagonal recurrence, any length.
 // Per head, with y_0 = h_initial and the four pre-activations p_g = x_g + R_gᵀ h_{t-1} + b_g:
 //   m_t = p_i                        where n_{t-1} = 0 (per unit: the first step)
-//         max(p_i, l)                elsewhere,   l = m_{t-1} + log sigmoid(p_f)   (or m_{t-1} +
-//         p_f)
+//         max(p_i, l)                elsewhere, l = m_{t-1} + log sigmoid(p_f), or m_{t-1} + p_f
 //   i = exp(p_i - m_t)   f = exp(l - m_t)   z = tanh(p_z)   o = sigmoid(p_o)
 //   c_t = f c_{t-1} + i z    n_t = f n_{t-1} + i    h_t = o c_t / n_t
-// Shapes:  x (B,T,H,4,D), gate order i f z o, any strides but the last   R (H,D_in,4,D_out)   b
-// (H,4,D)   h (B,T,H,D)
-//          states h c n m (B,H,D)
+// Shapes:  x (B,T,H,4,D), gate order i f z o, any strides but the last
+//          R (H,D_in,4,D_out)   b (H,4,D)   h (B,T,H,D)   states h c n m (B,H,D)
 // Saved:   h, and `saved` (B,T,H,7,D): i f z o c n after gating, and d log f / d p_f
 // Source:  Beck et al. 2024 (arXiv 2405.04517), Appendix A
 #pragma once

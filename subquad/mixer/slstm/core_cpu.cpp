@@ -13,6 +13,7 @@
 #define HWY_TARGET_INCLUDE "subquad/mixer/slstm/core_cpu.cpp"
 #include <hwy/foreach_target.h>
 // After foreach_target.h:
+#include "subquad/backend/cpu/dispatch.h"
 #include "subquad/mixer/slstm/core_backward-inl.h"
 #include "subquad/mixer/slstm/core_forward-inl.h"
 
@@ -90,14 +91,8 @@ HWY_EXPORT(slstm_backward);
 }  // namespace
 
 void add_slstm_core_cpu(KernelTable& table) {
-  table.add(Impl<SlstmForward<float>>{"highway", nullptr,
-                                      [](const SlstmForward<float>& a, ThreadPool& threads) {
-                                        HWY_DYNAMIC_DISPATCH(slstm_forward)(a, threads);
-                                      }});
-  table.add(Impl<SlstmBackward<float>>{"highway", nullptr,
-                                       [](const SlstmBackward<float>& a, ThreadPool& threads) {
-                                         HWY_DYNAMIC_DISPATCH(slstm_backward)(a, threads);
-                                       }});
+  table.add(dispatched<HWY_DISPATCH_TABLE(slstm_forward)>("highway"));
+  table.add(dispatched<HWY_DISPATCH_TABLE(slstm_backward)>("highway"));
 }
 
 }  // namespace subquad

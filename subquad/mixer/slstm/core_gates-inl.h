@@ -76,8 +76,7 @@ HWY_INLINE V sigmoid(const Constants& k, V x) {
   return hn::Div(k.one, hn::Add(k.one, exp_in_range(k, minus)));
 }
 
-// tanh(x) = E / (E + 2), E = exp(2 x) - 1 without cancellation: relative error below 3e-7 for all
-// x.
+// tanh(x) = E / (E + 2), E = exp(2 x) - 1 without cancellation; relative error below 3e-7.
 HWY_INLINE V tanh(const Constants& k, V x) {
   const V twice = hn::Min(k.tanh_range, hn::Max(k.minus_tanh_range, hn::Add(x, x)));
   const auto [power, r] = reduce(k, twice);

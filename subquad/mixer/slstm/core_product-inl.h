@@ -1,7 +1,6 @@
 // The small products of the sLSTM: C = init + A B on a few rows, register-tiled. Every column of C
 // is one chain over the inner index that starts from init, whatever the tile: a row's bits depend
-// on neither its neighbours nor the packing. Accumulators are named members: some compilers keep
-// arrays on the stack.
+// on neither its neighbours nor the packing.
 #if defined(SUBQUAD_MIXER_SLSTM_CORE_PRODUCT_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef SUBQUAD_MIXER_SLSTM_CORE_PRODUCT_INL_H
 #undef SUBQUAD_MIXER_SLSTM_CORE_PRODUCT_INL_H
@@ -9,7 +8,7 @@
 #define SUBQUAD_MIXER_SLSTM_CORE_PRODUCT_INL_H
 #endif
 
-#include "subquad/backend/cpu/vector_math-inl.h"
+#include "subquad/backend/cpu/register_tile-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace subquad::HWY_NAMESPACE::slstm_product {
@@ -56,102 +55,32 @@ struct Rows {
 };
 
 template <std::int64_t kN>
-struct Vectors {
-  V first;
-  Vectors<kN - 1> rest;
-};
-template <>
-struct Vectors<0> {};
-
-template <std::int64_t kRows, std::int64_t kN>
-struct Tile {
-  Vectors<kN> first;
-  Tile<kRows - 1, kN> rest;
-};
-template <std::int64_t kN>
-struct Tile<0, kN> {};
-
-template <std::int64_t kN>
-HWY_INLINE void load(const float* p, Vectors<kN>& v) {
-  if constexpr (kN > 0) {
-    v.first = hn::LoadU(vm::F(), p);
-    load(p + vm::kWidth, v.rest);
-  }
-}
-template <std::int64_t kN>
-HWY_INLINE void gather(const float* p, const std::int64_t* where, Vectors<kN>& v) {
+HWY_INLINE void gather(const float* p, const std::int64_t* where, rt::Vectors<kN>& v) {
   if constexpr (kN > 0) {
     v.first = hn::LoadU(vm::F(), p + *where);
     gather(p, where + 1, v.rest);
   }
 }
-template <std::int64_t kN>
-HWY_INLINE void add(const float* p, Vectors<kN>& v) {
-  if constexpr (kN > 0) {
-    v.first = hn::Add(v.first, hn::LoadU(vm::F(), p));
-    add(p + vm::kWidth, v.rest);
-  }
-}
-template <std::int64_t kN>
-HWY_INLINE void store(const Vectors<kN>& v, float* p) {
-  if constexpr (kN > 0) {
-    hn::StoreU(v.first, vm::F(), p);
-    store(v.rest, p + vm::kWidth);
-  }
-}
-template <std::int64_t kN>
-HWY_INLINE void multiply_add(V a, const Vectors<kN>& b, Vectors<kN>& c) {
-  if constexpr (kN > 0) {
-    c.first = hn::MulAdd(a, b.first, c.first);
-    multiply_add(a, b.rest, c.rest);
-  }
-}
-
 template <std::int64_t kRows, std::int64_t kN>
-HWY_INLINE void start(const Rows& x, std::int64_t row, std::int64_t j, Tile<kRows, kN>& t) {
+HWY_INLINE void start(const Rows& x, std::int64_t row, std::int64_t j, rt::Tile<kRows, kN>& t) {
   if constexpr (kRows > 0) {
     const float* init = x.init + row * x.init_stride;
     if (x.init_vector != nullptr) {
       gather(init, x.init_vector + j, t.first);
     } else {
-      load(init + j * vm::kWidth, t.first);
+      rt::load(init + j * vm::kWidth, t.first);
     }
-    if (x.bias != nullptr) add(x.bias + j * vm::kWidth, t.first);
+    if (x.bias != nullptr) rt::add(x.bias + j * vm::kWidth, t.first);
     start(x, row + 1, j, t.rest);
   }
 }
 template <std::int64_t kRows, std::int64_t kN>
-HWY_INLINE void add_outer(const float* a, std::int64_t stride, const Vectors<kN>& b,
-                          Tile<kRows, kN>& t) {
-  if constexpr (kRows > 0) {
-    multiply_add(vm::set(*a), b, t.first);
-    add_outer(a + stride, stride, b, t.rest);
-  }
-}
-template <std::int64_t kRows, std::int64_t kN>
-HWY_INLINE void finish(const Tile<kRows, kN>& t, float* c, std::int64_t stride) {
-  if constexpr (kRows > 0) {
-    store(t.first, c);
-    finish(t.rest, c + stride, stride);
-  }
-}
-
-template <std::int64_t kRows, std::int64_t kN>
 HWY_INLINE void run_tile(const Rows& x, const Columns& b, std::int64_t row, std::int64_t j) {
-  const std::int64_t column = j * vm::kWidth, ldb = b.stride(kN), depth = b.depth;
-  const std::int64_t row_stride = x.row_stride, k_stride = x.k_stride;
-  const float* HWY_RESTRICT from = b.at(j);
-  const float* HWY_RESTRICT a = x.a + row * row_stride;
-  Tile<kRows, kN> t;
+  rt::Tile<kRows, kN> t;
   start(x, row, j, t);
-  for (std::int64_t k = 0; k < depth; ++k) {
-    Vectors<kN> line;
-    load(from, line);
-    add_outer(a, row_stride, line, t);
-    from += ldb;
-    a += k_stride;
-  }
-  finish(t, x.c + row * x.c_stride + column, x.c_stride);
+  rt::add_product(x.a + row * x.row_stride, x.row_stride, x.k_stride, b.at(j), b.stride(kN),
+                  b.depth, t);
+  rt::store(t, x.c + row * x.c_stride + j * vm::kWidth, x.c_stride);
 }
 
 // All rows of one panel, in groups of at most four of nearly equal size.

@@ -25,21 +25,7 @@ class Bytes final : public Task {
     }
   }
 
-  TaskSpec spec() const override {
-    TaskSpec s;
-    s.name = code_ ? "code" : "text";
-    s.vocabulary = 256;
-    s.classes = 256;
-    s.train_length = kWindow;
-    s.batch_size = 4;
-    s.learning_rate = 1e-2;
-    s.lengths = {kWindow, 4 * kWindow};
-    s.chance = 1.0 / 256;
-    s.primary = "bits_per_byte";
-    s.primary_length = kWindow;
-    s.default_tokens = 2000000;
-    return s;
-  }
+  TaskSpec spec() const override { return byte_task_spec(code_ ? "code" : "text"); }
 
   Batch train_batch(std::int64_t step) const override {
     const std::int64_t rows = options_.batch_size > 0 ? options_.batch_size : spec().batch_size;
@@ -162,6 +148,20 @@ class Bytes final : public Task {
 };
 
 }  // namespace
+
+TaskSpec byte_task_spec(const std::string& name) {
+  return {.name = name,
+          .vocabulary = 256,
+          .classes = 256,
+          .train_length = kWindow,
+          .batch_size = 4,
+          .lengths = {kWindow, 4 * kWindow},
+          .chance = 1.0 / 256,
+          .primary = "bits_per_byte",
+          .primary_length = kWindow,
+          .default_tokens = 2000000,
+          .learning_rate = 1e-2};
+}
 
 std::unique_ptr<Task> make_code(const TaskOptions& options) {
   return std::make_unique<Bytes>(options, true);

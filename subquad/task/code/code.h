@@ -5,6 +5,9 @@
 
 namespace subquad {
 
+// What both have in common, known without any data.
+TaskSpec byte_task_spec(const std::string& name);
+
 std::unique_ptr<Task> make_code(const TaskOptions& options);
 std::unique_ptr<Task> make_text(const TaskOptions& options);
 
