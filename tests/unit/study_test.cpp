@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 
 #include "subquad/model/sizing.h"
 #include "subquad/study/chart.h"
@@ -52,6 +53,26 @@ TEST(Plan, RunsAreSeedMajorAndShareTheirBudget) {
   const RunConfig again =
       RunConfig::from_json(Json::parse(runs[0].config.to_json().dump(), "again"), "again");
   EXPECT_EQ(again.sha256(), runs[0].config.sha256());
+}
+
+// The task's table, then the study's [train], then the task itself. (The code task trains at 0.01.)
+TEST(Plan, TheNearestLearningRateWins) {
+  const std::string text = testing::TempDir() + "rates";
+  std::filesystem::create_directories(text);
+  for (int file = 0; file < 40; ++file) {
+    std::ofstream out(text + "/" + std::to_string(file) + ".py");
+    for (int i = 0; i < 300; ++i)
+      out << "value_of_name_" << file * 1000 + i << " = read_a_number()\n";
+  }
+  const auto rate = [&](const std::string& own, const std::string& train) {
+    const std::string plan = "name = \"t\"\narms = [\"mlstm\"]\ntasks = [\"code\"]\n" + train +
+                             "[task.code]\ndata = \"" + text + "\"\n" + own;
+    return planned_runs(parse_plan(plan, "test")).front().config.train.learning_rate;
+  };
+  EXPECT_EQ(rate("", ""), 0.01);
+  EXPECT_EQ(rate("", "[train]\nclip = 2\n"), 0.01);
+  EXPECT_EQ(rate("", "[train]\nlearning_rate = 0.003\n"), 0.003);
+  EXPECT_EQ(rate("learning_rate = 0.02\n", "[train]\nlearning_rate = 0.003\n"), 0.02);
 }
 
 TEST(Plan, DataBelongToItsIdentity) {
