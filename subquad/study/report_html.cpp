@@ -20,7 +20,7 @@ p,li{max-width:78ch}.note{color:var(--soft);font-size:.92em}a{color:var(--accent
 .wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.93em;margin:8px 0}
 th,td{padding:4px 8px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}thead th{white-space:normal;vertical-align:bottom;min-width:4.5em;max-width:9em}th:first-child,td:first-child{text-align:left}
 thead small{white-space:nowrap;font-weight:400}thead th{color:var(--soft);font-weight:600;border-bottom:2px solid var(--line)}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,400px),1fr));gap:12px}
+.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,400px),1fr));gap:12px}
 figure{margin:0;background:var(--panel);border:1px solid var(--line);border-radius:8px;padding:8px}figcaption{text-align:right;font-size:.82em}
 svg{width:100%;height:auto;display:block}svg text{fill:var(--fg);font:11px system-ui,sans-serif}svg .title{font-weight:600;font-size:12px}
 svg .tick,svg .label{fill:var(--soft)}.halo{paint-order:stroke;stroke:var(--panel);stroke-width:4px}.grid{stroke:var(--line)}.chance{stroke:var(--soft);stroke-dasharray:4 4}
