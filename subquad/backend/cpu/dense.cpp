@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "subquad/base/round.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "subquad/backend/cpu/dense.cpp"
 #include <hwy/foreach_target.h>
@@ -31,8 +33,7 @@ struct Cut {
   Cut(std::int64_t extent, std::int64_t most, std::int64_t macs) {
     const std::int64_t parts =
         macs < kSmall ? 1 : std::max<std::int64_t>(1, (extent + most / 2) / most);
-    size =
-        ((extent + parts - 1) / parts + pg::kMaxTileRows - 1) / pg::kMaxTileRows * pg::kMaxTileRows;
+    size = round_up((extent + parts - 1) / parts, pg::kMaxTileRows);
     count = size == 0 ? 0 : (extent + size - 1) / size;
   }
 };

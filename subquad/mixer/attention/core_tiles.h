@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "subquad/base/round.h"
+
 namespace subquad {
 
 // Register tiles of the instruction set in use: vectors of `lanes` floats, and bands of two tiles
@@ -17,10 +19,6 @@ struct AttentionTiles {
   constexpr std::int64_t band() const { return 2 * rows; }
 };
 AttentionTiles attention_core_tiles();
-
-// Multiples of a power of two, also of negative numbers.
-constexpr std::int64_t round_down(std::int64_t n, std::int64_t to) { return n & -to; }
-constexpr std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) & -to; }
 
 struct Range {
   std::int64_t begin = 0, end = 0;
