@@ -29,6 +29,7 @@ struct TileGeometry {
   AttentionTiles tiles;
   std::int64_t count = 0;   // queries
   std::int64_t lowest = 0;  // first key of the document
+  // No window is one so wide that it hides nothing, and so narrow that no sum with it overflows.
   std::int64_t window = std::numeric_limits<std::int64_t>::max() / 4;
 
   std::int64_t columns() const { return round_up(count, tiles.band()); }
