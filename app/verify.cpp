@@ -69,12 +69,15 @@ struct Bench {
   }
 };
 
+// The larger one; a NaN is larger than any number.
+double worse(double a, double b) { return std::isnan(a) || a >= b ? a : b; }
+
 double deviation(const Tensor& a, const Tensor& b) {
   double worst = 0, scale = 1e-30;
   for (std::int64_t i = 0; i < a.numel(); ++i) {
     const double difference =
         std::abs(static_cast<double>(a.data<float>()[i]) - static_cast<double>(b.data<float>()[i]));
-    worst = difference <= worst ? worst : difference;  // a NaN stays
+    worst = worse(worst, difference);
     scale = std::max(scale, std::abs(static_cast<double>(b.data<float>()[i])));
   }
   return worst / scale;
@@ -104,9 +107,9 @@ int verify(Arguments arguments) {
       const auto [y_reference, grads_reference] = bench.whole(true);
       const double d[4] = {
           deviation(y, y_reference),
-          std::max(deviation(bench.in_pieces(37), y), deviation(bench.in_pieces(5), y)),
+          worse(deviation(bench.in_pieces(37), y), deviation(bench.in_pieces(5), y)),
           deviation(bench.in_pieces(1), y), deviation(grads, grads_reference)};
-      for (int i = 0; i < 4; ++i) worst[i] = d[i] > worst[i] || std::isnan(d[i]) ? d[i] : worst[i];
+      for (int i = 0; i < 4; ++i) worst[i] = worse(worst[i], d[i]);
     }
     const bool ok =
         std::all_of(std::begin(worst), std::end(worst), [](double w) { return w <= kBound; });

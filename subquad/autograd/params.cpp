@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "subquad/base/rng.h"
+#include "subquad/base/round.h"
 
 namespace subquad {
 namespace {
@@ -43,7 +44,7 @@ ParamId ParameterPlan::declare(const std::string& name, Shape shape, Init init, 
   for (const ParamInfo& p : params_) {
     require(p.name != info.name, ErrorCode::internal, "parameter ", p.name, " declared twice");
   }
-  flat_size_ += (shape.numel() + 15) / 16 * 16;
+  flat_size_ += round_up(shape.numel(), 16);
   params_.push_back(std::move(info));
   return {static_cast<std::int32_t>(params_.size()) - 1};
 }

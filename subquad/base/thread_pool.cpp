@@ -5,6 +5,7 @@
 #include <new>
 
 #include "subquad/base/error.h"
+#include "subquad/base/round.h"
 
 namespace subquad {
 namespace {
@@ -30,7 +31,7 @@ void Scratch::Free::operator()(void* p) const noexcept { std::free(p); }
 
 void* Scratch::bytes(std::int64_t count) {
   if (count > capacity_) {
-    const std::int64_t size = (count + count / 4 + 4095) / 4096 * 4096;
+    const std::int64_t size = round_up(count + count / 4, 4096);
     data_.reset();
     capacity_ = 0;
     data_.reset(std::aligned_alloc(64, static_cast<std::size_t>(size)));

@@ -3,6 +3,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "subquad/base/round.h"
+
 namespace subquad {
 
 struct StoragePool::Shelf {
@@ -22,7 +24,7 @@ std::shared_ptr<std::byte> StoragePool::allocate(std::int64_t bytes) {
   // does not leave a trail of unusable ones.
   std::int64_t step = 64;
   while (step * 16 <= bytes) step *= 2;
-  const std::int64_t size = (std::max<std::int64_t>(bytes, 1) + step - 1) / step * step;
+  const std::int64_t size = round_up(std::max<std::int64_t>(bytes, 1), step);
   std::byte* p = nullptr;
   {
     const std::lock_guard lock(shelf_->mutex);
@@ -70,7 +72,7 @@ Tensor::Tensor(Shape shape, DType dtype, StoragePool* pool)
     return;
   }
   auto* p = static_cast<std::byte*>(
-      std::aligned_alloc(64, static_cast<std::size_t>((bytes + 63) / 64 * 64)));
+      std::aligned_alloc(64, static_cast<std::size_t>(round_up(bytes, 64))));
   require(p != nullptr, ErrorCode::out_of_memory, "no memory for a tensor of shape ", shape);
   storage_ = {p, [](std::byte* q) { std::free(q); }};
 }

@@ -3,6 +3,7 @@
 #include "subquad/autograd/ops.h"
 #include "subquad/backend/dense.h"
 #include "tests/golden/golden.h"
+#include "tests/support/support.h"
 
 namespace subquad {
 namespace {
@@ -25,7 +26,7 @@ TEST(GoldenDense, CrossEntropyRows) {
       with_scalar(dtype, [&]<class T>() {
         for (const auto& impl : bench.kernels.all<CrossEntropyRows<T>>()) {
           const Tensor logits = g.input("logits", dtype), target = g.indices("target");
-          const Tensor losses({g.size("rows")}, dtype);
+          const Tensor losses = nan_tensor({g.size("rows")}, dtype);
           const bool mean = g.sizes().at("reduction").as_string() == "mean";
           const double weight =
               mean ? 1.0 / static_cast<double>(std::max<std::int64_t>(g.size("valid"), 1)) : 1;

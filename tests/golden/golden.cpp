@@ -121,9 +121,10 @@ void Golden::expect(const std::string& result, const Tensor& got, double slack) 
     for (std::int64_t i = 0; i < want.numel(); ++i) {
       const double difference =
           std::abs(static_cast<double>(got.data<T>()[i]) - want.data<double>()[i]);
-      if (!(difference <= worst)) {  // a NaN is the worst
+      if (difference > worst || std::isnan(difference)) {
         worst = difference;
         where = i;
+        if (std::isnan(difference)) return;  // nothing is worse
       }
     }
   });

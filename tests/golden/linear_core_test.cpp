@@ -7,6 +7,7 @@
 #include "subquad/backend/reference/scalar_math.h"
 #include "subquad/mixer/common/linear_core.h"
 #include "tests/golden/golden.h"
+#include "tests/support/support.h"
 
 namespace subquad {
 namespace {
@@ -52,23 +53,23 @@ struct Problem {
     f.n_initial = hold(g.input("n_initial", dtype)).template view<const T, 3>();
     f.m_initial = hold(g.input("m_initial", dtype)).template view<const T, 2>();
     const std::int64_t dk_ = q.shape()[3], dv_ = v.shape()[3];
-    o = Tensor(v.shape(), dtype);
-    S = Tensor({batch, heads, dk_, dv_}, dtype);
-    n = Tensor({batch, heads, dk_}, dtype);
-    m = Tensor({batch, heads}, dtype);
+    o = nan_tensor(v.shape(), dtype);
+    S = nan_tensor({batch, heads, dk_, dv_}, dtype);
+    n = nan_tensor({batch, heads, dk_}, dtype);
+    m = nan_tensor({batch, heads}, dtype);
     f.o = o.template view<T, 4>();
     f.S_final = S.template view<T, 4>();
     if (f.options.normalizer) f.n_final = n.template view<T, 3>();
     if (f.options.exponential_input) f.m_final = m.template view<T, 2>();
-    dq = Tensor(q.shape(), dtype);
-    dk = Tensor(k.shape(), dtype);
-    dv = Tensor(v.shape(), dtype);
-    ddecay = Tensor(decay.shape(), dtype);
-    dwrite = Tensor(write.shape(), dtype);
-    if (erase) derase = Tensor(erase.shape(), dtype);
-    dS = Tensor(S.shape(), dtype);
-    dn = Tensor(n.shape(), dtype);
-    dm = Tensor(m.shape(), dtype);
+    dq = nan_tensor(q.shape(), dtype);
+    dk = nan_tensor(k.shape(), dtype);
+    dv = nan_tensor(v.shape(), dtype);
+    ddecay = nan_tensor(decay.shape(), dtype);
+    dwrite = nan_tensor(write.shape(), dtype);
+    if (erase) derase = nan_tensor(erase.shape(), dtype);
+    dS = nan_tensor(S.shape(), dtype);
+    dn = nan_tensor(n.shape(), dtype);
+    dm = nan_tensor(m.shape(), dtype);
   }
 
   const Tensor& hold(Tensor t) { return keep.emplace_back(std::move(t)); }

@@ -4,6 +4,7 @@
 
 #include "subquad/mixer/slstm/core.h"
 #include "tests/golden/golden.h"
+#include "tests/support/support.h"
 
 namespace subquad {
 namespace {
@@ -46,11 +47,11 @@ void compare(const Golden& g, const Impl<SlstmForward<T>>& forward,
   const std::int64_t B = g.size("B"), L = g.size("T"), H = g.size("H"), D = g.size("D");
   const Spans spans({}, B, L);
   const Tensor x = interleave(g, "", dtype), R = g.input("R", dtype), b = g.input("b", dtype);
-  const Tensor h({B, L, H, D}, dtype), saved({B, L, H, 7, D}, dtype);
+  const Tensor h = nan_tensor({B, L, H, D}, dtype), saved = nan_tensor({B, L, H, 7, D}, dtype);
   std::vector<Tensor> final_state(4), d_initial(4);
   for (int i = 0; i < 4; ++i) {
-    final_state[i] = Tensor({B, H, D}, dtype);
-    d_initial[i] = Tensor({B, H, D}, dtype);
+    final_state[i] = nan_tensor({B, H, D}, dtype);
+    d_initial[i] = nan_tensor({B, H, D}, dtype);
   }
   SlstmForward<T> f;
   f.x = x.view<const T, 5>();
@@ -76,8 +77,8 @@ void compare(const Golden& g, const Impl<SlstmForward<T>>& forward,
   g.expect("n_final", final_state[2]);
   g.expect("m_final", final_state[3]);
 
-  const Tensor dx(x.shape(), dtype), dR = Tensor::zeros(R.shape(), dtype),
-                                     db = Tensor::zeros(b.shape(), dtype);
+  const Tensor dx = nan_tensor(x.shape(), dtype), dR = Tensor::zeros(R.shape(), dtype),
+               db = Tensor::zeros(b.shape(), dtype);
   const Tensor dh = g.input("dh", dtype);
   SlstmBackward<T> a;
   a.f = f;

@@ -4,17 +4,12 @@
 
 #include <cmath>
 
-#include "subquad/base/rng.h"
+#include "tests/support/support.h"
 
 namespace subquad {
 
 Tensor random_f64(Shape shape, std::uint64_t stream, double amplitude) {
-  Tensor t(shape, DType::f64);
-  const Rng rng{42, stream};
-  for (std::int64_t i = 0; i < t.numel(); ++i) {
-    t.data<double>()[i] = amplitude * rng.normal(0, static_cast<std::uint64_t>(i));
-  }
-  return t;
+  return to_double(random_tensor(shape, stream, amplitude));
 }
 
 void gradcheck(const KernelTable& kernels, const GradcheckSetup& setup, const std::string& what) {
@@ -54,8 +49,10 @@ void gradcheck(const KernelTable& kernels, const GradcheckSetup& setup, const st
   const auto check = [&](const std::string& name, double* values, std::int64_t count,
                          const double* grads) {
     double largest = 1e-6;
-    for (std::int64_t i = 0; grads && i < count; ++i)
+    for (std::int64_t i = 0; grads && i < count; ++i) {
+      EXPECT_TRUE(std::isfinite(grads[i])) << what << ": " << name << "[" << i << "]";
       largest = std::max(largest, std::abs(grads[i]));
+    }
     const std::int64_t step = std::max<std::int64_t>(1, count / setup.probes);
     for (std::int64_t i = (count > step ? step / 2 : 0); i < count; i += step) {
       const double kept = values[i];

@@ -65,6 +65,7 @@ TEST(MixerGradients, Options) {
         options(R"({"kv_heads":1,"qk_norm":true,"output_gate":true,"rope_dims":2,"window":3})"),
         "attention");
   check("attention", options(R"({"rope":false})"), "attention NoPE");
+  check("attention", options(R"({"rope":false,"head_dim":3,"qk_norm":true})"), "attention odd");
 }
 
 TEST(MixerGradients, EverySwitchOfTheLinearCore) {

@@ -1,13 +1,12 @@
 // The tiled attention against the literal softmax in f64: bands on the diagonal, windows, cached
 // keys, packed documents, padding, grouped heads and odd head sizes.
 #include <gtest/gtest.h>
-#include <hwy/targets.h>
 
 #include <cmath>
 
-#include "subquad/base/rng.h"
 #include "subquad/mixer/attention/core.h"
 #include "subquad/mixer/attention/core_tiles.h"
+#include "tests/support/support.h"
 
 namespace subquad {
 namespace {
@@ -49,11 +48,7 @@ struct Problem {
     add_attention_core_cpu(table);
     add_attention_core_reference(table);
     ThreadPool threads(thread_count);
-    const auto nan = [&](const Shape& s) {  // whatever is not written must show
-      Tensor t(s, dtype_of<T>());
-      for (T& x : t.host<T>()) x = std::numeric_limits<T>::quiet_NaN();
-      return t;
-    };
+    const auto nan = [](const Shape& shape) { return nan_tensor(shape, dtype_of<T>()); };
     results = {nan({c.B, c.Tq, c.Hq, c.Dv}), nan({c.B, c.Tq, c.Hq}), nan(q.shape()), nan(k.shape()),
                nan(v.shape())};
     AttentionForward<T> f;
@@ -81,11 +76,8 @@ Problem<float> draw(const Case& c) {
   const Rng rng{9, stream_id(c.text())};
   std::uint64_t step = 0;
   const auto fill = [&](const Shape& s, double sigma) {
-    Tensor t(s, DType::f32);
-    std::uint64_t i = 0;
     ++step;
-    for (float& x : t.host<float>()) x = static_cast<float>(sigma * rng.normal(step, i++));
-    return t;
+    return filled(s, [&](std::uint64_t i) { return sigma * rng.normal(step, i); });
   };
   const std::int64_t Tk = c.past + c.Tq;
   Problem<float> p;
@@ -97,14 +89,7 @@ Problem<float> draw(const Case& c) {
 }
 
 Problem<double> to_double(const Problem<float>& p) {
-  const auto copy = [](const Tensor& t) {
-    Tensor d(t.shape(), DType::f64);
-    for (std::int64_t i = 0; i < t.numel(); ++i) d.data<double>()[i] = t.data<float>()[i];
-    return d;
-  };
-  Problem<double> d;
-  d.q = copy(p.q), d.k = copy(p.k), d.v = copy(p.v), d.d_o = copy(p.d_o);
-  return d;
+  return {to_double(p.q), to_double(p.k), to_double(p.v), to_double(p.d_o), {}, 0};
 }
 
 void compare(const Case& c) {
@@ -114,15 +99,8 @@ void compare(const Case& c) {
   fast.run(c, spans, "tiles", 1);
   truth.run(c, spans, "reference", 1);
   for (std::size_t r = 0; r < fast.results.size(); ++r) {
-    const auto got = fast.results[r].host<float>();
-    const auto want = truth.results[r].host<double>();
-    double worst = 0, largest = 0.1;
-    for (std::size_t i = 0; i < want.size(); ++i) {
-      const double d = std::abs(static_cast<double>(got[i]) - want[i]);
-      worst = d <= worst ? worst : d;  // NaN wins
-      largest = std::max(largest, std::abs(want[i]));
-    }
-    EXPECT_LE(worst / largest, c.amplitude > 2 ? 1e-4 : 1e-5) << kNames[r] << " of " << c.text();
+    EXPECT_LE(deviation(fast.results[r], truth.results[r], 0.1), c.amplitude > 2 ? 1e-4 : 1e-5)
+        << kNames[r] << " of " << c.text();
   }
 }
 
@@ -189,9 +167,7 @@ TEST(AttentionCoreCpu, ADecodedRowsBitsDoNotDependOnItsNeighbours) {
       std::copy_n(from->data<float>() + b * to->numel(), to->numel(), to->data<float>());
     }
     alone.run(one, make_spans(one), "tiles", 1);
-    const std::int64_t n = alone.results[0].numel();
-    EXPECT_TRUE(std::equal(alone.results[0].data<float>(), alone.results[0].data<float>() + n,
-                           all.results[0].data<float>() + b * n));
+    EXPECT_TRUE(same_bits(alone.results[0], all.results[0].rows(b, 1)));
   }
 }
 
@@ -201,16 +177,12 @@ TEST(AttentionCoreCpu, GivesTheSameBitsOnAnyNumberOfThreads) {
   one.run(c, make_spans(c), "tiles", 1);
   three.run(c, make_spans(c), "tiles", 3);
   for (std::size_t r = 0; r < one.results.size(); ++r) {
-    const auto a = one.results[r].host<float>(), b = three.results[r].host<float>();
-    EXPECT_TRUE(std::equal(a.begin(), a.end(), b.begin())) << kNames[r];
+    EXPECT_TRUE(same_bits(one.results[r], three.results[r])) << kNames[r];
   }
 }
 
 TEST(AttentionCoreCpu, AgreesAndCountsOnEveryInstructionSet) {
-  for (const std::int64_t target :
-       {std::int64_t{HWY_SSE4}, std::int64_t{HWY_AVX2}, std::int64_t{0}}) {
-    hwy::SetSupportedTargetsForTest(target);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  for_each_instruction_set([] {
     for (const std::int64_t D : {4, 16, 40}) {
       for (const std::int64_t window : {0, 5, 30, 90}) {
         const Case c{1, 133, 0, 1, 1, D, D, window};
@@ -225,6 +197,40 @@ TEST(AttentionCoreCpu, AgreesAndCountsOnEveryInstructionSet) {
       }
       compare({2, 70, 9, 2, 1, D, 12, 20, true});
     }
+    for (const std::int64_t D : {1, 3, 5, 7, 9, 15, 17, 31, 33, 65}) {
+      compare({1, 70, 3, 2, 1, D, D, 0, false});
+      compare({2, 70, 0, 2, 2, D, 68 - D, 11, true});
+      compare({2, 1, 70, 2, 2, D, 68 - D, 0, false});
+    }
+  });
+}
+
+// A window that reaches past the first key is none, whatever its size: no sum with it overflows.
+TEST(AttentionCoreCpu, AnEndlessWindowIsNone) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+  for (const auto& [T, past] : {std::pair<std::int64_t, std::int64_t>{1, 40}, {130, 0}, {70, 9}}) {
+    Case c{2, T, past, 2, 1, 16, 16, 0, past == 0};
+    const Problem<float> drawn = draw(c);
+    Problem<float> none = drawn;
+    none.run(c, make_spans(c), "tiles", 1);
+    for (const std::int64_t window :
+         {T + past, std::int64_t{1} << 31, std::int64_t{1} << 62, kMost - 64, kMost - 1, kMost}) {
+      for (const char* implementation : {"tiles", "reference"}) {
+        Problem<float> endless = drawn;
+        c.window = window;
+        endless.run(c, make_spans(c), implementation, 1);
+        for (std::size_t r = 0; r < none.results.size(); ++r) {
+          EXPECT_LE(deviation(endless.results[r], none.results[r], 0.1), 1e-5)
+              << kNames[r] << " of " << implementation << ", " << c.text();
+        }
+      }
+      if (past == 0 && window > T) {
+        EXPECT_EQ(attention_core_executed_macs(T, window, 16),
+                  attention_core_executed_macs(T, 0, 16));
+        EXPECT_EQ(attention_core_macs(T, window, 16), attention_core_macs(T, 0, 16));
+      }
+    }
+    c.window = 0;
   }
 }
 

@@ -7,6 +7,7 @@
 #include "subquad/base/digest.h"
 #include "subquad/base/error.h"
 #include "subquad/base/rng.h"
+#include "subquad/base/round.h"
 #include "subquad/base/thread_pool.h"
 #include "subquad/io/json.h"
 #include "subquad/tensor/tensor.h"
@@ -37,6 +38,20 @@ TEST(Rng, MomentsOfUniformAndNormal) {
   EXPECT_NEAR(u / kCount, 0.5, 0.01);
   EXPECT_NEAR(n / kCount, 0, 0.03);
   EXPECT_NEAR(n2 / kCount, 1, 0.04);
+}
+
+TEST(Round, MultiplesOfAnyUnitAroundAnyNumber) {
+  for (const std::int64_t unit : {1, 2, 3, 4, 7, 8, 10, 16, 64}) {
+    for (std::int64_t n = -150; n <= 150; ++n) {
+      const std::int64_t down = round_down(n, unit), up = round_up(n, unit);
+      EXPECT_EQ(down % unit, 0) << n << " " << unit;
+      EXPECT_TRUE(down <= n && n < down + unit) << n << " " << unit;
+      EXPECT_EQ(up, down == n ? n : down + unit) << n << " " << unit;
+    }
+  }
+  constexpr std::int64_t kLarge = std::int64_t{1} << 61;
+  EXPECT_EQ(round_down(kLarge + 5, 8), kLarge);
+  EXPECT_EQ(round_up(-kLarge - 5, 8), -kLarge);
 }
 
 TEST(ThreadPool, RunsEveryTaskOnceAndRethrows) {

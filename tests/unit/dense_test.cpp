@@ -1,35 +1,12 @@
 #include "subquad/backend/dense.h"
 
 #include <gtest/gtest.h>
-#include <hwy/highway.h>
-
-#include <cmath>
-#include <cstring>
 
 #include "subquad/autograd/ops.h"
-#include "subquad/base/rng.h"
+#include "tests/support/support.h"
 
 namespace subquad {
 namespace {
-
-Tensor random_tensor(Shape shape, std::uint64_t stream, double amplitude = 1) {
-  Tensor t(shape, DType::f32);
-  const Rng rng{1, stream};
-  for (std::int64_t i = 0; i < t.numel(); ++i) {
-    t.data<float>()[i] =
-        static_cast<float>(amplitude * rng.normal(0, static_cast<std::uint64_t>(i)));
-  }
-  return t;
-}
-
-void expect_close(const Tensor& a, const Tensor& b, double bound, const std::string& what) {
-  double worst = 0, scale = 1e-30;
-  for (std::int64_t i = 0; i < a.numel(); ++i) {
-    worst = std::max(worst, std::abs(static_cast<double>(a.data<float>()[i]) - b.data<float>()[i]));
-    scale = std::max(scale, std::abs(static_cast<double>(b.data<float>()[i])));
-  }
-  EXPECT_LE(worst, bound * scale) << what;
-}
 
 // The blocks of a block-diagonal layer, or with one block a plain layer.
 struct Layer {
@@ -40,8 +17,8 @@ struct Layer {
   Layer(const Tensor& x_in, const Tensor& w_in, const Tensor& b_in, const Tensor& dy_in)
       : x(x_in), w(w_in), b(b_in), dy(dy_in) {
     const std::int64_t heads = w.shape()[0], outs = w.shape()[1], ins = w.shape()[2];
-    y = Tensor(dy.shape(), DType::f32);
-    dx = Tensor(x.shape(), DType::f32);
+    y = nan_tensor(dy.shape());
+    dx = nan_tensor(x.shape());
     dw = w.clone();
     db = b.clone();
     const auto columns = [](const Tensor& t, std::int64_t first, std::int64_t count) {
@@ -89,10 +66,10 @@ void compare_linear_implementations() {
       impl.run({layer.backward}, threads);
       gradients.push_back(layer.gradients());
     }
-    for (std::size_t i = 0; i + 1 < y.size(); ++i) expect_close(y[i], y.back(), 2e-6, "y");
+    for (std::size_t i = 0; i + 1 < y.size(); ++i) EXPECT_LE(deviation(y[i], y.back()), 2e-6);
     for (std::size_t i = 0; i + 1 < gradients.size(); ++i) {
       for (std::size_t j = 0; j < 3; ++j)
-        expect_close(gradients[i][j], gradients.back()[j], 5e-6, "dx, dw or db");
+        EXPECT_LE(deviation(gradients[i][j], gradients.back()[j]), 5e-6) << "dx, dw or db: " << j;
     }
   }
 }
@@ -100,13 +77,89 @@ void compare_linear_implementations() {
 TEST(Dense, EveryLinearImplementationEqualsTheReference) { compare_linear_implementations(); }
 
 TEST(Dense, AgreesOnEveryInstructionSet) {
-  for (const std::int64_t target : {HWY_SSE4, HWY_AVX2}) {
-    hwy::SetSupportedTargetsForTest(target);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-    compare_linear_implementations();
+  for_each_instruction_set(compare_linear_implementations);
+}
+
+// Parts that read the first columns of one x, all of them unless it says otherwise.
+struct SharedPart {
+  std::int64_t outs, ins;
+};
+
+// Outputs of all parts, dx, and their weight and bias gradients. With add_all every part adds to
+// what dx holds, else the first writes it.
+template <class T>
+std::vector<Tensor> run_shared(const std::vector<SharedPart>& parts, std::int64_t rows,
+                               std::int64_t columns, bool add_all, bool reference, int threads) {
+  KernelTable table;
+  add_dense_cpu(table);
+  add_dense_reference(table);
+  table.use_reference_only(reference);
+  ThreadPool pool(threads);
+  const auto draw = [](const Shape& shape, std::uint64_t stream) {
+    const Tensor t = random_tensor(shape, stream);
+    return dtype_of<T>() == DType::f64 ? to_double(t) : t;
+  };
+  const Tensor x = draw({rows, columns}, 1),
+               dx = add_all ? draw({rows, columns}, 2) : nan_tensor({rows, columns}, dtype_of<T>());
+  std::vector<Tensor> ys, dws, dbs, inputs;
+  std::vector<LinearPart<T>> forward;
+  std::vector<LinearGradient<T>> backward;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const auto& [outs, ins] = parts[i];
+    const auto first_columns = [ins = ins](const Tensor& t) {
+      View<T, 2> v = t.view<T, 2>();
+      v.dims[1] = ins;
+      return v;
+    };
+    const Tensor w = inputs.emplace_back(draw({outs, ins}, 10 + i)),
+                 b = inputs.emplace_back(draw({outs}, 20 + i)),
+                 dy = inputs.emplace_back(draw({rows, outs}, 30 + i));
+    ys.push_back(nan_tensor({rows, outs}, dtype_of<T>()));
+    dws.push_back(draw({outs, ins}, 40 + i));
+    dbs.push_back(draw({outs}, 50 + i));
+    forward.push_back(
+        {first_columns(x), w.view<const T, 2>(), b.view<const T, 1>(), ys.back().view<T, 2>()});
+    backward.push_back({first_columns(x), w.view<const T, 2>(), dy.view<const T, 2>(),
+                        first_columns(dx), dws.back().view<T, 2>(), dbs.back().view<T, 1>(),
+                        add_all || i > 0});
   }
-  hwy::SetSupportedTargetsForTest(0);
-  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  table.run(LinearForward<T>{forward}, pool);
+  table.run(LinearBackward<T>{backward}, pool);
+  std::vector<Tensor> results = ys;
+  results.push_back(dx);
+  results.insert(results.end(), dws.begin(), dws.end());
+  results.insert(results.end(), dbs.begin(), dbs.end());
+  return results;
+}
+
+// Against the reference in f64, in every instruction set, with the same bits on 1 and 3 threads.
+void compare_shared(const std::vector<SharedPart>& parts, std::int64_t rows, std::int64_t columns,
+                    bool add_all) {
+  const auto truth = run_shared<double>(parts, rows, columns, add_all, true, 1);
+  for_each_instruction_set([&] {
+    const auto one = run_shared<float>(parts, rows, columns, add_all, false, 1),
+               three = run_shared<float>(parts, rows, columns, add_all, false, 3);
+    for (std::size_t i = 0; i < truth.size(); ++i) {
+      EXPECT_LE(deviation(one[i], truth[i]), 5e-6) << "result " << i << " of K " << columns;
+      EXPECT_TRUE(same_bits(one[i], three[i])) << "result " << i << " of K " << columns;
+    }
+  });
+}
+
+// The weight gradient is one product of 337 rows, split over tasks in the middle of parts.
+TEST(Dense, PartsThatShareTheirInputEqualTheReference) {
+  for (const std::int64_t K : {70, 300}) {
+    compare_shared({{200, K}, {0, K}, {130, K}, {7, K}}, 2100, K, false);
+    compare_shared({{200, K}, {0, K}, {130, K}, {7, K}}, 100, K, true);
+    compare_shared({{0, K}, {130, K}, {200, K}}, 100, K, false);  // nothing, but dx is written
+  }
+}
+
+// The same first element, but not the same matrix.
+TEST(Dense, PartsOfOneBufferMayReadDifferentlyManyColumns) {
+  compare_shared({{40, 90}, {50, 33}, {60, 90}}, 500, 90, false);
+  compare_shared({{50, 33}, {40, 90}}, 500, 90, true);
+  compare_shared({{200, 300}, {130, 70}}, 700, 300, true);
 }
 
 // Outputs and gradients of a linear layer on this many threads.
@@ -119,10 +172,6 @@ std::vector<Tensor> layer(int threads, const Tensor& x, const Tensor& w, bool si
   table.run(LinearForward<float>{l.forward, single_position}, pool);
   table.run(LinearBackward<float>{l.backward}, pool);
   return {l.y, l.dx, l.dw, l.db};
-}
-
-bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.shape() == b.shape() && std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
 }
 
 TEST(Dense, SameBitsForAnyThreadCount) {
@@ -145,44 +194,6 @@ TEST(Dense, ARowHasTheSameBitsInAnyBatch) {
       EXPECT_TRUE(same_bits(layer(1, x.rows(first, count).clone(), w, single)[0],
                             all.rows(first, count).clone()))
           << first << " " << count;
-    }
-  }
-}
-
-TEST(Dense, EveryCrossEntropyEqualsTheReference) {
-  KernelTable table;
-  add_dense_cpu(table);
-  add_dense_reference(table);
-  ThreadPool threads(2);
-  for (const std::int64_t classes : {2, 3, 6, 16, 17, 65, 257}) {
-    for (const double cap : {0.0, 5.0}) {
-      const std::int64_t rows = 200;
-      std::vector<std::int32_t> ids;
-      for (std::int64_t n = 0; n < rows; ++n) {
-        ids.push_back(n % 7 == 3 ? -1 : static_cast<std::int32_t>(n % classes));
-      }
-      const Tensor targets = Tensor::from<std::int32_t>({rows}, ids);
-      const Tensor start = random_tensor({rows, classes}, 5, 10);
-      start.data<float>()[0] = 80;  // one logit far above the rest
-      std::vector<Tensor> logits, loss, best;
-      for (const auto& impl : table.all<CrossEntropyRows<float>>()) {
-        logits.push_back(start.clone());
-        loss.emplace_back(Shape{rows}, DType::f32);
-        best.emplace_back(Shape{rows}, DType::i32);
-        impl.run({.logits = logits.back().view<float, 2>(),
-                  .targets = targets.view<const std::int32_t, 1>(),
-                  .loss = loss.back().view<float, 1>(),
-                  .predicted = best.back().view<std::int32_t, 1>(),
-                  .z_weight = 0.01,
-                  .soft_cap = cap,
-                  .row_weight = 0.5},
-                 threads);
-      }
-      expect_close(logits[0], logits[1], 5e-6, "dlogits");
-      expect_close(loss[0], loss[1], 5e-6, "loss");
-      EXPECT_TRUE(std::equal(best[0].host<std::int32_t>().begin(),
-                             best[0].host<std::int32_t>().end(),
-                             best[1].host<std::int32_t>().begin()));
     }
   }
 }

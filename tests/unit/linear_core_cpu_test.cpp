@@ -1,13 +1,12 @@
 // The SIMD linear core against the literal recurrence in f64, over shapes, switches and hard
 // inputs.
 #include <gtest/gtest.h>
-#include <hwy/targets.h>
 
 #include <cmath>
 
-#include "subquad/base/rng.h"
 #include "subquad/mixer/common/linear_core.h"
 #include "subquad/mixer/common/linear_plan.h"
+#include "tests/support/support.h"
 
 namespace subquad {
 namespace {
@@ -61,12 +60,7 @@ struct Problem {
     add_linear_core_cpu(table);
     add_linear_core_reference(table);
     ThreadPool threads(thread_count);
-    const DType dtype = dtype_of<T>();
-    const auto nan = [&](const Shape& s) {  // whatever is not written must show
-      Tensor t(s, dtype);
-      for (T& x : t.host<T>()) x = std::numeric_limits<T>::quiet_NaN();
-      return t;
-    };
+    const auto nan = [](const Shape& shape) { return nan_tensor(shape, dtype_of<T>()); };
     const Shape keys{c.B, c.T, c.Hk, c.Dk}, values{c.B, c.T, c.H, c.Dv}, gates{c.B, c.T, c.H, 1};
     const Shape states{c.B, c.H, c.Dk, c.Dv}, norms{c.B, c.H, c.Dk}, scalars{c.B, c.H};
     results = {nan(values), nan(states), nan(norms), nan(scalars), nan(keys),  nan(keys),
@@ -115,14 +109,6 @@ struct Problem {
   }
 };
 
-Tensor to_double(const Tensor& t) {
-  Tensor d(t.shape(), DType::f64);
-  for (std::int64_t i = 0; i < t.numel(); ++i) {
-    d.data<double>()[i] = static_cast<double>(t.data<float>()[i]);
-  }
-  return d;
-}
-
 Problem<double> to_double(const Problem<float>& p) {
   return {to_double(p.q),
           to_double(p.k),
@@ -145,11 +131,8 @@ Problem<float> draw(const Case& c) {
   std::uint64_t step = 0;
   const Rng rng{5, stream_id(c.text())};
   const auto fill = [&](const Shape& s, auto&& value) {
-    Tensor t(s, DType::f32);
-    std::uint64_t i = 0;
     ++step;
-    for (float& x : t.host<float>()) x = static_cast<float>(value(i++));
-    return t;
+    return filled(s, value);
   };
   const auto normal = [&](double sigma) {
     return [&rng, &step, sigma](std::uint64_t i) { return sigma * rng.normal(step, i); };
@@ -216,12 +199,6 @@ Spans make_spans(const Case& c) {
   return Spans(s, c.B, c.T);
 }
 
-double largest(const Tensor& t) {
-  double m = 0;
-  for (double x : t.host<double>()) m = std::max(m, std::abs(x));
-  return m;
-}
-
 // max|got - want| relative to max(max|want|, floor times the largest result of the same kind). The
 // floor is 1e-4; behind a denominator 3e-2, because the gates' effects on numerator and denominator
 // cancel there, down to O(eps) where a single token dominates.
@@ -234,16 +211,8 @@ std::vector<double> deviations(const Problem<float>& got, const Problem<double>&
   }
   for (std::size_t r = 0; r < result.size(); ++r) {
     if (!want.results[r]) continue;
-    const auto g = got.results[r].host<float>();
-    const auto w = want.results[r].host<double>();
-    double worst = 0;
-    for (std::size_t i = 0; i < w.size(); ++i) {
-      const double d = std::abs(static_cast<double>(g[i]) - w[i]);
-      worst = d <= worst ? worst : d;  // NaN wins
-    }
-    const double floor = want.o.normalizer ? 3e-2 : 1e-4;
-    const double size = std::max(largest(want.results[r]), floor * (r < 4 ? outputs : gradients));
-    result[r] = worst / std::max(size, 1e-30);
+    const double floor = (want.o.normalizer ? 3e-2 : 1e-4) * (r < 4 ? outputs : gradients);
+    result[r] = deviation(got.results[r], want.results[r], std::max(floor, 1e-30));
   }
   return result;
 }
@@ -334,22 +303,17 @@ TEST(LinearCoreCpu, GivesTheSameBitsOnAnyNumberOfThreads) {
     three.run(c, spans, "highway", 3);
     for (std::size_t r = 0; r < std::size(Names::all); ++r) {
       if (!one.results[r]) continue;
-      const auto a = one.results[r].host<float>(), b = three.results[r].host<float>();
-      EXPECT_TRUE(std::equal(a.begin(), a.end(), b.begin())) << Names::all[r] << " " << c.text();
+      EXPECT_TRUE(same_bits(one.results[r], three.results[r])) << Names::all[r] << " " << c.text();
     }
   }
 }
 
 TEST(LinearCoreCpu, AgreesOnEveryInstructionSet) {
-  for (const std::int64_t target : {HWY_SSE4, HWY_AVX2}) {
-    hwy::SetSupportedTargetsForTest(target);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  for_each_instruction_set([] {
     for (Kind kind : kKinds) {
       for (std::int64_t T : {2, 37}) compare({kind, 2, T, 1, 2, 24, 40, true, true});
     }
-  }
-  hwy::SetSupportedTargetsForTest(0);
-  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  });
 }
 
 TEST(LinearCoreCpu, RefusesWhatOnlyTheReferenceDoes) {

@@ -5,6 +5,7 @@
 
 #include "subquad/mixer/all_mixers.h"
 #include "subquad/mixer/common/linear_core.h"
+#include "tests/support/support.h"
 
 namespace subquad {
 namespace {
@@ -23,6 +24,9 @@ TEST(MixerOptions, BadValuesAreRefused) {
       {"slstm", R"({"forget_bias":"flat"})"},
       {"attention", R"({"rope_dims":3})"},
       {"attention", R"({"kv_heads":3})"},
+      {"attention", R"({"head_dim":7})"},
+      {"attention", R"({"rope_dims":12})"},
+      {"attention", R"({"head_dim":0,"rope":false})"},
       {"mlstm", R"({"conv":"four"})"}};
   for (const auto& [kind, options] : cases) {
     ParameterPlan plan;
@@ -32,6 +36,27 @@ TEST(MixerOptions, BadValuesAreRefused) {
     } catch (const Error& e) {
       EXPECT_EQ(e.code(), ErrorCode::invalid_argument) << e.what();
     }
+  }
+}
+
+TEST(MixerOptions, AttentionTakesAnyHeadSizeButNoneThatIsLeftOver) {
+  const auto make = [](std::int64_t d, const char* options) {
+    ParameterPlan plan;
+    make_mixer("attention", {.d_model = d, .heads = 4, .options = Json::parse(options, "test")},
+               plan);
+  };
+  EXPECT_NO_THROW(make(20, R"({"rope":false})"));                   // heads of 5
+  EXPECT_NO_THROW(make(30, R"({"rope":false,"head_dim":7})"));      // no need to divide
+  EXPECT_NO_THROW(make(30, R"({"head_dim":7,"rope_dims":6})"));     // the seventh is not rotated
+  EXPECT_NO_THROW(make(20, R"({"rope":false,"rope_dims":1000})"));  // of no effect
+  EXPECT_THROW(make(20, "{}"), Error);
+  try {
+    make(30, "{}");
+    ADD_FAILURE() << "30 divided into 4 heads";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::invalid_argument);
+    EXPECT_NE(std::string(e.what()).find("30 does not divide into 4"), std::string::npos)
+        << e.what();
   }
 }
 
@@ -51,8 +76,8 @@ TEST(LinearCore, ClosedGatesKeepTheF32ReferenceGradientFinite) {
     std::fill_n(decay.data<float>(), 5, -40.0F);
     std::fill_n(write.data<float>(), 5, gate);
     m.data<float>()[0] = gate;
-    const Tensor dq(s4, DType::f32), dk(s4, DType::f32), dv(s4, DType::f32), ddecay(s3, DType::f32),
-        dwrite(s3, DType::f32);
+    const Tensor dq = nan_tensor(s4), dk = nan_tensor(s4), dv = nan_tensor(s4),
+                 ddecay = nan_tensor(s3), dwrite = nan_tensor(s3);
     const Spans spans({}, 1, 5);
     LinearCoreBackward<float> b;
     b.f.q = q.view<const float, 4>();

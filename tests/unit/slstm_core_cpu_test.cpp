@@ -1,12 +1,11 @@
 // The SIMD sLSTM against the literal recurrence in f64, over tile shapes, resets and padding.
 #include <gtest/gtest.h>
-#include <hwy/targets.h>
 
 #include <cmath>
 
-#include "subquad/base/rng.h"
 #include "subquad/mixer/slstm/core.h"
 #include "subquad/mixer/slstm/row_tiles.h"
+#include "tests/support/support.h"
 
 namespace subquad {
 namespace {
@@ -54,11 +53,7 @@ struct Problem {
     add_slstm_core_cpu(table);
     add_slstm_core_reference(table);
     ThreadPool threads(thread_count);
-    const auto nan = [&](const Shape& s) {  // whatever is not written must show
-      Tensor t(s, dtype_of<T>());
-      for (T& x : t.host<T>()) x = std::numeric_limits<T>::quiet_NaN();
-      return t;
-    };
+    const auto nan = [](const Shape& shape) { return nan_tensor(shape, dtype_of<T>()); };
     const Shape unit{c.B, c.H, c.D};
     results = {nan({c.B, c.T, c.H, c.D})};
     for (int i = 0; i < 4; ++i) results.push_back(nan(unit));
@@ -128,28 +123,21 @@ Problem<float> draw(const Case& c) {
                           unit};
   Problem<float> p;
   for (std::size_t i = 0; i < std::size(kInputs); ++i) {
-    Tensor t(shapes[i], DType::f32);
     const std::string_view name = kInputs[i];
     const double sigma = name == "x"   ? c.amplitude
                          : name == "R" ? 1 / std::sqrt(static_cast<double>(c.D))
                                        : 0.5;
-    std::uint64_t k = 0;
-    for (float& x : t.host<float>()) {
-      x = static_cast<float>(sigma * rng.normal(i, k++));
-      if (name == "n_initial") x = 1 + std::abs(x);
-    }
-    p.inputs.push_back(t);
+    p.inputs.push_back(filled(shapes[i], [&](std::uint64_t k) {
+      const double x = sigma * rng.normal(i, k);
+      return name == "n_initial" ? 1 + std::abs(x) : x;
+    }));
   }
   return p;
 }
 
 Problem<double> to_double(const Problem<float>& p) {
   Problem<double> d;
-  for (const Tensor& t : p.inputs) {
-    Tensor copy(t.shape(), DType::f64);
-    for (std::int64_t i = 0; i < t.numel(); ++i) copy.data<double>()[i] = t.data<float>()[i];
-    d.inputs.push_back(copy);
-  }
+  for (const Tensor& t : p.inputs) d.inputs.push_back(to_double(t));
   return d;
 }
 
@@ -160,15 +148,8 @@ void compare(const Case& c) {
   fast.run(c, spans, "highway", 1);
   truth.run(c, spans, "reference", 1);
   for (std::size_t r = 0; r < fast.results.size(); ++r) {
-    const auto got = fast.results[r].host<float>();
-    const auto want = truth.results[r].host<double>();
-    double worst = 0, largest = 1e-3;
-    for (std::size_t i = 0; i < want.size(); ++i) {
-      const double d = std::abs(static_cast<double>(got[i]) - want[i]);
-      worst = d <= worst ? worst : d;  // NaN wins
-      largest = std::max(largest, std::abs(want[i]));
-    }
-    EXPECT_LE(worst / largest, 2e-5) << kNames[r] << " of " << c.text();
+    EXPECT_LE(deviation(fast.results[r], truth.results[r], 1e-3), 2e-5)
+        << kNames[r] << " of " << c.text();
   }
 }
 
@@ -219,9 +200,7 @@ TEST(SlstmCoreCpu, ARowsBitsDoNotDependOnItsNeighbours) {
         }
         alone.run(one, Spans({}, 1, T), "highway", 1);
         for (std::size_t r = 0; r < 5; ++r) {
-          const std::int64_t n = alone.results[r].numel();
-          EXPECT_TRUE(std::equal(alone.results[r].data<float>(), alone.results[r].data<float>() + n,
-                                 all.results[r].data<float>() + b * n))
+          EXPECT_TRUE(same_bits(alone.results[r], all.results[r].rows(b, 1)))
               << kNames[r] << " of row " << b << " " << c.text();
         }
       }
@@ -245,12 +224,11 @@ TEST(SlstmCoreCpu, TheGatesOfXMayLieOutermost) {
     plain.run(c, spans, "highway", 1);
     c.gates_first = true;
     moved.run(c, spans, "highway", 1);
-    const Tensor dx(plain.results[5].shape(), DType::f32);
+    const Tensor dx = nan_tensor(plain.results[5].shape());
     move(plain.results[5], dx);
     plain.results[5] = dx;
     for (std::size_t r = 0; r < plain.results.size(); ++r) {
-      const auto a = plain.results[r].host<float>(), b = moved.results[r].host<float>();
-      EXPECT_TRUE(std::equal(a.begin(), a.end(), b.begin())) << kNames[r] << " of " << c.text();
+      EXPECT_TRUE(same_bits(plain.results[r], moved.results[r])) << kNames[r] << " of " << c.text();
     }
   }
 }
@@ -263,22 +241,17 @@ TEST(SlstmCoreCpu, GivesTheSameBitsOnAnyNumberOfThreads) {
     one.run(c, spans, "highway", 1);
     three.run(c, spans, "highway", 3);
     for (std::size_t r = 0; r < one.results.size(); ++r) {
-      const auto a = one.results[r].host<float>(), b = three.results[r].host<float>();
-      EXPECT_TRUE(std::equal(a.begin(), a.end(), b.begin())) << kNames[r];
+      EXPECT_TRUE(same_bits(one.results[r], three.results[r])) << kNames[r];
     }
   }
 }
 
 TEST(SlstmCoreCpu, AgreesOnEveryInstructionSet) {
-  for (const std::int64_t target : {HWY_SSE4, HWY_AVX2}) {
-    hwy::SetSupportedTargetsForTest(target);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  for_each_instruction_set([] {
     for (const std::int64_t D : {16, 20}) {
       for (const std::int64_t B : {1, 2, 8}) compare({B, 19, 2, D, true, true, true});
     }
-  }
-  hwy::SetSupportedTargetsForTest(0);
-  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  });
 }
 
 TEST(SlstmCoreCpu, ANanReachesItsRowOnly) {

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "subquad/base/round.h"
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "subquad/backend/cpu/dense.cpp"
 #include <hwy/foreach_target.h>
@@ -32,8 +34,7 @@ struct Cut {
   Cut(std::int64_t extent, std::int64_t most, std::int64_t macs) {
     const std::int64_t parts =
         macs < kSmall ? 1 : std::max<std::int64_t>(1, (extent + most / 2) / most);
-    size =
-        ((extent + parts - 1) / parts + pg::kMaxTileRows - 1) / pg::kMaxTileRows * pg::kMaxTileRows;
+    size = round_up((extent + parts - 1) / parts, pg::kMaxTileRows);
     count = size == 0 ? 0 : (extent + size - 1) / size;
   }
 };
@@ -55,6 +56,13 @@ struct RowProduct {
              std::min(pg::kDepth, k - first), n, packed + first * pg::padded_columns(n));
   }
   void run(std::int64_t first, std::int64_t end, Scratch& worker) const {
+    if (k == 0) {  // nothing to multiply, and multiply() would leave y as it is
+      for (std::int64_t i = first; i < end && !add; ++i) {
+        if (bias) std::copy_n(bias, n, y.at(i));
+        if (!bias) std::fill_n(y.at(i), n, 0.0F);
+      }
+      return;
+    }
     worker.count_macs((end - first) * k * n);
     pg::multiply(x.at(first), x.stride(0), packed, end - first, n, k, add, bias, y.at(first),
                  y.stride(0));
@@ -209,6 +217,10 @@ struct WeightTask {
   }
 };
 
+bool same_matrix(const View<const float, 2>& a, const View<const float, 2>& b) {
+  return a.data == b.data && a.dims == b.dims && a.strides == b.strides;
+}
+
 std::vector<WeightTask> weight_tasks(std::span<const LinearGradient<float>> parts) {
   std::int64_t macs = 0;
   for (const LinearGradient<float>& p : parts) macs += p.x.dim(0) * p.w.dim(0) * p.w.dim(1);
@@ -216,7 +228,7 @@ std::vector<WeightTask> weight_tasks(std::span<const LinearGradient<float>> part
   for (std::size_t i = 0; i < parts.size();) {
     std::size_t end = i;
     std::int64_t total = 0;
-    for (; end < parts.size() && parts[end].x.data == parts[i].x.data; ++end)
+    for (; end < parts.size() && same_matrix(parts[end].x, parts[i].x); ++end)
       total += parts[end].w.dim(0);
     const Cut cut(total, kWeightRows, macs);
     std::int64_t room = 0;

@@ -19,7 +19,10 @@ struct Config {
     OptionReader r(setup.options, "attention");
     kv_heads = r.get("kv_heads", heads);
     require(heads >= 1, ErrorCode::invalid_argument, "attention: ", heads, " heads");
-    head_dim = r.get("head_dim", std::int64_t{d_model / heads});
+    const bool own_size = setup.options.is_object() && setup.options.contains("head_dim");
+    head_dim = r.get("head_dim", own_size ? std::int64_t{0}
+                                          : exact_division(d_model, heads,
+                                                           "attention d_model without head_dim"));
     window = r.get("window", std::int64_t{0});
     use_rope = r.get("rope", true);
     rope.theta = r.number("rope_theta", 10000, 1, 1e300);
@@ -31,10 +34,12 @@ struct Config {
     norm_eps = r.number("norm_eps", 1e-6, 0, 1);
     r.finish();
     exact_division(heads, kv_heads, "attention heads");
-    require(
-        head_dim > 0 && window >= 0 && rope.dims > 0 && rope.dims % 2 == 0 && rope.dims <= head_dim,
-        ErrorCode::invalid_argument, "attention: head_dim ", head_dim, ", rope_dims ", rope.dims,
-        ", window ", window, ", wanted an even rope_dims of at most head_dim");
+    require(head_dim > 0 && window >= 0, ErrorCode::invalid_argument, "attention: head_dim ",
+            head_dim, ", window ", window, ", wanted a head_dim of 1 or more and a window of 0 ",
+            "(none) or more");
+    require(!use_rope || (rope.dims > 0 && rope.dims % 2 == 0 && rope.dims <= head_dim),
+            ErrorCode::invalid_argument, "attention: rope_dims ", rope.dims, " of head_dim ",
+            head_dim, ", wanted an even number of at most head_dim (or rope = false)");
   }
 };
 

@@ -93,7 +93,7 @@ double attention_core_executed_macs(std::int64_t tokens, std::int64_t window,
   double macs = 0;
   for (std::int64_t first = 0; first < tokens; first += kAttentionQueryTile) {
     TileGeometry g{tiles, std::min(kAttentionQueryTile, tokens - first), -first};
-    if (window > 0) g.window = window;
+    if (window > 0) g.window = std::min(window, g.window);
     if (g.count == 1) {
       macs += static_cast<double>(2 * head_dim * std::min(first + 1, g.window));
       continue;

@@ -56,7 +56,7 @@ std::int64_t origin(const AttentionForward<float>& a, const QueryTile& tile) {
 
 TileGeometry geometry(const AttentionForward<float>& a, const QueryTile& tile) {
   TileGeometry g{at::kTiles, tile.count, tile.low - origin(a, tile)};
-  if (a.window > 0) g.window = a.window;
+  if (a.window > 0) g.window = std::min(a.window, g.window);
   return g;
 }
 

@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "subquad/base/round.h"
+
 namespace subquad {
 
 // Register tiles of the instruction set in use: vectors of `lanes` floats, and bands of two tiles
@@ -18,10 +20,6 @@ struct AttentionTiles {
 };
 AttentionTiles attention_core_tiles();
 
-// Multiples of a power of two, also of negative numbers.
-constexpr std::int64_t round_down(std::int64_t n, std::int64_t to) { return n & -to; }
-constexpr std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) & -to; }
-
 struct Range {
   std::int64_t begin = 0, end = 0;
   std::int64_t size() const { return end > begin ? end - begin : 0; }
@@ -31,6 +29,7 @@ struct TileGeometry {
   AttentionTiles tiles;
   std::int64_t count = 0;   // queries
   std::int64_t lowest = 0;  // first key of the document
+  // No window is one so wide that it hides nothing, and so narrow that no sum with it overflows.
   std::int64_t window = std::numeric_limits<std::int64_t>::max() / 4;
 
   std::int64_t columns() const { return round_up(count, tiles.band()); }

@@ -4,13 +4,11 @@
 
 #include <cstdint>
 
+#include "subquad/base/round.h"
+
 namespace subquad {
 
 constexpr std::int64_t kLanePad = 16;  // floats; the widest vector we use
-
-constexpr std::int64_t round_up(std::int64_t n, std::int64_t unit) {
-  return (n + unit - 1) / unit * unit;
-}
 
 constexpr std::int64_t pad_lanes(std::int64_t n) { return round_up(n, kLanePad); }
 

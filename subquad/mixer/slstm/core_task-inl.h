@@ -10,6 +10,7 @@
 
 #include <algorithm>
 
+#include "subquad/base/round.h"
 #include "subquad/mixer/slstm/core.h"
 #include "subquad/mixer/slstm/core_product-inl.h"
 #include "subquad/mixer/slstm/row_tiles.h"
@@ -29,9 +30,7 @@ HWY_INLINE void prefetch(const float* p, std::int64_t count) {
   for (std::int64_t i = 0; i < count; i += 16) hwy::Prefetch(p + i);
 }
 
-inline std::int64_t padded(std::int64_t d) {
-  return (d + vm::kWidth - 1) / vm::kWidth * vm::kWidth;
-}
+inline std::int64_t padded(std::int64_t d) { return round_up(d, vm::kWidth); }
 
 // `count` rows of D floats, `to_stride` and `from_stride` apart.
 inline void copy_rows(const float* from, std::int64_t from_stride, std::int64_t count,
