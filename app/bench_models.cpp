@@ -300,7 +300,7 @@ std::vector<std::string> model_bench_names() {
   for (const std::string task : kStudyTasks) {
     for (const std::string arm : kStudyArms) names.push_back("study/" + arm + "/" + task);
   }
-  for (const std::string size : {"25m", "100m"}) {
+  for (const std::string size : {"d64", "25m", "100m"}) {  // d64: what a step costs besides reading
     for (const std::string kind : {"mlstm", "mamba2", "gdn", "attention"}) {
       names.push_back("prefill/" + kind + "/" + size + "/b1p512");
       names.push_back("decode/" + kind + "/" + size + "/b1");

@@ -15,8 +15,8 @@ void require_finite(const Tensor& t, std::string_view what, std::string_view op,
     const T* x = t.data<T>();
     for (std::int64_t i = 0; i < t.numel(); ++i) {
       require(std::isfinite(x[i]), ErrorCode::numeric, what, " of op ", op, " in ",
-              scope.empty() ? "the model" : scope, " is ", x[i], " at element ", i, " of ",
-              t.shape().text());
+              scope.empty() ? "the model" : scope.c_str(), " is ", x[i], " at element ", i, " of ",
+              t.shape());
     }
   });
 }

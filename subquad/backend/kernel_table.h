@@ -4,12 +4,11 @@
 #pragma once
 
 #include <any>
+#include <atomic>
 #include <chrono>
 #include <map>
 #include <string>
 #include <string_view>
-#include <typeindex>
-#include <unordered_map>
 #include <vector>
 
 #include "subquad/base/error.h"
@@ -39,27 +38,28 @@ class KernelTable {
   // Appends behind the entries already there.
   template <class Args>
   void add(Impl<Args> impl) {
-    auto& slot = lists_[std::type_index(typeid(Args))];
+    if (lists_.size() <= index_of<Args>()) lists_.resize(index_of<Args>() + 1);
+    auto& slot = lists_[index_of<Args>()];
     if (!slot.has_value()) slot = std::vector<Impl<Args>>{};
     std::any_cast<std::vector<Impl<Args>>&>(slot).push_back(impl);
   }
 
   template <class Args>
   const std::vector<Impl<Args>>& all() const {
-    const auto it = lists_.find(std::type_index(typeid(Args)));
-    require(it != lists_.end(), ErrorCode::unsupported, "no implementation of ", Args::kOp,
-            " is registered");
-    return *std::any_cast<std::vector<Impl<Args>>>(&it->second);
+    const std::size_t i = index_of<Args>();
+    require(i < lists_.size() && lists_[i].has_value(), ErrorCode::unsupported,
+            "no implementation of ", Args::kOp, " is registered");
+    return *std::any_cast<std::vector<Impl<Args>>>(&lists_[i]);
   }
 
   template <class Args>
   const Impl<Args>& select(const Args& args) const {
-    std::string names;
     for (const Impl<Args>& impl : all<Args>()) {
       if (reference_only_ && impl.name != "reference") continue;
       if (!impl.accepts || impl.accepts(args)) return impl;
-      names += " " + std::string(impl.name);
     }
+    std::string names;
+    for (const Impl<Args>& impl : all<Args>()) names += " " + std::string(impl.name);
     fail(ErrorCode::unsupported, "no implementation of ", Args::kOp,
          " accepts these arguments; tried:", names);
   }
@@ -82,7 +82,15 @@ class KernelTable {
   void profile_into(OpProfile* profile) { profile_ = profile; }
 
  private:
-  std::unordered_map<std::type_index, std::any> lists_;
+  // Argument types are numbered as they are met.
+  inline static std::atomic<std::size_t> types_ = 0;
+  template <class Args>
+  static std::size_t index_of() {
+    static const std::size_t index = types_++;
+    return index;
+  }
+
+  std::vector<std::any> lists_;  // by the number of their argument type
   bool reference_only_ = false;
   OpProfile* profile_ = nullptr;
 };

@@ -52,13 +52,21 @@ struct Condition {
       : ok(value), at(where) {}
 };
 
-// Throws Error unless the condition holds; the text is built only on failure.
 template <class... Parts>
-void require(Condition condition, ErrorCode code, const Parts&... parts) {
-  if (condition.ok) return;
+[[noreturn, gnu::noinline, gnu::cold]] void throw_error(ErrorCode code, std::source_location at,
+                                                        const Parts&... parts) {
   std::ostringstream text;
   (text << ... << parts);
-  throw Error(code, text.str(), condition.at);
+  throw Error(code, text.str(), at);
+}
+
+// Throws Error unless the condition holds. The text is built only then: pass its parts, do not
+// join them.
+template <class... Parts>
+[[gnu::always_inline]] inline void require(Condition condition, ErrorCode code,
+                                           const Parts&... parts) {
+  if (!condition.ok) [[unlikely]]
+    throw_error(code, condition.at, parts...);
 }
 
 template <class... Parts>

@@ -26,7 +26,7 @@ std::int64_t Shape::numel() const {
   std::int64_t n = 1;
   for (int i = 0; i < rank; ++i) {
     require(!__builtin_mul_overflow(n, (*this)[i], &n) && n <= (std::int64_t{1} << 62),
-            ErrorCode::invalid_argument, "shape ", text(), " has more than 2^62 elements");
+            ErrorCode::invalid_argument, "shape ", *this, " has more than 2^62 elements");
   }
   return n;
 }

@@ -1,7 +1,9 @@
 #include "subquad/tensor/tensor.h"
 
+#include <array>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "subquad/base/round.h"
 
@@ -9,11 +11,13 @@ namespace subquad {
 
 struct StoragePool::Shelf {
   std::mutex mutex;
-  std::multimap<std::int64_t, std::byte*> free;
+  std::array<std::vector<std::byte*>, 8 * 64> free;  // by size class
   std::int64_t live = 0;
   std::int64_t peak = 0;
   ~Shelf() {
-    for (auto& [size, p] : free) std::free(p);
+    for (const auto& pieces : free) {
+      for (std::byte* p : pieces) std::free(p);
+    }
   }
 };
 
@@ -23,29 +27,33 @@ std::shared_ptr<std::byte> StoragePool::allocate(std::int64_t bytes) {
   // Eight sizes per octave, so that nearly equal sizes share a shelf and a slowly growing buffer
   // does not leave a trail of unusable ones.
   std::int64_t step = 64;
-  while (step * 16 <= bytes) step *= 2;
+  std::size_t octave = 0;
+  while (step * 16 <= bytes) step *= 2, ++octave;
   const std::int64_t size = round_up(std::max<std::int64_t>(bytes, 1), step);
+  const std::size_t shelf = 8 * octave + static_cast<std::size_t>(size / step) - 1;
   std::byte* p = nullptr;
   {
     const std::lock_guard lock(shelf_->mutex);
-    if (auto it = shelf_->free.find(size); it != shelf_->free.end()) {
-      p = it->second;
-      shelf_->free.erase(it);
+    auto& pieces = shelf_->free[shelf];
+    if (!pieces.empty()) {
+      p = pieces.back();
+      pieces.pop_back();
     }
-  }
-  if (p == nullptr) {
-    p = static_cast<std::byte*>(std::aligned_alloc(64, static_cast<std::size_t>(size)));
-    require(p != nullptr, ErrorCode::out_of_memory, "no memory for a tensor of ", size, " bytes");
-  }
-  {
-    const std::lock_guard lock(shelf_->mutex);
     shelf_->live += size;
     shelf_->peak = std::max(shelf_->peak, shelf_->live);
   }
-  return {p, [shelf = shelf_, size](std::byte* q) {
-            const std::lock_guard lock(shelf->mutex);
-            shelf->live -= size;
-            shelf->free.emplace(size, q);
+  if (p == nullptr) {
+    p = static_cast<std::byte*>(std::aligned_alloc(64, static_cast<std::size_t>(size)));
+    if (p == nullptr) {
+      const std::lock_guard lock(shelf_->mutex);
+      shelf_->live -= size;
+    }
+    require(p != nullptr, ErrorCode::out_of_memory, "no memory for a tensor of ", size, " bytes");
+  }
+  return {p, [owner = shelf_, size, shelf](std::byte* q) {
+            const std::lock_guard lock(owner->mutex);
+            owner->live -= size;
+            owner->free[shelf].push_back(q);
           }};
 }
 

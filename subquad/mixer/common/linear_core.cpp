@@ -44,7 +44,7 @@ void require_shapes(const LinearCoreInputs& in, const Spans& spans, const Linear
   if (!state) return;
   const auto check = [](const Var& s, const Shape& want, const char* name) {
     require(!s.value || s.shape() == want, ErrorCode::shape_mismatch, "linear_core: state ", name,
-            " of shape ", s.value ? s.shape().text() : "", ", wanted ", want.text());
+            " of shape ", s.shape(), ", wanted ", want);
   };
   check(state->S, {v[0], v[2], q[3], v[3]}, "S");
   check(state->n, {v[0], v[2], q[3]}, "n");

@@ -97,7 +97,7 @@ Var run(Context& cx, const Var& x, ParamId R, const Biases& biases, const Spans&
   if (state) initial = {state->h, state->c, state->n, state->m};
   for (const Var& v : initial) {
     require(!v.value || v.shape() == unit, ErrorCode::shape_mismatch, "slstm_core: state of shape ",
-            v.value ? v.shape().text() : "", ", wanted ", unit.text());
+            v.shape(), ", wanted ", unit);
   }
   const auto shared = std::make_shared<const Spans>(spans);
   const Tensor b = biases.values(cx, H, D);
