@@ -113,6 +113,16 @@ TEST(AttentionCoreCpu, EqualsTheLiteralSoftmax) {
   }
 }
 
+// A token's step reads the cache in stretches of 512 keys and joins them.
+TEST(AttentionCoreCpu, StepsOverLongCachesEqualTheLiteralSoftmax) {
+  for (const std::int64_t past : {0, 62, 63, 64, 510, 511, 512, 1700}) {
+    for (const std::int64_t window : {0, 3, 600}) {
+      compare({3, 1, past, 4, 2, 20, 12, window, false});
+      compare({3, 1, past, 2, 1, 64, 64, window, true});
+    }
+  }
+}
+
 TEST(AttentionCoreCpu, EqualsTheLiteralSoftmaxFull) {
   for (const std::int64_t T : {9, 40, 64, 100, 200}) {
     for (const std::int64_t window : {0, 1, 2, 8, 9, 63, 64, 70, 150}) {

@@ -52,6 +52,31 @@ HWY_INLINE void store(V v, float* p, std::int64_t count) {
 HWY_INLINE V set(float x) { return hn::Set(F(), x); }
 HWY_INLINE float sum(V v) { return hn::GetLane(hn::SumOfLanes(F(), v)); }
 
+using F32x4 = hn::Full128<float>;
+
+// The sum of a vector's 128-bit blocks.
+template <class Wide>
+HWY_INLINE hn::Vec<F32x4> sum_blocks(Wide v) {
+  if constexpr (hn::MaxLanes(hn::DFromV<Wide>()) == 4) {
+    return v;
+  } else {
+    const hn::Half<hn::DFromV<Wide>> half;
+    return sum_blocks(hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+  }
+}
+
+// The sums of the lanes of four vectors, side by side.
+HWY_INLINE hn::Vec<F32x4> sum_lanes(V r0, V r1, V r2, V r3) {
+  const F d;
+  const hn::ScalableTag<double> dd;
+  const auto a =
+      hn::BitCast(dd, hn::Add(hn::InterleaveLower(d, r0, r1), hn::InterleaveUpper(d, r0, r1)));
+  const auto b =
+      hn::BitCast(dd, hn::Add(hn::InterleaveLower(d, r2, r3), hn::InterleaveUpper(d, r2, r3)));
+  return sum_blocks(hn::Add(hn::BitCast(d, hn::InterleaveLower(dd, a, b)),
+                            hn::BitCast(d, hn::InterleaveUpper(dd, a, b))));
+}
+
 // fn(i, count) for the vectors of [0, n): whole ones with the constant kWidth, then what is left.
 template <class Fn>
 HWY_INLINE void for_vectors(std::int64_t n, Fn&& fn) {

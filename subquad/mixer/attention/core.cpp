@@ -88,16 +88,13 @@ Pairs tile_pairs(const TileGeometry& g, std::int64_t value_rows) {
 
 double attention_core_executed_macs(std::int64_t tokens, std::int64_t window,
                                     std::int64_t head_dim) {
+  if (tokens == 1) return 2 * static_cast<double>(head_dim);  // a step has no tiles
   const AttentionTiles tiles = attention_core_tiles();
   const std::int64_t padded = round_up(head_dim, tiles.lanes);
   double macs = 0;
   for (std::int64_t first = 0; first < tokens; first += kAttentionQueryTile) {
     TileGeometry g{tiles, std::min(kAttentionQueryTile, tokens - first), -first};
     if (window > 0) g.window = std::min(window, g.window);
-    if (g.count == 1) {
-      macs += static_cast<double>(2 * head_dim * std::min(first + 1, g.window));
-      continue;
-    }
     const Pairs pairs = tile_pairs(g, padded == tiles.lanes ? tiles.band() : tiles.rows);
     macs +=
         pairs.scores * static_cast<double>(head_dim) + pairs.values * static_cast<double>(padded);

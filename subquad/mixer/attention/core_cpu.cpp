@@ -6,8 +6,8 @@
 // on the way in, and every other operand is used as it lies. Bands of 8 or 16 keys beyond the
 // diagonal, outside the window or in another document are never formed.
 // Roofline: FMA for D >= 64 (70 % of it on AVX2); at D = 16 the exponential, one per 4 D
-// multiply-adds forward and 10 D backward, takes a third of the forward. A single query (decoding)
-// takes dot products instead.
+// multiply-adds forward and 10 D backward, takes a third of the forward. One query per row
+// (decoding) is in core_step-inl.h.
 #include "subquad/mixer/attention/core.h"
 
 #include <algorithm>
@@ -19,6 +19,7 @@
 // After foreach_target.h:
 #include "subquad/backend/cpu/dispatch.h"
 #include "subquad/mixer/attention/core_products-inl.h"
+#include "subquad/mixer/attention/core_step-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace subquad::HWY_NAMESPACE {
@@ -59,10 +60,6 @@ TileGeometry geometry(const AttentionForward<float>& a, const QueryTile& tile) {
   if (a.window > 0) g.window = std::min(a.window, g.window);
   return g;
 }
-
-// Scores are in units of ln 2, which saves the exponential a reduction.
-constexpr float kLog2E = 1.44269504F, kLn2 = 0.693147181F;
-float score_scale(const AttentionForward<float>& a) { return static_cast<float>(a.scale) * kLog2E; }
 
 // Keys [begin, end) that the tiles of row b form, whole bands of each tile: may reach past both
 // ends.
@@ -118,54 +115,6 @@ std::int64_t score_block(const TileGeometry& g, Range block, const float* k, std
   return macs;
 }
 
-float dot(const float* x, const float* y, std::int64_t n) {
-  V s = vm::set(0);
-  for (std::int64_t i = 0; i < n; i += vm::kWidth)
-    s = hn::MulAdd(vm::load(x + i, n - i), vm::load(y + i, n - i), s);
-  return vm::sum(s);
-}
-
-// One query, in blocks of keys: dot products of fixed order, the same alone and in a batch.
-void forward_query(const AttentionForward<float>& a, const QueryTile& tile, std::int64_t h,
-                   Scratch& scratch) {
-  const std::int64_t hk = h / (a.q.dim(2) / a.k.dim(2)), D = a.q.dim(3), Dv = a.v.dim(3);
-  const std::int64_t end = origin(a, tile) + 1;
-  const std::int64_t begin = a.window > 0 ? std::max(tile.low, end - a.window) : tile.low;
-  const float scale = score_scale(a), *q = a.q.at(tile.b, tile.first, h);
-  float *o = a.o.at(tile.b, tile.first, h), *s = scratch.get<float>(kKeys);
-  float top = -INFINITY, sum = 0;
-  std::fill_n(o, Dv, 0.0F);
-  for (std::int64_t j = begin; j < end; j += kKeys) {
-    const std::int64_t width = std::min(kKeys, end - j);
-    float highest = -INFINITY;
-    for (std::int64_t c = 0; c < width; ++c) {
-      s[c] = scale * dot(q, a.k.at(tile.b, j + c, hk), D);
-      highest = std::max(highest, s[c]);
-    }
-    const float now = std::max(top, highest), keep = top == now ? 1.0F : std::exp2(top - now);
-    V total = vm::set(0);
-    for (std::int64_t c = 0; c < width; c += vm::kWidth) {
-      V p = vm::exp2(hn::Sub(vm::load(s + c, width - c), vm::set(now)));
-      if (width - c < vm::kWidth)
-        p = hn::IfThenElseZero(hn::FirstN(vm::F(), static_cast<std::size_t>(width - c)), p);
-      hn::StoreU(p, vm::F(), s + c);
-      total = hn::Add(total, p);
-    }
-    sum = sum * keep + vm::sum(total);
-    top = now;
-    for (std::int64_t d = 0; d < Dv; d += vm::kWidth) {
-      V sum_d = hn::Mul(vm::set(keep), vm::load(o + d, Dv - d));
-      for (std::int64_t c = 0; c < width; ++c) {
-        sum_d = hn::MulAdd(vm::set(s[c]), vm::load(a.v.at(tile.b, j + c, hk) + d, Dv - d), sum_d);
-      }
-      vm::store(sum_d, o + d, Dv - d);
-    }
-    scratch.count_macs(width * (D + Dv));
-  }
-  for (std::int64_t d = 0; d < Dv; ++d) o[d] /= sum;
-  *a.lse.at(tile.b, tile.first, h) = kLn2 * (top + std::log2(sum));
-}
-
 // Running maximum, sum and the factor for what was summed before, of every query.
 struct Softmax {
   float top[kQueries], sum[kQueries], keep[kQueries];
@@ -215,8 +164,8 @@ std::int64_t forward_tile(const AttentionForward<float>& a, const QueryTile& til
   const vm::F d;
   const TileGeometry g = geometry(a, tile);
   const std::int64_t zero = origin(a, tile), D = a.q.dim(3), Dv = a.v.dim(3), Pv = v.stride;
-  at::transpose(a.q.at(tile.b, tile.first, h), a.q.stride(1), tile.count, D, score_scale(a), w.qt,
-                kLine, g.columns());
+  at::transpose(a.q.at(tile.b, tile.first, h), a.q.stride(1), tile.count, D, score_scale(a.scale),
+                w.qt, kLine, g.columns());
   Softmax state;
   std::fill_n(state.top, kQueries, -INFINITY);
   std::fill_n(state.sum, kQueries, 0.0F);
@@ -250,6 +199,7 @@ std::int64_t forward_tile(const AttentionForward<float>& a, const QueryTile& til
 }
 
 void attention_forward(const AttentionForward<float>& a, ThreadPool& threads) {
+  if (a.q.dim(1) == 1) return attention_step::forward(a, threads);
   const std::int64_t H = a.q.dim(2), D = a.q.dim(3), Dv = a.v.dim(3);
   const std::int64_t P = round_up(D, vm::kWidth), Pv = round_up(Dv, vm::kWidth);
   threads.run(a.q.dim(0) * H, [&](std::int64_t task, Scratch& scratch) {
@@ -258,18 +208,12 @@ void attention_forward(const AttentionForward<float>& a, ThreadPool& threads) {
       std::fill_n(a.o.at(b, i, h), Dv, 0.0F);
       *a.lse.at(b, i, h) = 0;
     }
-    bool single = true;
-    for_each_tile(a, b, [&](const QueryTile& tile) {
-      if (tile.count == 1) forward_query(a, tile, h, scratch);
-      single &= tile.count == 1;
-    });
-    if (single) return;
     const Range keys = all_keys(a, b);
     const ForwardScratch w(scratch.get<float>(ForwardScratch::floats(keys.size(), D, P, Pv)),
                            keys.size(), D, P, Pv);
     const Rows k = pack(a.k, b, hk, keys, w.k), v = pack(a.v, b, hk, keys, w.v);
     for_each_tile(a, b, [&](const QueryTile& tile) {
-      if (tile.count > 1) scratch.count_macs(forward_tile(a, tile, h, k, v, w));
+      scratch.count_macs(forward_tile(a, tile, h, k, v, w));
     });
   });
 }
@@ -332,7 +276,7 @@ std::int64_t backward_tile(const AttentionBackward<float>& g, const QueryTile& t
   const float *q = a.q.at(tile.b, tile.first, h), *d_o = g.d_o.at(tile.b, tile.first, h);
   at::copy_rows(q, a.q.stride(1), tile.count, D, 1, w.q, P);
   at::copy_rows(d_o, g.d_o.stride(1), tile.count, Dv, 1, w.d_o, Pv);
-  at::transpose(w.q, P, tile.count, D, score_scale(a), w.qt, kLine, columns);
+  at::transpose(w.q, P, tile.count, D, score_scale(a.scale), w.qt, kLine, columns);
   at::transpose(w.d_o, Pv, tile.count, Dv, 1, w.dot, kLine, columns);
   at::transpose(a.o.at(tile.b, tile.first, h), a.o.stride(1), tile.count, Dv, 1, w.ds, kLine,
                 columns);

@@ -20,6 +20,10 @@ struct AttentionTiles {
 };
 AttentionTiles attention_core_tiles();
 
+// Scores are in units of ln 2, which saves the exponential a reduction.
+constexpr float kLog2E = 1.44269504F, kLn2 = 0.693147181F;
+constexpr float score_scale(double scale) { return static_cast<float>(scale) * kLog2E; }
+
 struct Range {
   std::int64_t begin = 0, end = 0;
   std::int64_t size() const { return end > begin ? end - begin : 0; }

@@ -68,11 +68,11 @@ HWY_INLINE void pair_rows(const Plan& p, std::int64_t i, std::int64_t j, bool fi
     return pair_row<kFactored, kDiagonal>(p, r, j, first_head, kk, g, w_in, s, colsum, eta);
   };
   const PairSums r3 = row(i + 3), r2 = row(i + 2), r1 = row(i + 1), r0 = row(i);
-  const F32x4 four;
-  const auto crossing = sum_lanes(r0.crossing, r1.crossing, r2.crossing, r3.crossing);
+  const vm::F32x4 four;
+  const auto crossing = vm::sum_lanes(r0.crossing, r1.crossing, r2.crossing, r3.crossing);
   hn::Store(hn::Add(crossing, hn::Load(four, s.cross + i)), four, s.cross + i);
   if (!p.erase) return;
-  const auto dwrite = sum_lanes(r0.dwrite, r1.dwrite, r2.dwrite, r3.dwrite);
+  const auto dwrite = vm::sum_lanes(r0.dwrite, r1.dwrite, r2.dwrite, r3.dwrite);
   hn::Store(hn::Add(dwrite, hn::Load(four, s.dwrite + i)), four, s.dwrite + i);
 }
 

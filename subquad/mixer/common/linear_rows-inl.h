@@ -147,37 +147,12 @@ HWY_INLINE float dot(const float* x, const float* y, std::int64_t padded) {
   return hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(s0, s1), hn::Add(s2, s3))));
 }
 
-using F32x4 = hn::Full128<float>;
-
-// The sum of a vector's 128-bit blocks.
-template <class V>
-HWY_INLINE hn::Vec<F32x4> sum_blocks(V v) {
-  if constexpr (hn::MaxLanes(hn::DFromV<V>()) == 4) {
-    return v;
-  } else {
-    const hn::Half<hn::DFromV<V>> half;
-    return sum_blocks(hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
-  }
-}
-
-// The sums of the lanes of four vectors, side by side.
-HWY_INLINE hn::Vec<F32x4> sum_lanes(VF r0, VF r1, VF r2, VF r3) {
-  const F32 d;
-  const hn::ScalableTag<double> dd;
-  const auto a =
-      hn::BitCast(dd, hn::Add(hn::InterleaveLower(d, r0, r1), hn::InterleaveUpper(d, r0, r1)));
-  const auto b =
-      hn::BitCast(dd, hn::Add(hn::InterleaveLower(d, r2, r3), hn::InterleaveUpper(d, r2, r3)));
-  return sum_blocks(hn::Add(hn::BitCast(d, hn::InterleaveLower(dd, a, b)),
-                            hn::BitCast(d, hn::InterleaveUpper(dd, a, b))));
-}
-
 // sums[i] = the sum over the lanes of row(i), for i < rows, which is a multiple of four.
 template <class Row>
 HWY_INLINE void row_sums(std::int64_t rows, float* sums, const Row& row) {
   for (std::int64_t i = 0; i < rows; i += 4) {
     const VF r0 = row(i), r1 = row(i + 1), r2 = row(i + 2), r3 = row(i + 3);
-    hn::Store(sum_lanes(r0, r1, r2, r3), F32x4(), sums + i);
+    hn::Store(vm::sum_lanes(r0, r1, r2, r3), vm::F32x4(), sums + i);
   }
 }
 
