@@ -145,8 +145,8 @@ void stream_tile(const float* const* w, std::int64_t ahead, const float* x0, con
     b2 = hn::MulAdd(w2, v, b2);
     b3 = hn::MulAdd(w3, v, b3);
   });
-  const V sums[8] = {a0, a1, a2, a3, b0, b1, b2, b3};
-  for (int i = 0; i < 8; ++i) y[i] = vm::sum(sums[i]);
+  hn::StoreU(vm::sum_lanes(a0, a1, a2, a3), vm::F32x4(), y);
+  hn::StoreU(vm::sum_lanes(b0, b1, b2, b3), vm::F32x4(), y + 4);
 }
 
 // Outputs [first, end) of one part, all rows.
