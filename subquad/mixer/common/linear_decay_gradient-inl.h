@@ -86,7 +86,7 @@ HWY_INLINE void pair_gradients_of(const Plan& p, std::int64_t n, bool first_head
   for (std::int64_t j = 0; j < p.padded(n); j += kLanes) {
     VF colsum = hn::Zero(d), eta = hn::Zero(d);
     std::int64_t i = round_up(n, 4) - 4;
-    for (; i >= j + kLanes; i -= 4) {
+    for (; p.chunk > kLanes && i >= j + kLanes; i -= 4) {  // a chunk of one vector has none
       pair_rows<kFactored, false>(p, i, j, first_head, kk, g, s, colsum, eta);
     }
     for (; i >= j; i -= 4) {
@@ -107,8 +107,7 @@ inline void pair_gradients(const Plan& p, std::int64_t n, bool first_head, const
 }
 
 // signed_decay: no factor a_t may be divided out, so the path over t is cut into the two products
-// around it: da_t = sum_{i>=t, j<t} D_it Z_ij D_{t-1,j}, with the chunk's two ends as further i and
-// j.
+// around it: da_t = sum_{i>=t, j<t} D_it Z_ij D_{t-1,j}, with the chunk's two ends as further i, j.
 template <class Plan>
 inline void signed_decay_gradient(const Plan& p, std::int64_t n, float through,
                                   const LinearGates<Plan>& g, LinearWorkspace<Plan>& s) {
