@@ -14,6 +14,7 @@
 
 #include "subquad/base/digest.h"
 #include "subquad/base/rng.h"
+#include "subquad/data/split.h"
 
 namespace subquad {
 namespace {
@@ -95,7 +96,7 @@ std::string fingerprint(const CorpusOptions& o, const std::vector<File>& files) 
   };
   const std::string source = fs::canonical(o.source).string();
   Sha256 hash;
-  hash.update(std::string("corpus 2 ") + (o.code ? "code " : "text ") +
+  hash.update(std::string("corpus 3 ") + (o.code ? "code " : "text ") +
               std::to_string(o.most_bytes) + " " + std::to_string(source.size()) + " " + source +
               "\n");
   for (const File& f : files) {
@@ -121,12 +122,6 @@ std::string without_whitespace(const std::string& s) {
   return out;
 }
 
-// Split of a unit (project or file): test 10 %, validation 10 %, by its name.
-int split_of(const std::string& name) {
-  const std::uint64_t h = stream_id("split/" + name) >> 13;
-  return h % 10 == 0 ? 2 : h % 10 == 1 ? 1 : 0;
-}
-
 // Whether the first ten lines say that a program wrote this.
 bool generated(const std::string& text) {
   std::size_t end = 0;
@@ -143,15 +138,36 @@ bool generated(const std::string& text) {
   return false;
 }
 
-struct Document {
-  std::string name, text, unit;
-  int split = 0;
-};
+std::string count_of(std::int64_t n, const char* noun) {
+  return std::to_string(n) + " " + noun + (n == 1 ? "" : "s");
+}
 
-// The start of the line after `at`, unless that is more than 200 bytes away.
-std::size_t line_border(const std::string& text, std::size_t at) {
-  const std::size_t end = text.find('\n', at);
-  return end == std::string::npos || end - at > 200 ? at : end + 1;
+// More than fits: documents in the order of their names' digests, which is a fair sample of all
+// folders, the last one cut at a line.
+void keep_within(std::vector<Document>& documents, std::int64_t most_bytes,
+                 std::map<std::string, std::int64_t>& dropped) {
+  std::int64_t total = 0;
+  for (const Document& d : documents) total += static_cast<std::int64_t>(d.text.size()) + 1;
+  if (total <= most_bytes) return;
+  std::vector<Document*> order;
+  for (Document& d : documents) order.push_back(&d);
+  std::stable_sort(order.begin(), order.end(), [](const Document* a, const Document* b) {
+    return stream_id("limit/" + a->name) < stream_id("limit/" + b->name);
+  });
+  std::int64_t room = most_bytes;
+  for (Document* d : order) {
+    const auto size = static_cast<std::int64_t>(d->text.size()) + 1;
+    if (size > room && room > 1024) {
+      d->text.resize(line_border(d->text, static_cast<std::size_t>(room) - 1024));
+      ++dropped["the end, beyond the size limit"];
+    } else if (size > room) {
+      d->text.clear();
+      ++dropped["beyond the size limit"];
+      continue;
+    }
+    room -= static_cast<std::int64_t>(d->text.size()) + 1;
+  }
+  std::erase_if(documents, [](const Document& d) { return d.text.empty(); });
 }
 
 // Whether the cached shards are what their index says, to the last bit.
@@ -175,6 +191,7 @@ Json build(const CorpusOptions& o, const std::vector<File>& files, const std::st
            const std::string& print) {
   std::map<std::string, std::int64_t> dropped;
   std::vector<Document> documents;
+  std::set<std::string> seen;
   for (const File& f : files) {
     const std::string path = f.path.empty() ? o.source : (fs::path(o.source) / f.path).string();
     if (o.code && (fs::file_size(path) > 200000 || fs::file_size(path) < 200)) {
@@ -197,65 +214,22 @@ Json build(const CorpusOptions& o, const std::vector<File>& files, const std::st
         continue;
       }
     }
-    if (!text.empty()) documents.push_back({f.path, std::move(text), f.project, 0});
-  }
-  std::set<std::string> projects;
-  for (const Document& d : documents) projects.insert(d.unit);
-  std::string how = "by project (top-level folder)";
-  const bool by_position = documents.size() < 3;
-  if (by_position) {
-    // Too few to give each split one: the first 80 % of each trains, then 10 % and 10 %.
-    how = "fewer than three files: each by position, 80 % / 10 % / 10 %";
-    std::vector<Document> whole;
-    std::swap(whole, documents);
-    for (const Document& d : whole) {
-      const std::size_t n = d.text.size(), a = line_border(d.text, n * 8 / 10),
-                        b = line_border(d.text, n * 9 / 10);
-      const std::pair<std::size_t, std::size_t> cuts[] = {{0, a}, {a, b}, {b, n}};
-      for (int s = 0; s < 3; ++s) {
-        documents.push_back(
-            {d.name, d.text.substr(cuts[s].first, cuts[s].second - cuts[s].first), d.unit, s});
-      }
-    }
-  } else {
-    const bool by_project = projects.size() >= 6;
-    if (!by_project) how = "by file (fewer than six top-level folders)";
-    std::map<std::string, int> unit_split;
-    for (Document& d : documents)
-      unit_split[by_project ? d.unit : d.name] = split_of(by_project ? d.unit : d.name);
-    // Every split must hold something: take units in name order where chance left one empty.
-    for (int wanted : {2, 1, 0}) {
-      const bool present = std::any_of(unit_split.begin(), unit_split.end(),
-                                       [&](const auto& u) { return u.second == wanted; });
-      if (present || unit_split.size() < 3) continue;
-      for (auto& [name, split] : unit_split) {
-        const auto same = std::count_if(unit_split.begin(), unit_split.end(),
-                                        [&, s = split](const auto& u) { return u.second == s; });
-        if (same > 1) {
-          split = wanted;
-          break;
-        }
-      }
-    }
-    for (Document& d : documents) d.split = unit_split[by_project ? d.unit : d.name];
-  }
-  // Exact duplicates: the first owner in the order test, validation, train keeps the document.
-  std::stable_sort(documents.begin(), documents.end(),
-                   [](const Document& a, const Document& b) { return a.split > b.split; });
-  std::set<std::string> seen;
-  std::string content[3];
-  std::int64_t counts[3] = {0, 0, 0};
-  for (const Document& d : documents) {
-    if (!by_position && !seen.insert(sha256(without_whitespace(d.text))).second) {
+    if (text.empty()) continue;
+    // Of equal texts the first stays: none is in two splits.
+    if (!seen.insert(sha256(without_whitespace(text))).second) {
       ++dropped["duplicate"];
       continue;
     }
-    const std::int64_t total = static_cast<std::int64_t>(content[0].size() + content[1].size() +
-                                                         content[2].size() + d.text.size());
-    if (total > o.most_bytes) {
-      ++dropped["beyond the size limit"];
-      continue;
-    }
+    documents.push_back({f.path, std::move(text), f.project, 0});
+  }
+  keep_within(documents, o.most_bytes, dropped);
+  std::set<std::string> projects;
+  for (const Document& d : documents) projects.insert(d.project);
+  const auto used = static_cast<std::int64_t>(documents.size());
+  const std::string how = assign_splits(documents);
+  std::string content[3];
+  std::int64_t counts[3] = {0, 0, 0};
+  for (const Document& d : documents) {
     content[d.split] += d.text;
     content[d.split] += '\0';
     ++counts[d.split];
@@ -269,13 +243,14 @@ Json build(const CorpusOptions& o, const std::vector<File>& files, const std::st
   std::string reasons;
   for (const auto& [rule, count] : dropped) {
     rules[rule] = count;
-    reasons += "\n  " + std::to_string(count) + " files: " + rule;
+    reasons += "\n  " + count_of(count, "file") + ": " + rule;
   }
   for (int s = 0; s < 3; ++s) {
     require(content[s].size() > 1024, ErrorCode::invalid_argument, "the ", kSplits[s], " split of ",
-            o.source, " has ", content[s].size(), " bytes, wanted at least 1 kB. Of ", files.size(),
-            " files ", counts[0] + counts[1] + counts[2], " were used",
-            reasons.empty() ? "" : "; left out:", reasons, "\nGive a folder with more text");
+            o.source, " has ", content[s].size(), " bytes, wanted at least 1 kB. Of ",
+            count_of(static_cast<std::int64_t>(files.size()), "file"), " ", used,
+            used == 1 ? " was used" : " were used", reasons.empty() ? "" : "; left out:", reasons,
+            reasons.empty() ? ". " : "\n", "Give a folder with more text, 20 kB or more.");
     index["splits"][kSplits[s]]["documents"] = counts[s];
     index["splits"][kSplits[s]]["bytes"] = static_cast<std::int64_t>(content[s].size());
     index["splits"][kSplits[s]]["sha256"] = sha256(content[s]);

@@ -13,11 +13,10 @@
 namespace subquad {
 
 struct CorpusOptions {
-  std::string source;  // folder or file
-  bool code = true;    // source-code cleaning; false: any UTF-8 text
-  std::int64_t most_bytes = std::int64_t{16}
-                            << 20;  // of cleaned text; later files are left out, said in provenance
-  std::string cache;                // folder for the built shards
+  std::string source;                                // folder or file
+  bool code = true;                                  // source-code cleaning; false: any UTF-8 text
+  std::int64_t most_bytes = std::int64_t{16} << 20;  // of cleaned text; a sample, if there is more
+  std::string cache;                                 // folder for the built shards
 };
 
 class ByteCorpus {

@@ -236,6 +236,115 @@ TEST(Corpus, TwoFilesAreCutByPositionAtLineBorders) {
   }
 }
 
+// Every split holds a useful share, train at least half, and no function is in two of them.
+void expect_useful(const ByteCorpus& corpus, const std::string& what) {
+  std::size_t total = 0;
+  std::map<std::string, int> owner;
+  for (int s = 0; s < 3; ++s) total += corpus.split(s).size();
+  for (int s = 0; s < 3; ++s) {
+    const auto bytes = corpus.split(s);
+    EXPECT_GT(bytes.size(), 1024U) << what;
+    EXPECT_GE(bytes.size() * (s == 0 ? 2 : 20), total * 9 / 10) << what << ", split " << s;
+    std::istringstream lines(std::string(bytes.begin(), bytes.end()));
+    for (std::string line; std::getline(lines, line);) {
+      if (line.find("def function_") == std::string::npos) continue;
+      const std::string name = line.substr(line.find("def"));
+      EXPECT_EQ(owner.try_emplace(name, s).first->second, s) << what << ": " << name;
+    }
+  }
+}
+
+// Names decide the split, and some are unlucky: no project, or only a small one, in a split.
+TEST(Corpus, NoNamesLeaveASplitWithoutAUsefulShare) {
+  int moved = 0;
+  for (int n = 0; n < 40; ++n) {
+    const Folder f;
+    const int count = 3 + n % 12;
+    for (int i = 0; i < count; ++i) {
+      const std::string name = std::string(1, static_cast<char>('a' + i)) + std::to_string(n);
+      std::string text;
+      for (int part = 0; part <= i % 4; ++part) text += source_text(10 * i + part);
+      f.write(n % 2 == 0 ? name + "/a.py" : name + ".py", text);
+    }
+    const ByteCorpus corpus(f.options());
+    const std::string how = corpus.index().at("split").as_string();
+    expect_useful(corpus, std::to_string(n) + ": " + how);
+    moved += how.find("moved from train") != std::string::npos ? 1 : 0;
+    CorpusOptions again = f.options();
+    again.cache += "2";
+    EXPECT_EQ(ByteCorpus(again).index(), corpus.index()) << "a function of names and sizes";
+  }
+  EXPECT_GT(moved, 5) << "names that need no help test nothing";
+}
+
+TEST(Corpus, UnequalProjectsAreSplitByFileAndUnequalFilesByPosition) {
+  const Folder f;
+  for (int i = 0; i < 30; ++i) f.write("big/" + std::to_string(i) + ".py", source_text(i));
+  for (int i = 0; i < 5; ++i)
+    f.write("small" + std::to_string(i) + "/a.py", source_text(100 + i).substr(0, 400));
+  const ByteCorpus by_file(f.options());
+  expect_useful(by_file, "by file");
+  EXPECT_TRUE(by_file.index().at("split").as_string().starts_with("by file (whole"));
+
+  for (int i = 0; i < 4; ++i) {  // each more than a fifth of all bytes
+    std::string text;
+    for (int part = 0; part < 3; ++part) text += source_text(200 + 3 * i + part);
+    f.write("few/" + std::to_string(i) + ".py", text);
+  }
+  CorpusOptions few = f.options();
+  few.source += "/few";
+  const ByteCorpus by_position(few);
+  expect_useful(by_position, "by position");
+  EXPECT_TRUE(by_position.index().at("split").as_string().starts_with("each file by position"));
+}
+
+TEST(Corpus, EqualTextsUnderTwoNamesAreInOneSplit) {
+  const Folder f;
+  for (int p = 0; p < 24; ++p) {
+    f.write("one" + std::to_string(p) + "/a.py", source_text(p));
+    f.write("two" + std::to_string(p) + "/a.py", "\n" + source_text(p));
+  }
+  const ByteCorpus corpus(f.options());
+  expect_useful(corpus, "copies");
+  EXPECT_EQ(corpus.index().at("dropped").at("duplicate").as_int(), 24);
+}
+
+// A test split of a tenth of everything used to fill the whole corpus.
+TEST(Corpus, MoreThanTheLimitBecomesASampleOfAllSplits) {
+  const Folder f;
+  for (int p = 0; p < 60; ++p) f.write("p" + std::to_string(p) + "/a.py", source_text(p));
+  CorpusOptions o = f.options();
+  o.most_bytes = 60000;
+  const ByteCorpus sample(o);
+  expect_useful(sample, "sample");
+  EXPECT_LE(sample.split(0).size() + sample.split(1).size() + sample.split(2).size(), 60000U);
+  EXPECT_GT(sample.split(0).size() + sample.split(1).size() + sample.split(2).size(), 57000U);
+  EXPECT_GT(sample.index().at("dropped").at("beyond the size limit").as_int(), 0);
+
+  std::string text;
+  for (int i = 0; i < 60; ++i) text += source_text(i);
+  f.write("one.txt", text);
+  o.source += "/one.txt";
+  o.code = false;
+  const ByteCorpus one(o);
+  expect_useful(one, "one file");
+  EXPECT_LE(one.split(0).size() + one.split(1).size() + one.split(2).size(), 60003U);
+}
+
+TEST(Corpus, TooLittleTextSaysHowMuchWasFound) {
+  const Folder f;
+  f.write("one.txt", source_text(1).substr(0, 2000));
+  try {
+    const ByteCorpus corpus(f.options(false));
+    FAIL() << "2 kB are no corpus";
+  } catch (const Error& e) {
+    const std::string what = e.what();
+    EXPECT_NE(what.find("Of 1 file 1 was used. Give a folder with more text, 20 kB or more."),
+              std::string::npos)
+        << what;
+  }
+}
+
 TEST(Corpus, AGeneratedMarkInTheLicenceCommentCounts) {
   const Folder f;
   for (int p = 0; p < 24; ++p) f.write("project" + std::to_string(p) + "/a.py", source_text(p));
