@@ -309,17 +309,13 @@ int compare(Arguments arguments) {
       .option("--data", data, "folder or file for the tasks that read one")
       .list("--arms", arms, "these arms instead of the study's")
       .list("--tasks", tasks, "these tasks instead of the study's")
-      .option("--seeds", seeds, "number of seeds instead of the study's")
-      .option("--jobs", jobs, "workers at a time (0: one per core)")
+      .option("--seeds", seeds, "number of seeds (0: the study's)", {0, 1000})
+      .option("--jobs", jobs, "workers at a time (0: one per core)", {0, 1024})
       .option("--out", out, "folder that holds study folders")
       .flag("--dry-run", dry_run, "print plan and matched sizes, train nothing");
   if (!options.parse(arguments)) return 0;
   require_distinct(arms, "--arms");
   require_distinct(tasks, "--tasks");
-  require(seeds >= 0 && seeds <= 1000, ErrorCode::invalid_argument, "--seeds ", seeds,
-          ", wanted 1 to 1000");
-  require(jobs >= 0 && jobs <= 1024, ErrorCode::invalid_argument, "--jobs ", jobs,
-          ", wanted 0 (one per core) to 1024");
   const double budget_seconds = budget.empty() ? 0 : duration(budget);
   require(fs::exists(study), ErrorCode::invalid_argument, "no study file ", study,
           "; see the folder studies/");

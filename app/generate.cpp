@@ -80,14 +80,12 @@ int generate(Arguments arguments) {
       "subquad generate runs/code-mlstm-0 \"def \" --tokens 300");
   options.positional("run", folder, "run folder", true)
       .positional("prompt", prompt, "text, or ids separated by spaces", true)
-      .option("--tokens", tokens, "how many to generate")
-      .option("--temperature", temperature, "0 = greedy")
-      .option("--top-k", top_k, "keep the k likeliest (0: all)")
-      .option("--top-p", top_p, "keep the likeliest that hold this much probability")
-      .option("--seed", seed, "of the sampler");
+      .option("--tokens", tokens, "how many to generate", kTokens)
+      .option("--temperature", temperature, "0 = greedy", {0, 1000})
+      .option("--top-k", top_k, "keep the k likeliest (0: all)", {0, 1 << 24})
+      .option("--top-p", top_p, "keep the likeliest that hold this much probability", {1e-6, 1})
+      .option("--seed", seed, "of the sampler", kSeeds);
   if (!options.parse(arguments)) return 0;
-  require(tokens >= 0 && temperature >= 0 && top_p > 0 && top_p <= 1, ErrorCode::invalid_argument,
-          "generate: tokens and temperature must not be negative, top-p lies in (0, 1]");
   const auto run = open_run(folder);
   const std::int64_t vocabulary = run->config.model.vocabulary;
   const bool bytes = vocabulary == 256;

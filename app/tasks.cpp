@@ -14,7 +14,7 @@ int tasks(Arguments arguments) {
                   "subquad tasks show mqar");
   options.positional("action", action, "list or show")
       .positional("name", name, "the task to show")
-      .option("--count", count, "how many samples")
+      .option("--count", count, "how many samples", {1, 10000})
       .option("--data", data, "folder or file, for tasks that read one");
   if (!options.parse(arguments)) return 0;
   if (action == "list") {
