@@ -25,6 +25,9 @@ int tasks(Arguments arguments) {
   require(action == "show" && !name.empty(), ErrorCode::invalid_argument, "subquad tasks ", action,
           ": wanted `list` or `show NAME`");
   const auto task = make_task(name, {.data = data, .extra = {}});
+  const TaskEntry* entry = find_task(name);
+  require(data.empty() || !entry || entry->reads_data, ErrorCode::invalid_argument, "--data ", data,
+          ": the task ", name, " reads none; leave it out");
   const TaskSpec s = task->spec();
   std::printf("%s: %ld input ids, %ld classes, trained at length %ld, tested at", s.name.c_str(),
               static_cast<long>(s.vocabulary), static_cast<long>(s.classes),

@@ -74,7 +74,13 @@ int train(Arguments arguments) {
     c.task = task;
     c.seed = static_cast<std::uint64_t>(seed);
     c.data = data;
-    const TaskSpec spec = make_task(task, {.data = data, .extra = {}})->spec();
+    const TaskEntry* entry = find_task(task);
+    require(data.empty() || !entry || entry->reads_data, ErrorCode::invalid_argument, "--data ",
+            data, ": the task ", task, " reads none; leave it out");
+    const auto made = make_task(task, {.data = data, .extra = {}});
+    const TaskSpec spec = made->spec();
+    require(arm != "ngram" || made->corpus(), ErrorCode::invalid_argument,
+            "the ngram arm counts bytes: task ", task, " has none; it works with code and text");
     if (arm != "ngram")
       c.model = size_arms({arm}, {.vocabulary = spec.vocabulary,
                                   .classes = spec.classes,
@@ -97,9 +103,10 @@ int train(Arguments arguments) {
       require(old.sha256() == c.sha256(), ErrorCode::invalid_argument, run,
               " holds a run with other settings; choose another --out, or continue it with --run ",
               run);
-    } else {
-      write_file_atomically(path, text);
     }
+    // The same run, perhaps with another number of threads.
+    if (!std::filesystem::exists(path) || read_file(path) != text)
+      write_file_atomically(path, text);
   }
   const bool terminal = isatty(2) != 0;
   const Json result = execute_run(run, [&](const RunProgress& p) {
