@@ -45,6 +45,11 @@ int bench(Arguments arguments) {
     if (!json && !r.profile.ops.empty()) std::printf("%s", profile_lines(r).c_str());
     std::fflush(stdout);
   });
+  if (!json)
+    std::printf(
+        "peak, bandw.: share of this machine's peak and read bandwidth; foreign: cores that other "
+        "programs kept busy\nmeanwhile; ! = more than 0.1, so measure again when the machine is "
+        "quiet\n");
   return 0;
 }
 
