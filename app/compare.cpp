@@ -337,8 +337,12 @@ int compare(Arguments arguments) {
     }
     plan.tasks = chosen;
   }
-  for (StudyTask& t : plan.tasks) {
-    if (!data.empty() && (t.name == "code" || t.name == "text" || t.name == "tokens"))
+  if (!arms.empty() || !tasks.empty()) plan.widths = Json();  // those of another study
+  if (!data.empty()) {
+    bool read = false;
+    for (StudyTask& t : plan.tasks) {
+      const TaskEntry* entry = find_task(t.name);
+      if (!entry || !entry->reads_data) continue;
       t.data = data;
   }
   const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
