@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "app/commands.h"
+#include "app/default_study.h"
 #include "app/differences.h"
 #include "app/options.h"
 #include "subquad/base/digest.h"
@@ -295,7 +296,7 @@ void print_equal(const StudyPlan& plan) {
 }  // namespace
 
 int compare(Arguments arguments) {
-  std::string study = "studies/default.toml", budget, data, out = "runs";
+  std::string study, budget, data, out = "runs";
   std::vector<std::string> arms, tasks;
   std::int64_t seeds = 0, jobs = 0;
   bool dry_run = false;
@@ -303,7 +304,10 @@ int compare(Arguments arguments) {
       "compare",
       "Train and compare the arms of a study; continues where it stopped; writes one HTML report.",
       "subquad compare --data ~/code --budget 20m");
-  options.positional("study", study, "a study file (default studies/default.toml)")
+  options
+      .positional(
+          "study", study,
+          "a study file (default: studies/default.toml if it is here, else the program's copy)")
       .option("--budget", budget,
               "wall time, for example 20m: sets equal tokens so that the study fits")
       .option("--data", data, "folder or file for the tasks that read one")
@@ -317,10 +321,15 @@ int compare(Arguments arguments) {
   require_distinct(arms, "--arms");
   require_distinct(tasks, "--tasks");
   const double budget_seconds = budget.empty() ? 0 : duration(budget);
-  require(fs::exists(study), ErrorCode::invalid_argument, "no study file ", study,
-          "; see the folder studies/");
-  StudyPlan plan = read_plan(study);
-  if (!arms.empty()) plan.arms = arms;
+  require(study.empty() || fs::exists(study), ErrorCode::invalid_argument, "no study file ", study,
+          "; without a name the default study runs");
+  if (study.empty() && fs::exists("studies/default.toml")) study = "studies/default.toml";
+  StudyPlan plan =
+      study.empty() ? parse_plan(kDefaultStudy, "the default study") : read_plan(study);
+  if (!arms.empty()) {
+    plan.arms = arms;
+    drop_unused_options(plan);
+  }
   if (seeds > 0) {
     plan.seeds.clear();
     for (std::int64_t s = 0; s < seeds; ++s) plan.seeds.push_back(s);
