@@ -143,7 +143,9 @@ std::string html_report(const Json& results, const Json& timings, const Json& pr
   h += "<h2>Reproduce</h2><p>The same plan gives the same weights and the "
        "same <code>results.json</code>, bit for bit, on the same kind of processor. "
        "Every number above traces to a run, a seed and the plan in the ledger.</p><pre>" +
-       html_escape(provenance.get("command", "subquad compare")) + "</pre></body></html>\n";
+       html_escape(
+           provenance.get("reproduce", provenance.get("command", "subquad compare").c_str())) +
+       "</pre></body></html>\n";
   return h;
 }
 
