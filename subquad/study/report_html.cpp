@@ -88,9 +88,13 @@ std::string html_report(const Json& results, const Json& timings, const Json& pr
     for (const char* column : kDecodeColumns) row.push_back(speed_text(timings, arm, column));
     h += table_row(row, "td");
   }
+  const std::string solved = solved_note(results);
+  h += "</tbody></table></div><p class='note'>Median over seeds (hover: each seed). ";
+  if (!solved.empty())
+    h += "<span class='solved'>*</span> one seed that solved the task (" + html_escape(solved) +
+         "). ";
   h +=
-      "</tbody></table></div><p class='note'>Median over seeds (hover: each seed). <span "
-      "class='solved'>*</span> one seed that solved the task. &uarr; higher is better, &darr; "
+      "&uarr; higher is better, &darr; "
       "lower; a stop ratio of 1 is exact, 2 never stopped. At: test length, as a multiple of the "
       "trained one. State: what one sequence keeps "
       "between tokens; that of attention grows with the sequence. Train: 1000 tokens per second on "
