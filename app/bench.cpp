@@ -14,13 +14,13 @@ int bench(Arguments arguments) {
   Options options(
       "bench",
       "Speed of mixer cores, whole mixers, training steps, prefill and decoding, and the "
-      "fraction they reach of what this machine can do, measured in the same run. A '!' "
-      "marks figures taken while other processes were busy.",
+      "fraction they reach of what this machine can do, measured in the same run. Without --name "
+      "and --filter the cores; --filter \"\" is all.",
       "subquad bench --filter core/mlstm/ --seconds 2");
   options.option("--name", bench.name, "one workload; prints one JSON line")
-      .option("--filter", bench.filter, "all workloads whose name contains this")
-      .option("--seconds", bench.seconds, "measured time of each")
-      .option("--threads", threads, "number of threads")
+      .option("--filter", bench.filter, "all workloads whose name contains this; \"\" for all")
+      .option("--seconds", bench.seconds, "measured time of each", {0, 86400})
+      .option("--threads", threads, "number of threads", kThreads)
       .flag("--json", json, "JSON lines instead of a table")
       .flag("--profile", bench.profile, "time by op below every workload that runs a whole layer")
       .flag("--list", list, "print the names and stop");
@@ -29,8 +29,6 @@ int bench(Arguments arguments) {
     for (const std::string& name : bench_names()) std::printf("%s\n", name.c_str());
     return 0;
   }
-  require(threads >= 1 && threads <= 1024, ErrorCode::invalid_argument, "--threads ", threads,
-          ", wanted 1 to 1024");
   bench.threads = static_cast<int>(threads);
   if (!bench.name.empty()) {
     json = true;
@@ -47,6 +45,11 @@ int bench(Arguments arguments) {
     if (!json && !r.profile.ops.empty()) std::printf("%s", profile_lines(r).c_str());
     std::fflush(stdout);
   });
+  if (!json)
+    std::printf(
+        "peak, bandw.: share of this machine's peak and read bandwidth; foreign: cores that other "
+        "programs kept busy\nmeanwhile; ! = more than 0.1, so measure again when the machine is "
+        "quiet\n");
   return 0;
 }
 

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "app/commands.h"
+#include "app/default_study.h"
 #include "app/differences.h"
 #include "app/options.h"
 #include "subquad/base/digest.h"
@@ -69,22 +70,30 @@ std::string build_digest() {
   return sha256(program.bytes());
 }
 
-Json provenance(const std::string& command) {
+// The program as it was started.
+std::string invoked_as() {
+  const std::string words = read_file("/proc/self/cmdline");
+  return words.empty() ? "subquad" : words.substr(0, words.find('\0'));
+}
+
+Json provenance(const std::string& command, const std::string& folder) {
   Json p = Json::object();
   p["program"] = "subquad " SUBQUAD_VERSION;
   p["program SHA-256"] = build_digest();
   p["compiler"] = __VERSION__;
   p["machine"] = machine();
   p["command"] = command;
+  p["reproduce"] = "subquad compare " + shell_word(folder + "/plan.toml");
   return p;
 }
 
 void write_outputs(const StudyPlan& plan, const std::string& folder, const std::string& command) {
   const Json results = collect_results(plan, folder), timings = collect_timings(plan, folder);
+  write_file_atomically(folder + "/plan.toml", plan.to_toml());
   write_file_atomically(folder + "/results.json", results.dump(1) + "\n");
   write_file_atomically(folder + "/timings.json", timings.dump(1) + "\n");
   write_file_atomically(folder + "/results.csv", results_csv(results));
-  Json p = provenance(command);
+  const Json p = provenance(command, folder);
   write_file_atomically(folder + "/provenance.json", p.dump(1) + "\n");
   write_file_atomically(folder + "/report.html", html_report(results, timings, p));
 }
@@ -202,6 +211,31 @@ void fit_budget(StudyPlan& plan, const Json& calibration, double seconds, int jo
   if (keep) write_file_atomically(path, chosen.dump(1) + "\n");
 }
 
+double tokens_of(const std::vector<PlannedRun>& runs) {
+  double total = 0;
+  for (const PlannedRun& r : runs) total += static_cast<double>(r.config.train.tokens);
+  return total;
+}
+
+// A budget that leaves next to nothing of the study, or that not even the least study meets.
+// `before`: its own training tokens.
+void warn_of_budget(const StudyPlan& plan, const Json& calibration, const std::string& budget,
+                    double before, int jobs) {
+  const auto runs = planned_runs(plan);
+  const double least = estimate_seconds(runs, calibration, jobs), share = tokens_of(runs) / before;
+  if (least > 1.25 * duration(budget)) {
+    std::fprintf(stderr,
+                 "subquad: warning: --budget %s cannot be met: this study takes about %s even with "
+                 "the least tokens; give more, or fewer arms, tasks or seeds\n",
+                 budget.c_str(), minutes(least).c_str());
+  } else if (share < 0.1) {
+    std::fprintf(stderr,
+                 "subquad: warning: --budget %s pays for %.2g %% of the study's own training "
+                 "tokens: expect models that have learnt little\n",
+                 budget.c_str(), 100 * share);
+  }
+}
+
 // Why the study of this name that ran last is not continued: what differs between its plan and
 // ours. A changed corpus shows as other digests under the same path.
 void explain_new_folder(const StudyPlan& plan, const std::string& out) {
@@ -292,10 +326,31 @@ void print_equal(const StudyPlan& plan) {
   }
 }
 
+// What to do next: a study of one's own, offered to those who have not just run one with a budget,
+// and two runs of the same task side by side.
+void print_next(const std::string& folder, const std::vector<PlannedRun>& runs,
+                const std::string& data, bool budgeted) {
+  const std::string program = shell_word(invoked_as());
+  const char* label = "next";
+  if (!budgeted) {
+    std::printf("  %-7s %s compare --data %s --budget 20m\n", label, program.c_str(),
+                data.empty() ? "~/code" : shell_word(data).c_str());
+    label = "";
+  }
+  const PlannedRun& first = runs.front();
+  const auto other = std::find_if(runs.begin(), runs.end(), [&](const PlannedRun& r) {
+    return r.task == first.task && r.arm != first.arm;
+  });
+  if (other == runs.end()) return;
+  std::printf("  %-7s %s diff %s %s\n", label, program.c_str(),
+              shell_word(folder + "/runs/" + first.id).c_str(),
+              shell_word(folder + "/runs/" + other->id).c_str());
+}
+
 }  // namespace
 
 int compare(Arguments arguments) {
-  std::string study = "studies/default.toml", budget, data, out = "runs";
+  std::string study, budget, data, out = "runs";
   std::vector<std::string> arms, tasks;
   std::int64_t seeds = 0, jobs = 0;
   bool dry_run = false;
@@ -303,28 +358,32 @@ int compare(Arguments arguments) {
       "compare",
       "Train and compare the arms of a study; continues where it stopped; writes one HTML report.",
       "subquad compare --data ~/code --budget 20m");
-  options.positional("study", study, "a study file (default studies/default.toml)")
+  options
+      .positional(
+          "study", study,
+          "a study file (default: studies/default.toml if it is here, else the program's copy)")
       .option("--budget", budget,
               "wall time, for example 20m: sets equal tokens so that the study fits")
       .option("--data", data, "folder or file for the tasks that read one")
       .list("--arms", arms, "these arms instead of the study's")
       .list("--tasks", tasks, "these tasks instead of the study's")
-      .option("--seeds", seeds, "number of seeds instead of the study's")
-      .option("--jobs", jobs, "workers at a time (0: one per core)")
+      .option("--seeds", seeds, "number of seeds (0: the study's)", {0, 1000})
+      .option("--jobs", jobs, "workers at a time (0: one per core)", {0, 1024})
       .option("--out", out, "folder that holds study folders")
       .flag("--dry-run", dry_run, "print plan and matched sizes, train nothing");
   if (!options.parse(arguments)) return 0;
   require_distinct(arms, "--arms");
   require_distinct(tasks, "--tasks");
-  require(seeds >= 0 && seeds <= 1000, ErrorCode::invalid_argument, "--seeds ", seeds,
-          ", wanted 1 to 1000");
-  require(jobs >= 0 && jobs <= 1024, ErrorCode::invalid_argument, "--jobs ", jobs,
-          ", wanted 0 (one per core) to 1024");
   const double budget_seconds = budget.empty() ? 0 : duration(budget);
-  require(fs::exists(study), ErrorCode::invalid_argument, "no study file ", study,
-          "; see the folder studies/");
-  StudyPlan plan = read_plan(study);
-  if (!arms.empty()) plan.arms = arms;
+  require(study.empty() || fs::exists(study), ErrorCode::invalid_argument, "no study file ", study,
+          "; without a name the default study runs");
+  if (study.empty() && fs::exists("studies/default.toml")) study = "studies/default.toml";
+  StudyPlan plan =
+      study.empty() ? parse_plan(kDefaultStudy, "the default study") : read_plan(study);
+  if (!arms.empty()) {
+    plan.arms = arms;
+    drop_unused_options(plan);
+  }
   if (seeds > 0) {
     plan.seeds.clear();
     for (std::int64_t s = 0; s < seeds; ++s) plan.seeds.push_back(s);
@@ -341,15 +400,25 @@ int compare(Arguments arguments) {
     }
     plan.tasks = chosen;
   }
-  for (StudyTask& t : plan.tasks) {
-    if (!data.empty() && (t.name == "code" || t.name == "text" || t.name == "tokens"))
+  if (!arms.empty() || !tasks.empty()) plan.widths = Json();  // those of another study
+  if (!data.empty()) {
+    bool read = false;
+    for (StudyTask& t : plan.tasks) {
+      const TaskEntry* entry = find_task(t.name);
+      if (!entry || !entry->reads_data) continue;
       t.data = data;
+      read = true;
+    }
+    require(read, ErrorCode::invalid_argument, "--data ", data,
+            ": no task of this study reads any; leave it out, or add code, text or tokens to "
+            "--tasks");
   }
   const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   const int workers = jobs > 0 ? static_cast<int>(jobs) : cores;
 
   identify_data(plan);
-  if (match_from(plan.match) == Match::time) match_in_time(plan, out, !dry_run);
+  if (match_from(plan.match) == Match::time && plan.widths.is_null())
+    match_in_time(plan, out, !dry_run);
   require_possible(plan, physical_memory_bytes(), workers);
   const auto runs = planned_runs(plan);
   require(
@@ -363,6 +432,7 @@ int compare(Arguments arguments) {
   if (!budget.empty()) {
     if (!dry_run) make_folder(out);
     fit_budget(plan, calibration, budget_seconds, workers, out, !dry_run);
+    warn_of_budget(plan, calibration, budget, tokens_of(runs), workers);
     require_possible(plan, physical_memory_bytes(), workers);
   }
   if (dry_run) {
@@ -377,10 +447,8 @@ int compare(Arguments arguments) {
   const FileLock lock(folder + "/.lock", "another process works on " + folder +
                                              "; wait for it, or give another --out");
   print_estimate(plan, finished_runs(folder), calibration, workers);
-  std::string command = "subquad compare " + shell_word(study);
-  for (const auto& a : arguments) {
-    if (a != study) command += " " + shell_word(a);
-  }
+  std::string command = "subquad compare";
+  for (const auto& a : arguments) command += " " + shell_word(a);
   RunnerSetup setup;
   setup.program = fs::read_symlink("/proc/self/exe");
   setup.folder = folder;
@@ -394,8 +462,7 @@ int compare(Arguments arguments) {
       "\n%s\n",
       terminal_summary(collect_results(plan, folder), collect_timings(plan, folder)).c_str());
   std::printf("  report  %s/report.html    data  results.json  results.csv\n", folder.c_str());
-  std::printf(
-      "  next    subquad compare --data ~/code --budget 20m  |  subquad diff RUN_A RUN_B\n");
+  print_next(folder, runs, data, !budget.empty());
   if (failed > 0)
     std::fprintf(stderr, "subquad: %d run%s failed; the same command tries them again\n", failed,
                  failed == 1 ? "" : "s");

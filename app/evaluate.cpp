@@ -7,6 +7,11 @@
 #include "subquad/train/run.h"
 
 namespace subquad::app {
+namespace {
+
+constexpr std::int64_t kLongest = 1 << 24;
+
+}  // namespace
 
 int evaluate(Arguments arguments) {
   std::string folder, split = "test";
@@ -18,15 +23,16 @@ int evaluate(Arguments arguments) {
   options.positional("run", folder, "run folder", true)
       .list("--lengths", lengths, "sequence lengths (default: the task's own)")
       .option("--split", split, "test or validation")
-      .option("--threads", threads, "threads");
+      .option("--threads", threads, "threads", kThreads);
   if (!options.parse(arguments)) return 0;
   require(split == "test" || split == "validation", ErrorCode::invalid_argument, "--split ", split,
           ", wanted test or validation");
   EvaluationSetup setup{.lengths = {}, .split = split == "test" ? Split::test : Split::validation};
   for (const std::string& text : lengths) {
     require(!text.empty() && text.size() < 10 &&
-                text.find_first_not_of("0123456789") == std::string::npos && std::stoll(text) > 0,
-            ErrorCode::invalid_argument, "--lengths: \"", text, "\" is not a positive number");
+                text.find_first_not_of("0123456789") == std::string::npos && std::stoll(text) > 0 &&
+                std::stoll(text) <= kLongest,
+            ErrorCode::invalid_argument, "--lengths: got \"", text, "\", wanted 1 to ", kLongest);
     setup.lengths.push_back(std::stoll(text));
   }
   const auto run = open_run(folder);

@@ -8,6 +8,7 @@
 #include "subquad/base/interrupt.h"
 #include "subquad/base/rng.h"
 #include "subquad/model/engine.h"
+#include "subquad/task/task.h"
 #include "subquad/train/run.h"
 
 namespace subquad::app {
@@ -80,17 +81,16 @@ int generate(Arguments arguments) {
       "subquad generate runs/code-mlstm-0 \"def \" --tokens 300");
   options.positional("run", folder, "run folder", true)
       .positional("prompt", prompt, "text, or ids separated by spaces", true)
-      .option("--tokens", tokens, "how many to generate")
-      .option("--temperature", temperature, "0 = greedy")
-      .option("--top-k", top_k, "keep the k likeliest (0: all)")
-      .option("--top-p", top_p, "keep the likeliest that hold this much probability")
-      .option("--seed", seed, "of the sampler");
+      .option("--tokens", tokens, "how many to generate", kTokens)
+      .option("--temperature", temperature, "0 = greedy", {0, 1000})
+      .option("--top-k", top_k, "keep the k likeliest (0: all)", {0, 1 << 24})
+      .option("--top-p", top_p, "keep the likeliest that hold this much probability", {1e-6, 1})
+      .option("--seed", seed, "of the sampler", kSeeds);
   if (!options.parse(arguments)) return 0;
-  require(tokens >= 0 && temperature >= 0 && top_p > 0 && top_p <= 1, ErrorCode::invalid_argument,
-          "generate: tokens and temperature must not be negative, top-p lies in (0, 1]");
   const auto run = open_run(folder);
   const std::int64_t vocabulary = run->config.model.vocabulary;
-  const bool bytes = vocabulary == 256;
+  const TaskEntry* entry = find_task(run->config.task);
+  const bool bytes = entry && entry->bytes;
   std::vector<std::int32_t> ids;
   if (bytes) {
     for (const char c : prompt) ids.push_back(static_cast<unsigned char>(c));
@@ -109,12 +109,16 @@ int generate(Arguments arguments) {
   Engine engine(1);
   Context cx = engine.context(*run->store);
   ModelState state = run->model->new_state(1, DType::f32);
-  const auto start = std::chrono::steady_clock::now();
   Var logits = run->model->logits(
       cx, Tensor::from<std::int32_t>({1, static_cast<std::int64_t>(ids.size())}, ids), {}, &state);
+  if (!bytes)
+    std::fprintf(stderr, "task %s has no text: these are its class ids, 0 to %ld\n",
+                 run->config.task.c_str(), static_cast<long>(run->config.model.classes - 1));
   Utf8Writer out;
   if (bytes) std::fwrite(prompt.data(), 1, prompt.size(), stdout);
   const Rng rng{static_cast<std::uint64_t>(seed), stream_id("generate")};
+  std::int64_t generated = 0;
+  const auto start = std::chrono::steady_clock::now();
   for (std::int64_t i = 0; i < tokens && !interrupted(); ++i) {
     const std::int64_t classes = run->config.model.classes, last = logits.value.numel() - classes;
     const std::span<const float> row(logits.value.data<float>() + last,
@@ -126,6 +130,7 @@ int generate(Arguments arguments) {
     } else {
       std::printf("%s%d", i ? " " : "", id);
     }
+    ++generated;
     if (id >= vocabulary) break;
     const std::int32_t next[1] = {id};
     logits = run->model->logits(cx, Tensor::from<std::int32_t>({1, 1}, next), {}, &state);
@@ -133,8 +138,8 @@ int generate(Arguments arguments) {
   out.flush();
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  std::fprintf(stderr, "\n%.0f tokens/s, state %ld bytes after %ld positions\n",
-               static_cast<double>(tokens + static_cast<std::int64_t>(ids.size())) / seconds,
+  std::fprintf(stderr, "\n%ld tokens, %.0f tokens/s, state %ld bytes after %ld positions\n",
+               static_cast<long>(generated), static_cast<double>(generated) / seconds,
                static_cast<long>(run->model->state_bytes(state[0].positions())),
                static_cast<long>(state[0].positions()));
   return interrupted() ? 130 : 0;

@@ -10,6 +10,7 @@ namespace subquad::app {
 namespace {
 
 constexpr std::int64_t kRows = 16, kLength = 128;
+constexpr Range<std::int64_t> kBudgets{0, std::int64_t{1} << 40};
 
 // Training data that any vocabulary has; its values do not change the time of a step.
 Batch random_batch(std::int64_t vocabulary, int step) {
@@ -38,18 +39,16 @@ int info(Arguments arguments) {
   Options options("info", "Sizes, training cost and state bytes of arms matched to one budget.",
                   "subquad info --arms attention,mlstm --d-model 256 --blocks 4");
   options.list("--arms", arms, "arms to size")
-      .option("--d-model", d_model, "model width")
-      .option("--blocks", blocks, "number of blocks")
-      .option("--heads", heads, "heads per mixer")
-      .option("--vocabulary", vocabulary, "input ids and classes")
+      .option("--d-model", d_model, "model width", kWidths)
+      .option("--blocks", blocks, "number of blocks", kBlocks)
+      .option("--heads", heads, "heads per mixer", kHeads)
+      .option("--vocabulary", vocabulary, "input ids and classes", {1, 1 << 24})
       .option("--parameters", parameters,
-              "budget (0: that of the largest arm with an MLP of its width)")
+              "budget (0: that of the largest arm with an MLP of its width)", kBudgets)
       .option("--match", match, "parameters, flops, time or state")
-      .option("--state-bytes", state_bytes, "state of one sequence, for --match state")
+      .option("--state-bytes", state_bytes, "state of one sequence, for --match state", kBudgets)
       .flag("--time", time, "measure training steps, too");
   if (!options.parse(arguments)) return 0;
-  require(vocabulary >= 1 && vocabulary <= 1 << 24, ErrorCode::invalid_argument, "--vocabulary ",
-          vocabulary, ", wanted 1 to ", 1 << 24);
   const MeasureTimes measure = [&](std::span<const ModelConfig> models) {
     return training_seconds_per_token(models,
                                       [&](int step) { return random_batch(vocabulary, step); });

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "app/commands.h"
+#include "app/options.h"
 #include "subquad/base/error.h"
 #include "subquad/base/interrupt.h"
 #include "subquad/io/json.h"
@@ -11,6 +12,7 @@
 namespace {
 
 using subquad::app::Arguments;
+using subquad::app::Options;
 
 struct Command {
   const char* name;
@@ -61,7 +63,8 @@ void print_completion() {
       "  fi\n}\ncomplete -F _subquad subquad\n");
 }
 
-int run(const std::vector<std::string>& words) {
+int run(std::vector<std::string> words) {
+  if (words.size() > 1 && words[0] == "help") words = {words[1], "--help"};
   if (words.empty() || words[0] == "--help" || words[0] == "-h" || words[0] == "help") {
     print_help();
     return words.empty() ? 2 : 0;
@@ -77,7 +80,9 @@ int run(const std::vector<std::string>& words) {
     return 0;
   }
   if (words[0] == "completion") {
-    print_completion();
+    Options options("completion", "Print a completion script for bash.",
+                    "eval \"$(subquad completion)\"");
+    if (options.parse(Arguments(words).subspan(1))) print_completion();
     return 0;
   }
   std::vector<std::string> names;
@@ -85,6 +90,7 @@ int run(const std::vector<std::string>& words) {
     if (words[0] == c.name) return c.run(Arguments(words).subspan(1));
     names.emplace_back(c.name);
   }
+  names.insert(names.end(), {"completion", "help"});
   const std::string near = subquad::nearest_key(words[0], names);
   subquad::fail(subquad::ErrorCode::invalid_argument, "unknown command \"", words[0], "\"",
                 near.empty() ? "; see subquad --help" : "; did you mean \"" + near + "\"?");

@@ -1,6 +1,7 @@
 #include "app/options.h"
 
 #include <CLI/CLI.hpp>
+#include <functional>
 #include <iostream>
 
 #include "subquad/base/error.h"
@@ -29,7 +30,17 @@ std::vector<std::string> split_list(const std::string& text) {
 struct Options::State {
   CLI::App app;
   std::vector<std::string> names;
+  std::vector<std::function<void()>> checks;  // of values, after parsing
   State(const std::string& summary, const std::string& name) : app(summary, name) {}
+
+  template <class T>
+  CLI::Option* number(const std::string& name, T& to, const std::string& help, Range<T> range) {
+    checks.emplace_back([this, name, &to, range] {
+      require(to >= range.low && to <= range.high, ErrorCode::invalid_argument, name, ": got ", to,
+              ", wanted ", range.low, " to ", range.high, " (see ", app.get_name(), " --help)");
+    });
+    return app.add_option(name, to, help)->capture_default_str();
+  }
 };
 
 Options::Options(const std::string& command, const std::string& summary, const std::string& example)
@@ -60,20 +71,27 @@ Options& Options::option(const std::string& name, std::string& to, const std::st
   state_->names.push_back(name);
   return *this;
 }
-Options& Options::option(const std::string& name, std::int64_t& to, const std::string& help) {
-  state_->app.add_option(name, to, help)->capture_default_str();
+Options& Options::option(const std::string& name, std::int64_t& to, const std::string& help,
+                         Range<std::int64_t> range) {
+  state_->number(name, to, help, range);
   state_->names.push_back(name);
   return *this;
 }
-Options& Options::option(const std::string& name, double& to, const std::string& help) {
-  state_->app.add_option(name, to, help)->capture_default_str();
+Options& Options::option(const std::string& name, double& to, const std::string& help,
+                         Range<double> range) {
+  state_->number(name, to, help, range);
   state_->names.push_back(name);
+  return *this;
+}
+Options& Options::internal(const std::string& name, std::int64_t& to) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+  state_->number<std::int64_t>(name, to, "", {0, kMost})->group("");
   return *this;
 }
 Options& Options::list(const std::string& name, std::vector<std::string>& to,
                        const std::string& help) {
   state_->app.add_option_function<std::string>(
-      name, [&to](const std::string& text) { to = split_list(text); }, help);
+      name, [&to](const std::string& text) { to = split_list(text); }, help + " (comma-separated)");
   state_->names.push_back(name);
   return *this;
 }
@@ -82,6 +100,7 @@ bool Options::parse(std::span<const std::string> arguments) {
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
   try {
     state_->app.parse(reversed);
+    for (const auto& check : state_->checks) check();
     return true;
   } catch (const CLI::CallForHelp&) {
     std::cout << state_->app.help();

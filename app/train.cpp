@@ -54,16 +54,17 @@ int train(Arguments arguments) {
           "--arm", arm,
           "attention, mlstm, slstm, xlstm[1:1], mamba2, gated_deltanet[-1,1], a,b,... per layer")
       .option("--task", task, "see subquad tasks")
-      .option("--tokens", tokens, "training tokens (0: the task's own budget)")
-      .option("--seed", seed, "of the weights and the training data")
-      .option("--d-model", d_model, "model width")
-      .option("--blocks", blocks, "number of blocks")
-      .option("--heads", heads, "heads per mixer")
-      .option("--learning-rate", learning_rate, "peak rate of AdamW (0: the task's own)")
-      .option("--threads", threads, "threads; the result has the same bits for any number")
+      .option("--tokens", tokens, "training tokens (0: the task's own budget)", kTokens)
+      .option("--seed", seed, "of the weights and the training data", kSeeds)
+      .option("--d-model", d_model, "model width", kWidths)
+      .option("--blocks", blocks, "number of blocks", kBlocks)
+      .option("--heads", heads, "heads per mixer", kHeads)
+      .option("--learning-rate", learning_rate, "peak rate of AdamW (0: the task's own)", {0, 10})
+      .option("--threads", threads, "threads; the result has the same bits for any number",
+              kThreads)
       .option("--data", data, "folder or file, for tasks that read one")
       .option("--out", out, "run folder to create (default runs/TASK-ARM-SEED)")
-      .option("--parent", parent, "process id of a study: end when it ends (0: none)")
+      .internal("--parent", parent)  // process id of a study: end when it ends
       .flag("--quiet", quiet, "no progress");
   if (!options.parse(arguments)) return 0;
   if (parent > 0) follow(parent);
@@ -73,7 +74,13 @@ int train(Arguments arguments) {
     c.task = task;
     c.seed = static_cast<std::uint64_t>(seed);
     c.data = data;
-    const TaskSpec spec = make_task(task, {.data = data, .extra = {}})->spec();
+    const TaskEntry* entry = find_task(task);
+    require(data.empty() || !entry || entry->reads_data, ErrorCode::invalid_argument, "--data ",
+            data, ": the task ", task, " reads none; leave it out");
+    const auto made = make_task(task, {.data = data, .extra = {}});
+    const TaskSpec spec = made->spec();
+    require(arm != "ngram" || made->corpus(), ErrorCode::invalid_argument,
+            "the ngram arm counts bytes: task ", task, " has none; it works with code and text");
     if (arm != "ngram")
       c.model = size_arms({arm}, {.vocabulary = spec.vocabulary,
                                   .classes = spec.classes,
@@ -96,9 +103,10 @@ int train(Arguments arguments) {
       require(old.sha256() == c.sha256(), ErrorCode::invalid_argument, run,
               " holds a run with other settings; choose another --out, or continue it with --run ",
               run);
-    } else {
-      write_file_atomically(path, text);
     }
+    // The same run, perhaps with another number of threads.
+    if (!std::filesystem::exists(path) || read_file(path) != text)
+      write_file_atomically(path, text);
   }
   const bool terminal = isatty(2) != 0;
   const Json result = execute_run(run, [&](const RunProgress& p) {

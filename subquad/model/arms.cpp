@@ -46,6 +46,8 @@ std::vector<std::int64_t> ratio(const std::string& arm, std::string& rest) {
 std::vector<std::string> arm_layers(const std::string& arm, std::int64_t blocks) {
   require(blocks >= 1 && blocks <= 4096, ErrorCode::invalid_argument, blocks,
           " blocks, wanted 1 to 4096");
+  require(arm != "ngram", ErrorCode::invalid_argument,
+          "ngram is counted from bytes, not trained: it has no layers, sizes or state");
   if (is_mixer(arm)) return std::vector<std::string>(static_cast<std::size_t>(blocks), arm);
   const auto listed = split(arm, ',');
   if (listed.size() > 1) {
@@ -67,9 +69,14 @@ std::vector<std::string> arm_layers(const std::string& arm, std::int64_t blocks)
   }
   if (counts.size() == 2 && kinds.size() == 2 && is_mixer(kinds[0]) && is_mixer(kinds[1]) &&
       counts[0] + counts[1] > 0) {
+    const std::int64_t period = counts[0] + counts[1];
+    // A cut pattern would be another arm under this one's name, or another ratio.
+    require(counts[0] == 0 || counts[1] == 0 || blocks % period == 0, ErrorCode::invalid_argument,
+            arm, " has a pattern of ", period, " blocks but the model has ", blocks,
+            "; set blocks to a multiple of ", period);
     std::vector<std::string> layers;
     for (std::int64_t i = 0; i < blocks; ++i) {
-      layers.push_back(kinds[i % (counts[0] + counts[1]) < counts[0] ? 0 : 1]);
+      layers.push_back(kinds[i % period < counts[0] ? 0 : 1]);
     }
     return layers;
   }

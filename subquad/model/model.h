@@ -62,8 +62,9 @@ class Model {
 };
 
 // "xlstm[1:1]", 4 -> {mlstm, slstm, mlstm, slstm}; "gated_deltanet:attention[3:1]", 4 -> three and
-// one; a plain mixer kind repeats; "a,b,c" is an explicit list. Source of the ratio notation: Beck
-// et al. 2024.
+// one; a plain mixer kind repeats; "a,b,c" is an explicit list.
+// Errors: a pattern that does not fit the blocks a whole number of times. Source of the ratio
+// notation: Beck et al. 2024.
 std::vector<std::string> arm_layers(const std::string& arm, std::int64_t blocks);
 
 }  // namespace subquad

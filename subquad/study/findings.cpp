@@ -229,6 +229,18 @@ std::string solved_words(const Cell& c) {
   return format("%d of %d [%.2f, %.2f]", c.solved, n, w.low, w.high);
 }
 
+std::string solved_note(const Json& results) {
+  std::string text;
+  for (const std::string& task : tasks_of(results)) {
+    if (!counts_seeds(task)) continue;
+    const double at = question_of(task)->solved;
+    const std::string primary = results.at("tasks").at(task).at("primary").as_string();
+    text += (text.empty() ? "" : "; ") + task + ": " + words_of(primary) + " of " +
+            (primary == "stop_ratio" ? format("%g to %g", at, 2 - at) : format("%g or more", at));
+  }
+  return text;
+}
+
 std::string verdict(const Json& results, const std::string& task) {
   const Question* q = question_of(task);
   const bool higher = q ? q->higher : true;

@@ -57,6 +57,9 @@ Json findings(const Json& results);
 std::string verdict(const Json& results, const std::string& task);
 // "2 of 3 seeds [0.21, 0.94]": Wilson 95 % interval of the solved share.
 std::string solved_words(const Cell& cell);
+// "parity: tail accuracy of 0.99 or more; anbn: ...", when a seed counts as solved; empty: no task
+// of the study is solved or not.
+std::string solved_note(const Json& results);
 std::string crossing_sentence(const Json& results, const std::string& task);  // empty: no n-gram
 std::string cost_sentence(const Json& results, const Json& timings);
 

@@ -75,6 +75,76 @@ class Reader {
   std::string source_;
 };
 
+// Mixer kinds of the arms, each once.
+std::vector<std::string> kinds_of(const StudyPlan& plan) {
+  std::vector<std::string> kinds;
+  for (const std::string& arm : plan.arms) {
+    if (arm == "ngram") continue;
+    for (const std::string& kind : arm_layers(arm, plan.blocks)) {
+      if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end()) kinds.push_back(kind);
+    }
+  }
+  return kinds;
+}
+
+// Options of a mixer by themselves: "" or what is wrong with them.
+std::string wrong_options(const std::string& kind, const StudyPlan& plan, const Json& options) {
+  try {
+    ParameterPlan ignored;
+    make_mixer(kind, {.d_model = plan.d_model, .heads = plan.heads, .options = options}, ignored);
+    return "";
+  } catch (const Error& e) {
+    return e.what();
+  }
+}
+
+void check_mixers(const Reader& r, const StudyPlan& plan) {
+  if (plan.mixer_options.is_null()) return;
+  const auto kinds = kinds_of(plan);
+  for (const auto& [kind, options] : plan.mixer_options.as_object()) {
+    if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end())
+      r.wrong("mixer." + kind, "no arm of this study has a " + kind +
+                                   " layer; add one to `arms`, or remove this table");
+    const std::string whole = wrong_options(kind, plan, options);
+    if (whole.empty()) continue;
+    if (!options.is_object()) r.wrong("mixer." + kind, whole);
+    for (const auto& [key, value] : options.as_object()) {
+      if (wrong_options(kind, plan, Json::Object{{key, value}}) == whole)
+        r.wrong("mixer." + kind + "." + key, whole);
+    }
+    r.wrong("mixer." + kind, whole);
+  }
+}
+
+// JSON text is TOML for numbers and strings, but for one character.
+std::string toml_value(const Json& v) {
+  std::string out;
+  if (v.is_object()) {
+    for (const auto& [key, value] : v.as_object())
+      out += (out.empty() ? " " : ", ") + toml_value(key) + " = " + toml_value(value);
+    return "{" + out + " }";
+  }
+  if (v.is_array()) {
+    for (const Json& value : v.as_array()) out += (out.empty() ? "" : ", ") + toml_value(value);
+    return "[" + out + "]";
+  }
+  for (const char c : v.dump()) out += c == '\x7f' ? std::string("\\u007F") : std::string(1, c);
+  return out;
+}
+
+std::string toml_key(const std::string& key) {
+  const bool bare =
+      key.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") ==
+      std::string::npos;
+  return bare && !key.empty() ? key : toml_value(key);
+}
+
+void append_table(std::string& out, const std::string& header, const Json& table) {
+  out += "\n[" + header + "]\n";
+  for (const auto& [key, value] : table.as_object())
+    out += toml_key(key) + " = " + toml_value(value) + "\n";
+}
+
 constexpr std::int64_t kMany = std::int64_t{1} << 40;
 constexpr std::int64_t kLongest = 1 << 24;
 
@@ -95,6 +165,8 @@ StudyTask read_task(const Reader& r, const std::string& name, const Json* table)
             "got " + Json(t.learning_rate).dump() + ", wanted 0 (the study's) to 10");
   }
   t.data = r.text(*table, prefix, "data", "");
+  if (const TaskEntry* entry = find_task(name); !t.data.empty() && entry && !entry->reads_data)
+    r.wrong(prefix + "data", "the task " + name + " reads no data; remove this line");
   if (const Json* lengths = table->find("lengths")) {
     r.guarded(prefix + "lengths", [&] {
       for (const Json& v : lengths->as_array()) {
@@ -115,7 +187,7 @@ StudyPlan parse_plan(const std::string& text, const std::string& source) {
   const Reader r(text, source);
   r.known_keys(root, "",
                {"name", "question", "level", "arms", "tasks", "seeds", "model", "train", "task",
-                "mixer", "recurrent", "measure"});
+                "mixer", "recurrent", "measure", "widths"});
   StudyPlan p;
   p.name = r.text(root, "", "name", "");
   if (p.name.empty() ||
@@ -182,7 +254,13 @@ StudyPlan parse_plan(const std::string& text, const std::string& source) {
   p.recurrent = r.boolean(root, "", "recurrent", true);
   p.measure = r.boolean(root, "", "measure", true);
   const Json* tables = r.table(root, "task");
-  if (tables) r.known_keys(*tables, "task.", names);
+  if (tables) {
+    for (const auto& [name, own] : tables->as_object()) {
+      if (find_task(name) && std::find(names.begin(), names.end(), name) == names.end())
+        r.wrong("task." + name, "the task is not in `tasks`; add it there, or remove this table");
+    }
+    r.known_keys(*tables, "task.", names);
+  }
   for (const std::string& name : names) {
     if (std::count(names.begin(), names.end(), name) > 1)
       r.wrong("tasks", "\"" + name + "\" is listed twice");
@@ -201,6 +279,20 @@ StudyPlan parse_plan(const std::string& text, const std::string& source) {
     if (std::count(p.arms.begin(), p.arms.end(), arm) > 1)
       r.wrong("arms", "\"" + arm + "\" is listed twice");
     if (arm != "ngram") r.guarded("arms", [&] { arm_layers(arm, p.blocks); });
+  }
+  check_mixers(r, p);
+  if (const Json* widths = r.table(root, "widths")) {
+    if (p.match != "time")
+      r.wrong("widths", "MLP widths of match \"time\", but match is \"" + p.match + "\"");
+    r.known_keys(*widths, "widths.", names);
+    for (const auto& [name, by_arm] : widths->as_object()) {
+      r.guarded("widths." + name, [&] {
+        for (const auto& [arm, width] : by_arm.as_object())
+          require(width.as_int() >= 1 && width.as_int() <= 1 << 24, ErrorCode::invalid_argument,
+                  "got ", width.as_int(), " for ", arm, ", wanted 1 to ", 1 << 24);
+      });
+    }
+    p.widths = *widths;
   }
   return p;
 }
@@ -238,6 +330,35 @@ Json StudyPlan::to_json() const {
   if (!data.is_null()) j["data"] = data;
   if (!widths.is_null()) j["widths"] = widths;
   return j;
+}
+
+std::string StudyPlan::to_toml() const {
+  const Json all = to_json();
+  std::string out = "# The plan of a study, as it ran.\n";
+  for (const char* key : {"name", "question", "level", "arms"})
+    out += std::string(key) + " = " + toml_value(all.at(key)) + "\n";
+  Json names = Json::array();
+  for (const StudyTask& t : tasks) names.push_back(t.name);
+  out += "tasks = " + toml_value(names) + "\nseeds = " + toml_value(all.at("seeds")) +
+         "\nrecurrent = " + toml_value(recurrent) + "\nmeasure = " + toml_value(measure) + "\n";
+  append_table(out, "model", all.at("model"));
+  append_table(out, "train", all.at("train"));
+  for (const auto& [name, task] : all.at("tasks").as_object())
+    append_table(out, "task." + toml_key(name), task);
+  for (const auto& [kind, options] : all.at("mixer").as_object())
+    append_table(out, "mixer." + toml_key(kind), options);
+  if (!widths.is_null()) append_table(out, "widths", widths);
+  return out;
+}
+
+void drop_unused_options(StudyPlan& plan) {
+  if (plan.mixer_options.is_null()) return;
+  const auto kinds = kinds_of(plan);
+  Json used = Json::object();
+  for (const auto& [kind, options] : plan.mixer_options.as_object()) {
+    if (std::find(kinds.begin(), kinds.end(), kind) != kinds.end()) used[kind] = options;
+  }
+  plan.mixer_options = used;
 }
 
 void identify_data(StudyPlan& plan) {

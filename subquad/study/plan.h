@@ -38,7 +38,14 @@ struct StudyPlan {
 
   Json to_json() const;      // canonical
   std::string hash() const;  // SHA-256 of the canonical text
+  // A study file of this very plan, budget and widths resolved: parsed, and its data identified, it
+  // has the same hash.
+  std::string to_toml() const;
 };
+
+// Drops options of mixers that no arm has, so that they do not make equal studies differ: for a
+// plan whose arms were replaced.
+void drop_unused_options(StudyPlan& plan);
 
 // Reads or generates the data of every task and puts its digests into the plan, and so into its
 // hash: a study never mixes runs on different data, whatever the path says.

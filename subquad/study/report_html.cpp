@@ -88,9 +88,13 @@ std::string html_report(const Json& results, const Json& timings, const Json& pr
     for (const char* column : kDecodeColumns) row.push_back(speed_text(timings, arm, column));
     h += table_row(row, "td");
   }
+  const std::string solved = solved_note(results);
+  h += "</tbody></table></div><p class='note'>Median over seeds (hover: each seed). ";
+  if (!solved.empty())
+    h += "<span class='solved'>*</span> one seed that solved the task (" + html_escape(solved) +
+         "). ";
   h +=
-      "</tbody></table></div><p class='note'>Median over seeds (hover: each seed). <span "
-      "class='solved'>*</span> one seed that solved the task. &uarr; higher is better, &darr; "
+      "&uarr; higher is better, &darr; "
       "lower; a stop ratio of 1 is exact, 2 never stopped. At: test length, as a multiple of the "
       "trained one. State: what one sequence keeps "
       "between tokens; that of attention grows with the sequence. Train: 1000 tokens per second on "
@@ -143,7 +147,9 @@ std::string html_report(const Json& results, const Json& timings, const Json& pr
   h += "<h2>Reproduce</h2><p>The same plan gives the same weights and the "
        "same <code>results.json</code>, bit for bit, on the same kind of processor. "
        "Every number above traces to a run, a seed and the plan in the ledger.</p><pre>" +
-       html_escape(provenance.get("command", "subquad compare")) + "</pre></body></html>\n";
+       html_escape(
+           provenance.get("reproduce", provenance.get("command", "subquad compare").c_str())) +
+       "</pre></body></html>\n";
   return h;
 }
 

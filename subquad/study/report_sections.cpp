@@ -185,12 +185,15 @@ std::string limits_section(const Json& results) {
   }
   h += "</ul>";
   if (worst > 1) return h;  // nobody compared the two forms
-  h += format(
-      "<p>Every trained model was evaluated over whole sequences and one position at a time; "
-      "the two agreed in their prediction on at least %.2f %% of "
-      "scored positions in every run and length.</p>",
-      100 * worst);
-  return h;
+  // Rounded down: 100 % is said of nothing less.
+  return h +
+         "<p>Every trained model was evaluated over whole sequences and one position at a time; "
+         "the "
+         "two agreed in their prediction " +
+         (worst >= 1
+              ? "in every scored position"
+              : format("on at least %.2f %% of scored positions", std::floor(1e4 * worst) / 100)) +
+         " in every run and length.</p>";
 }
 
 std::string provenance_section(const Json& results, const Json& provenance) {

@@ -5,8 +5,6 @@
 #include "subquad/study/report.h"
 
 namespace subquad {
-namespace {}  // namespace
-
 std::string terminal_summary(const Json& results, const Json& timings) {
   const auto tasks = tasks_of(results);
   const auto arms = arms_of(results);
@@ -39,10 +37,12 @@ std::string terminal_summary(const Json& results, const Json& timings) {
       out += format(" %5s", speed_text(timings, arm, column).c_str());
     out += "\n";
   }
-  out += "\nMedian over seeds; * = a seed that solved the task.";
+  out += "\nMedian over seeds.";
+  const std::string solved = solved_note(results);
+  if (!solved.empty()) out += " * = a seed that solved the task\n(" + solved + ").";
   if (speed_disturbed(timings))
     out +=
-        " ~ = measured while other programs used the machine:\nrun the same command again when it "
+        "\n~ = measured while other programs used the machine: run the same command again when it "
         "is quiet.";
   out += "\nIn short (" + standing(results) + ")\n";
   for (const std::string& t : tasks)

@@ -15,19 +15,24 @@ const std::vector<TaskEntry>& all_tasks() {
       {"anbn", "stop after as many b's as there were a's (counting)", make_anbn},
       {"plurality", "the most frequent of 16 symbols so far (counting)", make_plurality},
       {"mqar", "multi-query associative recall, 8 pairs (recall)", make_mqar},
-      {"code", "next byte of source files (bits per byte)", make_code},
-      {"text", "next byte of any UTF-8 text (bits per byte)", make_text},
-      {"tokens", "JSON lines with input and target: a task without C++", make_tokens},
+      {"code", "next byte of source files (bits per byte)", make_code, true, true},
+      {"text", "next byte of any UTF-8 text (bits per byte)", make_text, true, true},
+      {"tokens", "JSON lines with input and target: a task without C++", make_tokens, true},
   };
   return tasks;
 }
 
-std::unique_ptr<Task> make_task(const std::string& name, const TaskOptions& options) {
-  std::vector<std::string> names;
+const TaskEntry* find_task(const std::string& name) {
   for (const TaskEntry& t : all_tasks()) {
-    if (t.name == name) return t.make(options);
-    names.push_back(t.name);
+    if (t.name == name) return &t;
   }
+  return nullptr;
+}
+
+std::unique_ptr<Task> make_task(const std::string& name, const TaskOptions& options) {
+  if (const TaskEntry* entry = find_task(name)) return entry->make(options);
+  std::vector<std::string> names;
+  for (const TaskEntry& t : all_tasks()) names.push_back(t.name);
   const std::string near = nearest_key(name, names);
   std::string list;
   for (const std::string& n : names) list += " " + n;

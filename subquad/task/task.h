@@ -82,9 +82,12 @@ struct TaskEntry {
   std::string name;
   std::string summary;  // one line
   std::unique_ptr<Task> (*make)(const TaskOptions&);
+  bool reads_data = false;  // takes TaskOptions::data
+  bool bytes = false;       // ids are the bytes of a text
 };
 
-const std::vector<TaskEntry>& all_tasks();  // all_tasks.cpp
+const std::vector<TaskEntry>& all_tasks();            // all_tasks.cpp
+const TaskEntry* find_task(const std::string& name);  // null for an unknown name
 std::unique_ptr<Task> make_task(const std::string& name,
                                 const TaskOptions&);  // unknown name: nearest is named
 

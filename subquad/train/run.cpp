@@ -139,8 +139,8 @@ RunConfig RunConfig::from_json(const Json& json, const std::string& source) {
       c.recurrent = evaluation->get("recurrent", true);
     }
     c.threads = static_cast<int>(json.get("threads", 1));
-    require(c.threads >= 1 && c.threads <= 1024, ErrorCode::invalid_argument,
-            "threads = ", c.threads);
+    require(c.threads >= 1 && c.threads <= 1024, ErrorCode::invalid_argument, "threads: got ",
+            c.threads, ", wanted 1 to 1024");
     return c;
   } catch (Error& e) {
     e.add_context(source);

@@ -35,6 +35,92 @@ TEST(BadInput, CommandsAndOptions) {
          {"mamba2[-1,1]", "xlstm[1:1]"});
   expect(run_program("compare --budget soon"), 2, {"soon", "20m"});
   expect(run_program("verify --mixer mamba3"), 2, {"mamba3"});
+  const Outcome ngram = run_program("info --arms ngram");
+  expect(ngram, 2, {"ngram is counted"});
+  EXPECT_EQ(ngram.text.find("did you mean"), std::string::npos) << ngram.text;
+  expect(run_program("train --arm ngram --task parity --out /tmp/subquad-ngram"), 2, {"bytes"});
+  EXPECT_FALSE(std::filesystem::exists("/tmp/subquad-ngram"));
+}
+
+TEST(BadInput, NumbersOutsideTheirRange) {
+  const std::pair<const char*, std::vector<const char*>> cases[] = {
+      {"train --tokens -5", {"--tokens", "got -5", "wanted 0 to"}},
+      {"train --learning-rate -1", {"--learning-rate", "got -1", "wanted 0 to 10"}},
+      {"train --learning-rate nan", {"--learning-rate", "got nan", "wanted 0 to 10"}},
+      {"train --seed -1", {"--seed", "got -1", "wanted 0 to"}},
+      {"train --heads 0", {"--heads", "got 0", "wanted 1 to"}},
+      {"info --parameters -7", {"--parameters", "got -7", "wanted 0 to"}},
+      {"info --d-model -64", {"--d-model", "got -64", "wanted 1 to"}},
+      {"tasks show parity --count -1", {"--count", "got -1", "wanted 1 to"}},
+      {"generate x 0 --top-k -3", {"--top-k", "got -3", "wanted 0 to"}},
+      {"generate x 0 --tokens -3", {"--tokens", "got -3", "wanted 0 to"}},
+      {"generate x 0 --top-p 1.5", {"--top-p", "got 1.5", "to 1"}},
+      {"evaluate x --threads 0", {"--threads", "got 0", "wanted 1 to 1024"}},
+      {"evaluate x --lengths -5", {"--lengths", "-5", "wanted 1 to"}},
+      {"evaluate x --lengths 999999999", {"--lengths", "999999999", "wanted 1 to"}},
+      {"bench --seconds -1", {"--seconds", "got -1", "wanted 0 to"}},
+      {"compare --seeds -1", {"--seeds", "got -1", "wanted 0"}},
+      {"compare --jobs 5000", {"--jobs", "got 5000", "wanted 0 to 1024"}}};
+  for (const auto& [command, parts] : cases) expect(run_program(command), 2, parts);
+}
+
+TEST(BadInput, AMistakeLeavesNoRunFolderAndThreadsAreNoPartOfARun) {
+  const Folder f("threads-0");
+  const std::string run = f / "run",
+                    train =
+                        "train --arm mlstm --task parity --d-model 32 --heads 2 --tokens 2048 "
+                        "--out " +
+                        run + " --threads ";
+  expect(run_program(train + "0"), 2, {"--threads", "got 0", "wanted 1 to 1024"});
+  EXPECT_FALSE(std::filesystem::exists(run));
+  expect(run_program(train + "1"), 0, {"run folder"});
+  expect(run_program(train + "2"), 0, {"run folder"});
+}
+
+TEST(BadInput, DataThatNoTaskReads) {
+  const Folder f("unread");
+  const std::string smoke = quoted(std::string(SUBQUAD_SOURCE_DIR) + "/studies/smoke.toml");
+  expect(run_program("compare " + smoke + " --dry-run --data /nope --out " + (f / "r")), 2,
+         {"/nope", "no task of this study reads any"});
+  expect(run_program("train --task parity --data X --out " + (f / "r")), 2, {"X", "reads none"});
+  expect(run_program("tasks show parity --data X"), 2, {"X", "reads none"});
+  EXPECT_FALSE(std::filesystem::exists(f / "r"));
+  write(f / "plan.toml", std::string(kPlan) + "data = \"x\"\n");
+  expect(run_program("compare " + (f / "plan.toml")), 2, {":11:", "data", "reads no data"});
+}
+
+TEST(BadInput, APatternThatDoesNotFitIsNoOtherArm) {
+  expect(run_program("info --arms 'gated_deltanet:attention[3:1],gated_deltanet'"), 2,
+         {"gated_deltanet:attention[3:1]", "pattern of 4 blocks", "has 2", "multiple of 4"});
+  expect(run_program("info --arms 'xlstm[7:1]'"), 2, {"pattern of 8 blocks"});
+  expect(run_program("info --arms 'xlstm[7:1]' --blocks 8"), 0, {"xlstm[7:1]"});
+  const std::string smoke = quoted(std::string(SUBQUAD_SOURCE_DIR) + "/studies/smoke.toml");
+  expect(run_program("compare " + smoke + " --dry-run --arms 'xlstm[3:1]'"), 2,
+         {"pattern of 4 blocks"});
+}
+
+TEST(BadInput, GenerateSaysWhatIdsAreAndCountsWhatItMade) {
+  const Folder f("generate");
+  const std::string run = f / "run";
+  ASSERT_EQ(
+      run_program("train --arm mlstm --task anbn --d-model 32 --heads 2 --tokens 2048 --out " + run)
+          .code,
+      0);
+  expect(run_program("generate " + run + " '0 1' --tokens 7"), 0,
+         {"task anbn has no text", "class ids", "\n7 tokens, "});
+  expect(run_program("generate " + run + " '0 1' --tokens 0"), 0, {"0 tokens,"});
+  expect(run_program("generate " + run + " '0 -1'"), 2, {"-1", "wanted ids from 0"});
+}
+
+TEST(BadInput, TheChanceOfByteTasksIsInBits) {
+  const Folder f("chance");
+  std::string text;
+  for (int i = 0; i < 3000; ++i) text += "line " + std::to_string(i * 7919 % 1000) + " of a file\n";
+  write(f / "one.txt", text);
+  expect(run_program("tasks show text --count 1 --data " + (f / "one.txt"),
+                     "SUBQUAD_DATA=" + (f / "cache")),
+         0, {"chance 8 bits per byte"});
+  expect(run_program("tasks show parity --count 1"), 0, {"chance 0.500"});
 }
 
 TEST(BadInput, Plans) {
@@ -50,7 +136,14 @@ TEST(BadInput, Plans) {
       {"name = \"t\"\narms = [\"mlstm\"]\ntasks = [\"parity\"]\n[model]\nd_model = 99999999999\n",
        {":5:", "d_model", "wanted 1 to"}},
       {"name = \"t\"\narms = [\"mlstm\"]\ntasks = [\"parity\"]\n[task.anbn]\ntokens = 5\n",
-       {"anbn"}},
+       {":4:", "anbn", "not in `tasks`"}},
+      {"name = \"t\"\narms = [\"mlstm\"]\ntasks = [\"parity\"]\n[mixer.mlstm]\nconvv = 2\n",
+       {"plan.toml:5:", "mixer.mlstm.convv", "did you mean \"conv\""}},
+      {"name = \"t\"\narms = [\"mlstm\"]\ntasks = [\"parity\"]\n[mixer.mlstm]\nconv = 4\n"
+       "norm_eps = -1\n",
+       {"plan.toml:6:", "norm_eps"}},
+      {"name = \"t\"\narms = [\"mlstm\"]\ntasks = [\"parity\"]\n[mixer.slstm]\nconv = 4\n",
+       {"plan.toml:4:", "mixer.slstm", "no arm of this study"}},
       {"name = \"t\"\narms = [\"mlstm\"]\ntasks = [\"parity\"]\n[model]\nstate_bytes = 4096\n",
        {":5:", "state_bytes", "match"}},
       {"name = \"t\"\narms = [\"slstm\", \"mlstm\"]\ntasks = [\"parity\"]\n[model]\nmatch = "

@@ -199,6 +199,44 @@ TEST(StudyProcess, ABudgetIsChosenOnceSoThatTheSameCommandContinues) {
   for (const auto& e : fs::directory_iterator(out)) studies += e.is_directory() ? 1 : 0;
   EXPECT_EQ(studies, 1);
   EXPECT_EQ(content(study_folder(out) + "/ledger.jsonl"), ledger) << "nothing runs twice";
+  // What the report says reproduces it: the same plan, without a budget.
+  const std::string resolved = study_folder(out) + "/plan.toml";
+  EXPECT_NE(content(study_folder(out) + "/report.html").find("subquad compare " + resolved),
+            std::string::npos);
+  const Outcome third = run_program("compare " + resolved + " --jobs 1 --out " + out);
+  EXPECT_EQ(third.code, 0) << third.text;
+  EXPECT_NE(third.text.find("2 runs are done, 0 are left"), std::string::npos) << third.text;
+  EXPECT_EQ(content(study_folder(out) + "/ledger.jsonl"), ledger);
+}
+
+TEST(StudyProcess, BudgetsThatCannotBeMetOrPayForLittleAreSaid) {
+  const Folder f("small-budget");
+  const std::string plan = f / "plan.toml", command = "compare " + plan + " --jobs 1 --dry-run";
+  write(plan, replaced(kPlan, "150000", "200000000"));
+  const Outcome impossible = run_program(command + " --budget 1s");
+  EXPECT_EQ(impossible.code, 0) << impossible.text;
+  EXPECT_NE(impossible.text.find("--budget 1s cannot be met"), std::string::npos)
+      << impossible.text;
+  const Outcome little = run_program(command + " --budget 1m");
+  EXPECT_EQ(little.code, 0) << little.text;
+  EXPECT_NE(little.text.find("warning: --budget 1m"), std::string::npos) << little.text;
+}
+
+TEST(StudyProcess, WhatComesNextCanBeCopied) {
+  const Folder f("next");
+  const std::string plan = f / "plan.toml", out = f / "runs";
+  write(plan, replaced(kPlan, "150000", "4096"));
+  const Outcome o = run_program("compare " + plan + " --jobs 2 --out " + out);
+  ASSERT_EQ(o.code, 0) << o.text;
+  const std::string program = SUBQUAD_PROGRAM, runs = study_folder(out) + "/runs/";
+  EXPECT_NE(o.text.find(program + " compare --data"), std::string::npos) << o.text;
+  EXPECT_NE(
+      o.text.find(program + " diff " + runs + "parity-mlstm-s0 " + runs + "parity-attention-s0\n"),
+      std::string::npos)
+      << o.text;
+  const Outcome budgeted = run_program("compare " + plan + " --jobs 2 --budget 3s --out " + out);
+  ASSERT_EQ(budgeted.code, 0) << budgeted.text;
+  EXPECT_EQ(budgeted.text.find(" compare --data"), std::string::npos) << budgeted.text;
 }
 
 TEST(StudyProcess, PlansThatWouldCountTwiceOrMeanNothingAreRefused) {

@@ -120,8 +120,8 @@ TEST(Report, ShowsWhatWasFoundAndMarksWhatWasDisturbed) {
       "timings");
   const std::string table = terminal_summary(results(), timings);
   const std::string page = html_report(results(), timings, Json::object());
-  for (const char* part :
-       {"2 of 3 seeds finished", "2 of 3 [0.21, 0.94]", "slstm 250 (2 of 3 seeds)", "~98", "~12"}) {
+  for (const char* part : {"2 of 3 seeds finished", "(parity: tail accuracy of 0.99 or more)",
+                           "2 of 3 [0.21, 0.94]", "slstm 250 (2 of 3 seeds)", "~98", "~12"}) {
     EXPECT_NE(table.find(part), std::string::npos) << part << table;
     EXPECT_NE(page.find(part), std::string::npos) << part;
   }
@@ -130,6 +130,25 @@ TEST(Report, ShowsWhatWasFoundAndMarksWhatWasDisturbed) {
       << "nobody compared the two forms here";
   EXPECT_EQ(html_report(results(), Json::parse(R"({"runs":{}})", "none"), Json::object()).find("~"),
             std::string::npos);
+}
+
+TEST(Report, SaysHowOftenTheTwoFormsAgreed) {
+  const Json none = Json::parse(R"({"runs":{}})", "none");
+  for (const auto& [agreement, words] : {std::pair{1.0, "in every scored position in every run"},
+                                         {0.999999, "on at least 99.99 % of scored positions"}}) {
+    Json r = results();
+    r["runs"].push_back(run("parity", "mlstm", 2, accuracy(0.5)));
+    Json runs = Json::array();
+    for (Json one : r.at("runs").as_array()) {
+      one["mode_agreement"] = Json::object();
+      one["mode_agreement"]["32"] = agreement;
+      runs.push_back(std::move(one));
+    }
+    r["runs"] = runs;
+    const std::string page = html_report(r, none, Json::object());
+    EXPECT_NE(page.find(words), std::string::npos) << words;
+    EXPECT_EQ(page.find("100.00 %"), std::string::npos);
+  }
 }
 
 TEST(Speed, BelongsToOneBuildAndMachineAndIsMarkedIfDisturbed) {

@@ -75,6 +75,55 @@ TEST(Plan, TheNearestLearningRateWins) {
   EXPECT_EQ(rate("learning_rate = 0.02\n", "[train]\nlearning_rate = 0.003\n"), 0.02);
 }
 
+TEST(Plan, WrittenAsAStudyFileItIsTheSamePlan) {
+  const std::string rich = R"(name = "t"
+question = "Is it \"the same\"?"
+level = "claim"
+arms = ["ngram", "mlstm", "mamba2[-1,1]", "gated_deltanet:attention[1:1]"]
+tasks = ["anbn", "parity"]
+seeds = [4, 2]
+recurrent = false
+measure = false
+[model]
+d_model = 32
+heads = 2
+match = "time"
+recipe = "uniform"
+[train]
+warmup_steps = 2
+eps = 1e-08
+[mixer."mamba2[-1,1]"]
+state = 16
+[mixer.mlstm]
+norm_eps = 0.5
+conv = 2
+[task.parity]
+tokens = 5000
+learning_rate = 0.02
+lengths = [32, 64]
+)";
+  for (const std::string& text : {std::string(kPlan), rich}) {
+    StudyPlan plan = parse_plan(text, "test");
+    if (plan.match == "time") {
+      plan.widths = Json::parse(
+          R"({"parity":{"mlstm":64,"mamba2[-1,1]":12},"anbn":{"mlstm":66,"mamba2[-1,1]":8}})", "w");
+    }
+    plan.tasks[0].tokens = 123450;  // as a budget chose
+    StudyPlan again = parse_plan(plan.to_toml(), "again");
+    EXPECT_EQ(again.to_json().dump(1), plan.to_json().dump(1)) << plan.to_toml();
+    EXPECT_EQ(again.measure, plan.measure);
+    identify_data(plan);
+    identify_data(again);
+    EXPECT_EQ(again.hash(), plan.hash());
+  }
+  // Options of arms that were taken out do not make another study.
+  StudyPlan plan = parse_plan(rich, "test");
+  plan.arms = {"mlstm"};
+  drop_unused_options(plan);
+  EXPECT_EQ(plan.mixer_options.size(), 1U);
+  EXPECT_NO_THROW(parse_plan(plan.to_toml(), "again"));
+}
+
 TEST(Plan, DataBelongToItsIdentity) {
   StudyPlan plan = parse_plan(kPlan, "test");
   const std::string bare = plan.hash();

@@ -127,6 +127,26 @@ TEST(Model, ArmPatterns) {
   EXPECT_EQ(arm_layers("mlstm,mamba2[-1,1],slstm", 3), (L{"mlstm", "mamba2[-1,1]", "slstm"}));
   EXPECT_THROW(arm_layers("mlstm,slstm", 3), Error);
   EXPECT_THROW(arm_layers("lstm", 2), Error);
+  // Never another arm under the same name.
+  for (const auto& [arm, blocks] : {std::pair{"gated_deltanet:attention[3:1]", 2},
+                                    {"xlstm[7:1]", 2},
+                                    {"xlstm[7:1]", 12},
+                                    {"xlstm[1:1]", 3}}) {
+    try {
+      arm_layers(arm, blocks);
+      ADD_FAILURE() << arm << " at " << blocks << " blocks";
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code(), ErrorCode::invalid_argument);
+      EXPECT_NE(std::string(e.what()).find("set blocks to a multiple of"), std::string::npos)
+          << e.what();
+    }
+  }
+  try {
+    arm_layers("ngram", 2);
+    ADD_FAILURE() << "the n-gram has no layers";
+  } catch (const Error& e) {
+    EXPECT_EQ(std::string(e.what()).find("did you mean"), std::string::npos) << e.what();
+  }
 }
 
 }  // namespace
