@@ -9,7 +9,7 @@ namespace subquad::app {
 int bench(Arguments arguments) {
   BenchOptions bench;
   bench.filter = "core/";
-  std::int64_t threads = 1;
+  std::int64_t threads = 1, repetitions = 0;
   bool json = false, list = false;
   Options options(
       "bench",
@@ -23,6 +23,9 @@ int bench(Arguments arguments) {
       .option("--threads", threads, "number of threads", kThreads)
       .flag("--json", json, "JSON lines instead of a table")
       .flag("--profile", bench.profile, "time by op below every workload that runs a whole layer")
+      .option("--repetitions", repetitions,
+              "run --name so many times in counted_repetition() and measure nothing: for callgrind",
+              {0, 1000000})
       .flag("--list", list, "print the names and stop");
   if (!options.parse(arguments)) return 0;
   if (list) {
@@ -33,6 +36,12 @@ int bench(Arguments arguments) {
   if (!bench.name.empty()) {
     json = true;
     bench.filter.clear();
+  }
+  if (repetitions != 0) {
+    require(!bench.name.empty(), ErrorCode::invalid_argument,
+            "--repetitions needs the --name of one workload");
+    repeat_workload(bench.name, repetitions, bench.threads);
+    return 0;
   }
   bool first = true;
   run_bench(bench, [&](const BenchResult& r) {

@@ -94,16 +94,33 @@ std::vector<std::string> bench_names() {
   return names;
 }
 
+namespace {
+
+void require_known(const std::string& name) {
+  const auto known = bench_names();
+  if (std::count(known.begin(), known.end(), name) > 0) return;
+  const std::string near = nearest_key(name, known);
+  fail(ErrorCode::invalid_argument, "no workload is named \"", name, "\"",
+       near.empty() ? "; bench --list prints all" : "; did you mean \"" + near + "\"?");
+}
+
+}  // namespace
+
+[[gnu::noinline]] void counted_repetition(const Workload& work) { work.run(); }
+
+void repeat_workload(const std::string& name, std::int64_t repetitions, int threads) {
+  require_known(name);
+  const Workload work = make_workload(name, threads);
+  work.run();
+  for (std::int64_t i = 0; i < repetitions; ++i) counted_repetition(work);
+}
+
 std::vector<BenchResult> run_bench(const BenchOptions& options,
                                    const std::function<void(const BenchResult&)>& each) {
   const auto known = bench_names();
   require(options.threads >= 1 && options.seconds >= 0, ErrorCode::invalid_argument, "bench with ",
           options.threads, " threads for ", options.seconds, " s, wanted at least 1 and 0");
-  if (!options.name.empty() && std::count(known.begin(), known.end(), options.name) == 0) {
-    const std::string near = nearest_key(options.name, known);
-    fail(ErrorCode::invalid_argument, "no workload is named \"", options.name, "\"",
-         near.empty() ? "; bench --list prints all" : "; did you mean \"" + near + "\"?");
-  }
+  if (!options.name.empty()) require_known(options.name);
   std::vector<BenchResult> results;
   for (const std::string& name : known) {
     if (!options.name.empty() && name != options.name) continue;

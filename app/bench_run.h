@@ -46,6 +46,10 @@ struct BenchResult {
 
 std::vector<std::string> bench_names();
 
+// Runs a workload once and then so many times inside counted_repetition(), and measures nothing:
+// for instruction counters that can be told a function.
+void repeat_workload(const std::string& name, std::int64_t repetitions, int threads);
+
 // `each` (may be empty) gets every result as soon as it is there.
 // Errors: invalid_argument if `name` is unknown (names the nearest known one), or if nothing
 // matches.

@@ -1,0 +1,97 @@
+// Guards against slower kernels that need no stable clock: instructions per repetition on the AVX2
+// path (valgrind hides wider vectors), and the named inner loops of the AVX-512 path must not keep
+// vectors on the stack.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <regex>
+#include <sstream>
+
+#include "tests/e2e/program.h"
+
+namespace subquad {
+namespace {
+
+std::string output_of(const std::string& line) {
+  std::string text;
+  FILE* pipe = popen(line.c_str(), "r");
+  char buffer[65536];
+  while (const std::size_t n = fread(buffer, 1, sizeof buffer, pipe)) text.append(buffer, n);
+  pclose(pipe);
+  return text;
+}
+
+// Millions of instructions of one repetition.
+double instructions(const std::string& name) {
+  const std::string text = output_of(
+      "valgrind --tool=callgrind --callgrind-out-file=/dev/null "
+      "--toggle-collect='subquad::counted_repetition*' " +
+      quoted(SUBQUAD_PROGRAM) + " bench --name '" + name + "' --repetitions 1 2>&1");
+  std::smatch m;
+  EXPECT_TRUE(std::regex_search(text, m, std::regex("Collected : (\\d+)"))) << text;
+  return m.empty() ? 0 : std::strtod(m[1].str().c_str(), nullptr) * 1e-6;
+}
+
+struct Budget {
+  const char* workload;
+  double millions;  // instructions per repetition when this was recorded
+};
+
+class FullInstructions : public testing::TestWithParam<Budget> {};
+
+// Above, somebody made it slower. Far below, somebody made it faster and the budget is stale.
+TEST_P(FullInstructions, StayWithinTenPercentOfTheBudget) {
+  const Budget b = GetParam();
+  const double now = instructions(b.workload);
+  EXPECT_LE(now, 1.10 * b.millions) << b.workload << " takes more than it did";
+  EXPECT_GE(now, 0.80 * b.millions) << b.workload << " takes less: lower its budget to " << now;
+}
+
+INSTANTIATE_TEST_SUITE_P(Guard, FullInstructions,
+                         testing::Values(Budget{"core/mlstm/fwdbwd/b32t128h4d16", 29.4},
+                                         Budget{"core/ssd/fwdbwd/b32t128h4d16", 21.4},
+                                         Budget{"core/gdn/fwdbwd/b32t128h4d16", 37.9},
+                                         Budget{"core/slstm/fwdbwd/b32t128h4d16", 34.6},
+                                         Budget{"core/attention/fwdbwd/b32t128h4d16", 61.7},
+                                         Budget{"study/xlstm[1:1]/parity", 95.3},
+                                         Budget{"decode/mlstm/d64/b1", 11.5}),
+                         [](const auto& info) {
+                           std::string name = info.param.workload;
+                           for (char& c : name) c = std::isalnum(c) ? c : '_';
+                           return name;
+                         });
+
+// The functions of the program whose demangled name matches, each with its instructions.
+TEST(Guard, FullInnerLoopsKeepTheirAccumulatorsInRegisters) {
+  const std::string text = output_of("objdump -d -C --no-show-raw-insn " + quoted(SUBQUAD_PROGRAM));
+  const std::regex head("^[0-9a-f]+ <(.*)>:$");
+  // Dense tiles, the small products of the chunks, attention and sLSTM products.
+  const std::regex wanted(
+      "subquad::N_AVX(2|3)::(pg::tile<|attention::run_tile<|slstm_product::run_panel<|run_tile<)");
+  const std::regex spill("vmov[au]p[sd] .*\\(%rsp");
+  std::istringstream lines(text);
+  std::string line, name;
+  bool inside = false;
+  int functions = 0, avx3 = 0;
+  std::string spilled;
+  while (std::getline(lines, line)) {
+    if (!line.empty() && line.back() == ':' && line.find('<') != std::string::npos) {
+      std::smatch m;
+      name = std::regex_match(line, m, head) ? m[1].str() : "";
+      inside = std::regex_search(name, wanted);
+      functions += inside;
+      avx3 += inside && name.find("N_AVX3") != std::string::npos;
+      continue;
+    }
+    if (inside && line.find("vmov") != std::string::npos && std::regex_search(line, spill)) {
+      spilled += name + ": " + line + "\n";
+      inside = false;  // one line of each is enough
+    }
+  }
+  EXPECT_GT(functions, 20);
+  EXPECT_GT(avx3, 10);
+  EXPECT_EQ(spilled, "");
+}
+
+}  // namespace
+}  // namespace subquad
