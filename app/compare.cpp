@@ -333,7 +333,7 @@ void print_next(const std::string& folder, const std::vector<PlannedRun>& runs,
   const std::string program = shell_word(invoked_as());
   const char* label = "next";
   if (!budgeted) {
-    std::printf("  %-7s %s compare --data %s --budget 20m\n", label, program.c_str(),
+    std::printf("  %-7s %s compare --data %s --tasks code --budget 20m\n", label, program.c_str(),
                 data.empty() ? "~/code" : shell_word(data).c_str());
     label = "";
   }
@@ -357,7 +357,7 @@ int compare(Arguments arguments) {
   Options options(
       "compare",
       "Train and compare the arms of a study; continues where it stopped; writes one HTML report.",
-      "subquad compare --data ~/code --budget 20m");
+      "subquad compare --data ~/code --tasks code --budget 20m");
   options
       .positional(
           "study", study,
