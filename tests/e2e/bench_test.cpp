@@ -1,35 +1,25 @@
 // `subquad bench` keeps the contract of the side-by-side measurements: one JSON line per workload,
 // exit status 2 and nothing on standard output for an unknown name.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
 #include <algorithm>
-#include <cstdio>
 
 #include "subquad/io/json.h"
+#include "tests/e2e/program.h"
 
 namespace subquad {
 namespace {
 
-struct Finished {
-  int status = 0;
-  std::string out;
-};
-
-Finished run(const std::string& arguments) {
-  Finished f;
-  FILE* pipe = popen(("'" SUBQUAD_PROGRAM "' " + arguments + " 2>/dev/null").c_str(), "r");
-  char buffer[4096];
-  for (std::size_t n = 0; (n = fread(buffer, 1, sizeof buffer, pipe)) > 0;) f.out.append(buffer, n);
-  f.status = WEXITSTATUS(pclose(pipe));
-  return f;
+// Standard output alone.
+Outcome run(const std::string& arguments) {
+  return run_line(quoted(SUBQUAD_PROGRAM) + " " + arguments + " 2>/dev/null");
 }
 
 TEST(Bench, PrintsOneJsonLineForAWorkload) {
-  const Finished f = run("bench --name core/gdn/fwdbwd/b32t128h4d16 --seconds 0.02");
-  ASSERT_EQ(f.status, 0);
-  EXPECT_EQ(std::count(f.out.begin(), f.out.end(), '\n'), 1);
-  const Json line = Json::parse(f.out, "bench");
+  const Outcome f = run("bench --name core/gdn/fwdbwd/b32t128h4d16 --seconds 0.02");
+  ASSERT_EQ(f.code, 0);
+  EXPECT_EQ(std::count(f.text.begin(), f.text.end(), '\n'), 1);
+  const Json line = Json::parse(f.text, "bench");
   EXPECT_EQ(line.at("name").as_string(), "core/gdn/fwdbwd/b32t128h4d16");
   EXPECT_EQ(line.at("peer").as_string(), "subquad");
   EXPECT_EQ(line.at("variant").as_string(), "highway");
@@ -46,12 +36,12 @@ TEST(Bench, PrintsOneJsonLineForAWorkload) {
 }
 
 TEST(Bench, RefusesUnknownNames) {
-  const Finished f = run("bench --name core/gdn/fwdbwd/b1t1");
-  EXPECT_EQ(f.status, 2);
-  EXPECT_EQ(f.out, "");
-  const Finished list = run("bench --list");
-  EXPECT_EQ(list.status, 0);
-  EXPECT_NE(list.out.find("core/mlstm/fwd/b8t512h4d64\n"), std::string::npos);
+  const Outcome f = run("bench --name core/gdn/fwdbwd/b1t1");
+  EXPECT_EQ(f.code, 2);
+  EXPECT_EQ(f.text, "");
+  const Outcome list = run("bench --list");
+  EXPECT_EQ(list.code, 0);
+  EXPECT_NE(list.text.find("core/mlstm/fwd/b8t512h4d64\n"), std::string::npos);
 }
 
 }  // namespace

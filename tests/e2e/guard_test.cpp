@@ -12,23 +12,14 @@
 namespace subquad {
 namespace {
 
-std::string output_of(const std::string& line) {
-  std::string text;
-  FILE* pipe = popen(line.c_str(), "r");
-  char buffer[65536];
-  while (const std::size_t n = fread(buffer, 1, sizeof buffer, pipe)) text.append(buffer, n);
-  pclose(pipe);
-  return text;
-}
-
 // Millions of instructions of one repetition.
 double instructions(const std::string& name) {
-  const std::string text = output_of(
+  const Outcome o = run_line(
       "valgrind --tool=callgrind --callgrind-out-file=/dev/null "
       "--toggle-collect='subquad::counted_repetition*' " +
       quoted(SUBQUAD_PROGRAM) + " bench --name '" + name + "' --repetitions 1 2>&1");
   std::smatch m;
-  EXPECT_TRUE(std::regex_search(text, m, std::regex("Collected : (\\d+)"))) << text;
+  EXPECT_TRUE(std::regex_search(o.text, m, std::regex("Collected : (\\d+)"))) << o.text;
   return m.empty() ? 0 : std::strtod(m[1].str().c_str(), nullptr) * 1e-6;
 }
 
@@ -61,15 +52,15 @@ INSTANTIATE_TEST_SUITE_P(Guard, FullInstructions,
                            return name;
                          });
 
-// The functions of the program whose demangled name matches, each with its instructions.
+// A spill shows as a vector moved to or from the stack.
 TEST(Guard, FullInnerLoopsKeepTheirAccumulatorsInRegisters) {
-  const std::string text = output_of("objdump -d -C --no-show-raw-insn " + quoted(SUBQUAD_PROGRAM));
+  const Outcome o = run_line("objdump -d -C --no-show-raw-insn " + quoted(SUBQUAD_PROGRAM));
   const std::regex head("^[0-9a-f]+ <(.*)>:$");
   // Dense tiles, the small products of the chunks, attention and sLSTM products.
   const std::regex wanted(
       "subquad::N_AVX(2|3)::(pg::tile<|attention::run_tile<|slstm_product::run_panel<|run_tile<)");
   const std::regex spill("vmov[au]p[sd] .*\\(%rsp");
-  std::istringstream lines(text);
+  std::istringstream lines(o.text);
   std::string line, name;
   bool inside = false;
   int functions = 0, avx3 = 0;

@@ -12,23 +12,27 @@ namespace subquad {
 
 struct Outcome {
   int code = -1;
-  std::string text;  // stdout and stderr together
+  std::string text;
 };
 
 inline std::string quoted(const std::string& s) { return "'" + s + "'"; }
 
-// `arguments` is a shell line behind the program's name; `environment` stands before it.
-inline Outcome run_program(const std::string& arguments, const std::string& environment = "") {
+// What a shell line prints to its standard output, and its exit status.
+inline Outcome run_line(const std::string& line) {
   Outcome o;
-  const std::string line =
-      environment + " " + quoted(SUBQUAD_PROGRAM) + " " + arguments + " 2>&1 < /dev/null";
   FILE* pipe = popen(line.c_str(), "r");
   if (!pipe) return o;
-  char buffer[4096];
+  char buffer[65536];
   while (const std::size_t n = fread(buffer, 1, sizeof buffer, pipe)) o.text.append(buffer, n);
   const int status = pclose(pipe);
   o.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return o;
+}
+
+// `arguments` is a shell line behind the program's name; `environment` stands before it.
+inline Outcome run_program(const std::string& arguments, const std::string& environment = "") {
+  return run_line(environment + " " + quoted(SUBQUAD_PROGRAM) + " " + arguments +
+                  " 2>&1 < /dev/null");
 }
 
 // A fresh folder that goes away with the test.
