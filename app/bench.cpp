@@ -11,6 +11,7 @@ int bench(Arguments arguments) {
   bench.filter = "core/";
   std::int64_t threads = 1, repetitions = 0;
   bool json = false, list = false;
+  std::string dtype = "f32";
   Options options(
       "bench",
       "Speed of mixer cores, whole mixers, training steps, prefill and decoding, and the "
@@ -21,6 +22,8 @@ int bench(Arguments arguments) {
       .option("--filter", bench.filter, "all workloads whose name contains this; \"\" for all")
       .option("--seconds", bench.seconds, "measured time of each", {0, 86400})
       .option("--threads", threads, "number of threads", kThreads)
+      .option("--dtype", dtype,
+              "f32, or bf16 (also bf16-autocast): products with weights round their factors")
       .flag("--json", json, "JSON lines instead of a table")
       .flag("--profile", bench.profile, "time by op below every workload that runs a whole layer")
       .option("--repetitions", repetitions,
@@ -33,6 +36,7 @@ int bench(Arguments arguments) {
     return 0;
   }
   bench.threads = static_cast<int>(threads);
+  bench.precision = precision_named(dtype == "bf16-autocast" ? "bf16" : dtype);
   if (!bench.name.empty()) {
     json = true;
     bench.filter.clear();
@@ -40,7 +44,7 @@ int bench(Arguments arguments) {
   if (repetitions != 0) {
     require(!bench.name.empty(), ErrorCode::invalid_argument,
             "--repetitions needs the --name of one workload");
-    repeat_workload(bench.name, repetitions, bench.threads);
+    repeat_workload(bench, repetitions);
     return 0;
   }
   bool first = true;

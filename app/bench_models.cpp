@@ -105,16 +105,17 @@ struct Bench {
   ParameterPlan plan;
   std::unique_ptr<ParameterStore> store;
   Engine engine;
-  explicit Bench(int threads) : engine(threads) {}
+  explicit Bench(const EngineSetup& setup) : engine(setup.threads, setup.precision) {}
 };
 
-Workload mixer_workload(const std::string& kind, bool backward, const BenchShape& s, int threads) {
+Workload mixer_workload(const std::string& kind, bool backward, const BenchShape& s,
+                        const EngineSetup& setup) {
   struct MixerBench : Bench {
     using Bench::Bench;
     std::unique_ptr<Mixer> mixer;
     Tensor x, dy;
   };
-  const auto b = std::make_shared<MixerBench>(threads);
+  const auto b = std::make_shared<MixerBench>(setup);
   const std::int64_t d = s.H * s.D;
   b->mixer = make_mixer(kind == "gdn" ? "gated_deltanet" : kind,
                         {.d_model = d, .heads = s.H, .options = mixer_options(kind, s)}, b->plan);
@@ -143,20 +144,22 @@ Workload mixer_workload(const std::string& kind, bool backward, const BenchShape
 }
 
 struct ModelBench : Bench {
-  ModelBench(const ModelConfig& config, int threads) : Bench(threads), model(config, plan) {
+  ModelBench(const ModelConfig& config, const EngineSetup& setup)
+      : Bench(setup), model(config, plan) {
     store = std::make_unique<ParameterStore>(plan, DType::f32, 1);
   }
   Model model;
 };
 
-Workload step_workload(const ModelConfig& config, std::int64_t B, std::int64_t T, int threads) {
+Workload step_workload(const ModelConfig& config, std::int64_t B, std::int64_t T,
+                       const EngineSetup& setup) {
   struct TrainBench : ModelBench {
-    TrainBench(const ModelConfig& config, int threads)
-        : ModelBench(config, threads), optimizer(plan, DType::f32) {}
+    TrainBench(const ModelConfig& config, const EngineSetup& setup)
+        : ModelBench(config, setup), optimizer(plan, DType::f32) {}
     AdamW optimizer;
     Tensor ids, targets;
   };
-  const auto b = std::make_shared<TrainBench>(config, threads);
+  const auto b = std::make_shared<TrainBench>(config, setup);
   b->ids = random_ids(B, T, config.vocabulary);
   b->targets = b->ids.clone();
   Workload w;
@@ -178,8 +181,8 @@ Workload step_workload(const ModelConfig& config, std::int64_t B, std::int64_t T
   return w;
 }
 
-Workload train_workload(const std::string& kind, const TrainSize& t, int threads) {
-  return step_workload(model_config(kind, size_named(t.size), false), t.B, t.T, threads);
+Workload train_workload(const std::string& kind, const TrainSize& t, const EngineSetup& setup) {
+  return step_workload(model_config(kind, size_named(t.size), false), t.B, t.T, setup);
 }
 
 // The models and batches of the default study, as its tasks say.
@@ -188,7 +191,7 @@ constexpr const char* kStudyArms[] = {"attention",           "mlstm",  "slstm",
                                       "gated_deltanet[-1,1]"};
 constexpr const char* kStudyTasks[] = {"parity", "anbn", "mqar", "code"};
 
-Workload study_workload(const std::string& arm, const std::string& task, int threads) {
+Workload study_workload(const std::string& arm, const std::string& task, const EngineSetup& setup) {
   const TaskSpec spec = task == "code" ? byte_task_spec(task) : make_task(task, {})->spec();
   std::vector<std::string> arms(std::begin(kStudyArms), std::end(kStudyArms));
   const auto sized = size_arms(arms, {.vocabulary = spec.vocabulary,
@@ -197,7 +200,7 @@ Workload study_workload(const std::string& arm, const std::string& task, int thr
                                       .mixer_options = {}});
   const auto it = std::find(arms.begin(), arms.end(), arm);
   return step_workload(sized[static_cast<std::size_t>(it - arms.begin())].config, spec.batch_size,
-                       spec.train_length, threads);
+                       spec.train_length, setup);
 }
 
 std::int32_t largest(const Tensor& logits, std::int64_t row, std::int64_t classes) {
@@ -216,9 +219,10 @@ Var prefill(Context& cx, const Model& model, const Tensor& ids, ModelState& stat
   return model.head(cx, {last});
 }
 
-Workload prefill_workload(const std::string& kind, const std::string& size, int threads) {
+Workload prefill_workload(const std::string& kind, const std::string& size,
+                          const EngineSetup& setup) {
   const ModelConfig config = model_config(kind, size_named(size), true);
-  const auto b = std::make_shared<ModelBench>(config, threads);
+  const auto b = std::make_shared<ModelBench>(config, setup);
   const Tensor ids = random_ids(1, kPrefillTokens, config.vocabulary);
   Workload w;
   w.variant = "prefill";
@@ -235,14 +239,14 @@ Workload prefill_workload(const std::string& kind, const std::string& size, int 
 }
 
 Workload decode_workload(const std::string& kind, const std::string& size, std::int64_t batch,
-                         int threads) {
+                         const EngineSetup& setup) {
   struct DecodeBench : ModelBench {
     using ModelBench::ModelBench;
     ModelState state;
     Tensor next;
   };
   const ModelConfig config = model_config(kind, size_named(size), true);
-  const auto b = std::make_shared<DecodeBench>(config, threads);
+  const auto b = std::make_shared<DecodeBench>(config, setup);
   b->next = Tensor::zeros({batch, 1}, DType::i32);
   b->state = b->model.new_state(batch, DType::f32);
   {
@@ -310,7 +314,7 @@ std::vector<std::string> model_bench_names() {
   return names;
 }
 
-Workload model_workload(const std::string& name, int threads) {
+Workload model_workload(const std::string& name, const EngineSetup& setup) {
   const std::vector<std::string> names = model_bench_names();
   require(std::find(names.begin(), names.end(), name) != names.end(), ErrorCode::invalid_argument,
           "no workload is named \"", name, "\"");
@@ -318,16 +322,16 @@ Workload model_workload(const std::string& name, int threads) {
   if (p[0] == "mixer") {
     const auto shape = std::find_if(bench_shapes().begin(), bench_shapes().end(),
                                     [&](const BenchShape& s) { return s.name == p[3]; });
-    return mixer_workload(p[1], p[2] == "fwdbwd", *shape, threads);
+    return mixer_workload(p[1], p[2] == "fwdbwd", *shape, setup);
   }
   if (p[0] == "train") {
     const auto size = std::find_if(std::begin(kTrainSizes), std::end(kTrainSizes),
                                    [&](const TrainSize& t) { return t.name == p[2]; });
-    return train_workload(p[1], *size, threads);
+    return train_workload(p[1], *size, setup);
   }
-  if (p[0] == "study") return study_workload(p[1], p[2], threads);
-  if (p[0] == "prefill") return prefill_workload(p[1], p[2], threads);
-  return decode_workload(p[1], p[2], p[3] == "b8" ? 8 : 1, threads);
+  if (p[0] == "study") return study_workload(p[1], p[2], setup);
+  if (p[0] == "prefill") return prefill_workload(p[1], p[2], setup);
+  return decode_workload(p[1], p[2], p[3] == "b8" ? 8 : 1, setup);
 }
 
 }  // namespace subquad

@@ -7,11 +7,17 @@
 #pragma once
 
 #include "app/bench_workloads.h"
+#include "subquad/tensor/shape.h"
 
 namespace subquad {
 
+struct EngineSetup {
+  int threads = 1;
+  Precision precision = Precision::f32;  // of products with weights
+};
+
 std::vector<std::string> model_bench_names();
 // Errors: invalid_argument if `name` is not one of these.
-Workload model_workload(const std::string& name, int threads);
+Workload model_workload(const std::string& name, const EngineSetup& setup);
 
 }  // namespace subquad

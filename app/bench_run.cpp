@@ -43,8 +43,11 @@ std::int64_t peak_rss_bytes() {
   return static_cast<std::int64_t>(u.ru_maxrss) * 1024;
 }
 
-Workload make_workload(const std::string& name, int threads) {
-  return name.starts_with("core/") ? core_workload(name, threads) : model_workload(name, threads);
+Workload make_workload(const std::string& name, const BenchOptions& options) {
+  if (!name.starts_with("core/")) return model_workload(name, {options.threads, options.precision});
+  require(options.precision == Precision::f32, ErrorCode::invalid_argument, name,
+          " has no products with weights, so no other precision than f32; leave out --dtype");
+  return core_workload(name, options.threads);
 }
 
 BenchResult measure(const std::string& name, const Workload& work, const BenchOptions& options) {
@@ -52,6 +55,7 @@ BenchResult measure(const std::string& name, const Workload& work, const BenchOp
   r.name = name;
   r.variant = work.variant;
   r.threads = options.threads;
+  r.precision = options.precision;
   r.tokens = work.tokens;
   r.parameters = work.parameters;
   r.useful_flop = work.useful_flop;
@@ -108,9 +112,9 @@ void require_known(const std::string& name) {
 
 [[gnu::noinline]] void counted_repetition(const Workload& work) { work.run(); }
 
-void repeat_workload(const std::string& name, std::int64_t repetitions, int threads) {
-  require_known(name);
-  const Workload work = make_workload(name, threads);
+void repeat_workload(const BenchOptions& options, std::int64_t repetitions) {
+  require_known(options.name);
+  const Workload work = make_workload(options.name, options);
   work.run();
   for (std::int64_t i = 0; i < repetitions; ++i) counted_repetition(work);
 }
@@ -125,7 +129,7 @@ std::vector<BenchResult> run_bench(const BenchOptions& options,
   for (const std::string& name : known) {
     if (!options.name.empty() && name != options.name) continue;
     if (name.find(options.filter) == std::string::npos) continue;
-    results.push_back(measure(name, make_workload(name, options.threads), options));
+    results.push_back(measure(name, make_workload(name, options), options));
     if (each) each(results.back());
   }
   require(!results.empty(), ErrorCode::invalid_argument, "no workload matches \"", options.filter,
@@ -137,7 +141,7 @@ Json BenchResult::json() const {
   return Json::Object{{"name", name},
                       {"peer", "subquad"},
                       {"variant", variant},
-                      {"dtype", "f32"},
+                      {"dtype", precision == Precision::bf16 ? "bf16" : "f32"},
                       {"threads", threads},
                       {"median_s", median_s},
                       {"min_s", min_s},

@@ -9,6 +9,7 @@
 
 #include "subquad/backend/kernel_table.h"
 #include "subquad/io/json.h"
+#include "subquad/tensor/shape.h"
 
 namespace subquad {
 
@@ -17,11 +18,13 @@ struct BenchOptions {
   std::string filter;  // otherwise those whose name contains this
   double seconds = 1;  // per workload, after two unmeasured repetitions
   int threads = 1;
-  bool profile = false;  // time by op; of workloads that run through a kernel table
+  Precision precision = Precision::f32;  // of products with weights
+  bool profile = false;                  // time by op; of workloads that run through a kernel table
 };
 
 struct BenchResult {
   std::string name, variant;
+  Precision precision = Precision::f32;
   int threads = 1;
   double median_s = 0, min_s = 0;  // wall time of one repetition
   double total_s = 0;              // of all repetitions
@@ -46,9 +49,9 @@ struct BenchResult {
 
 std::vector<std::string> bench_names();
 
-// Runs a workload once and then so many times inside counted_repetition(), and measures nothing:
+// Runs options.name once and then so many times inside counted_repetition(), and measures nothing:
 // for instruction counters that can be told a function.
-void repeat_workload(const std::string& name, std::int64_t repetitions, int threads);
+void repeat_workload(const BenchOptions& options, std::int64_t repetitions);
 
 // `each` (may be empty) gets every result as soon as it is there.
 // Errors: invalid_argument if `name` is unknown (names the nearest known one), or if nothing

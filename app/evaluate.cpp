@@ -39,7 +39,7 @@ int evaluate(Arguments arguments) {
   const RunConfig& c = run->config;
   const auto task = make_task(
       c.task, {.seed = c.seed, .batch_size = c.batch_size, .data = c.data, .extra = c.task_extra});
-  Engine engine(static_cast<int>(threads));
+  Engine engine(static_cast<int>(threads), precision_named(c.train.precision));
   for (const LengthResult& r : subquad::evaluate(engine, *run->model, *run->store, *task, setup)) {
     for (const Metric& m : r.metrics) {
       std::printf("length %6ld  %-22s %.4f %s\n", static_cast<long>(r.length), m.name.c_str(),

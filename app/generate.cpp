@@ -106,7 +106,7 @@ int generate(Arguments arguments) {
   }
   require(!ids.empty(), ErrorCode::invalid_argument,
           "the prompt is empty; give at least one character");
-  Engine engine(1);
+  Engine engine(1, precision_named(run->config.train.precision));
   Context cx = engine.context(*run->store);
   ModelState state = run->model->new_state(1, DType::f32);
   Var logits = run->model->logits(

@@ -50,8 +50,8 @@ int info(Arguments arguments) {
       .flag("--time", time, "measure training steps, too");
   if (!options.parse(arguments)) return 0;
   const MeasureTimes measure = [&](std::span<const ModelConfig> models) {
-    return training_seconds_per_token(models,
-                                      [&](int step) { return random_batch(vocabulary, step); });
+    return training_seconds_per_token(
+        models, [&](int step) { return random_batch(vocabulary, step); }, Precision::f32);
   };
   const auto sized = size_arms(arms, {.vocabulary = vocabulary,
                                       .classes = vocabulary,

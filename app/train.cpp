@@ -39,7 +39,7 @@ void follow(std::int64_t parent) {
 }  // namespace
 
 int train(Arguments arguments) {
-  std::string run, arm = "xlstm[1:1]", task = "parity", out, data;
+  std::string run, arm = "xlstm[1:1]", task = "parity", out, data, precision = "f32";
   std::int64_t seed = 0, tokens = 0, d_model = 64, blocks = 2, heads = 4, threads = 1, parent = 0;
   double learning_rate = 0;
   bool quiet = false;
@@ -60,6 +60,8 @@ int train(Arguments arguments) {
       .option("--blocks", blocks, "number of blocks", kBlocks)
       .option("--heads", heads, "heads per mixer", kHeads)
       .option("--learning-rate", learning_rate, "peak rate of AdamW (0: the task's own)", {0, 10})
+      .option("--precision", precision,
+              "f32, or bf16: products with weights round their factors, all else stays f32")
       .option("--threads", threads, "threads; the result has the same bits for any number",
               kThreads)
       .option("--data", data, "folder or file, for tasks that read one")
@@ -92,6 +94,8 @@ int train(Arguments arguments) {
                     .config;
     c.train.tokens = tokens > 0 ? tokens : spec.default_tokens;
     c.train.learning_rate = learning_rate > 0 ? learning_rate : spec.learning_rate;
+    precision_named(precision);
+    c.train.precision = precision;
     c.threads = static_cast<int>(threads);
     run = out.empty() ? "runs/" + task + "-" + arm + "-" + std::to_string(seed) : out;
     std::error_code error;

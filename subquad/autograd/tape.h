@@ -66,6 +66,7 @@ struct Context {
   StoragePool& storage;
   Tape* tape = nullptr;  // null = do not record
   bool training = false;
+  Precision precision = Precision::f32;  // of products with weights
   bool check_finite = false;  // every op output and gradient is scanned; the first bad one is named
   std::string scope{};        // "blocks.1.mixer": where in the model we are, for error messages
 

@@ -23,6 +23,7 @@ struct LinearForward {
   static constexpr std::string_view kOp = "linear";
   std::span<const LinearPart<T>> parts;
   bool single_position = false;  // the rows are one token of each sequence
+  Precision precision = Precision::f32;
 };
 
 // dx = dy w (written, or added to if add_dx: parts that share x; may be absent), dw += dyᵀ x,
@@ -38,6 +39,7 @@ template <class T>
 struct LinearBackward {
   static constexpr std::string_view kOp = "linear_backward";
   std::span<const LinearGradient<T>> parts;
+  Precision precision = Precision::f32;  // bf16: of x, w and dy in dw and dx, not in db
 };
 
 // y_n = table[ids_n]. Ids outside [0, V) are refused by the op.
@@ -75,6 +77,7 @@ struct CrossEntropyRows {
 
 void add_dense_reference(KernelTable& table);
 void add_dense_cpu(KernelTable& table);
+void add_dense_bf16_cpu(KernelTable& table);
 void add_cross_entropy_cpu(KernelTable& table);
 
 }  // namespace subquad

@@ -8,11 +8,13 @@ namespace subquad {
 KernelTable all_kernels();  // the explicit list of ops and mixer cores, fastest first
 
 struct Engine {
-  explicit Engine(int threads = 1) : kernels(all_kernels()), threads(threads) {}
+  explicit Engine(int threads = 1, Precision precision = Precision::f32)
+      : kernels(all_kernels()), threads(threads), precision(precision) {}
 
   KernelTable kernels;
   ThreadPool threads;
   StoragePool storage;
+  Precision precision;  // of products with weights
 
   Context context(ParameterStore& params, Tape* tape = nullptr) {
     return {.kernels = kernels,
@@ -20,7 +22,8 @@ struct Engine {
             .threads = threads,
             .storage = storage,
             .tape = tape,
-            .training = tape != nullptr};
+            .training = tape != nullptr,
+            .precision = precision};
   }
 };
 

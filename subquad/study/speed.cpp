@@ -188,7 +188,7 @@ Json measure_speed(const StudyPlan& plan, const SpeedKey& key, int rounds) {
   const auto task = task_to_measure(chosen);
   std::vector<std::unique_ptr<Candidate>> arms;
   for (const SizedArm& s : sized_arms(plan, chosen)) arms.push_back(std::make_unique<Candidate>(s));
-  Engine engine(1);
+  Engine engine(1, precision_named(plan.train.precision));
   std::vector<Round> all;
   double best_probe = 0;
   const auto count_quiet = [&] {
@@ -244,12 +244,13 @@ Json measure_speed(const StudyPlan& plan, const SpeedKey& key, int rounds) {
 }
 
 std::vector<double> training_seconds_per_token(std::span<const ModelConfig> models,
-                                               const std::function<Batch(int step)>& batches) {
+                                               const std::function<Batch(int step)>& batches,
+                                               Precision precision) {
   constexpr int kSteps = 11;  // the first is not counted
   std::vector<std::unique_ptr<Candidate>> candidates;
   for (const ModelConfig& m : models) candidates.push_back(std::make_unique<Candidate>(m));
   std::vector<double> best(models.size(), 1e300);
-  Engine engine(1);
+  Engine engine(1, precision);
   for (int step = 0; step < kSteps; ++step) {
     for (std::size_t i = 0; i < models.size(); ++i) {
       if (interrupted()) fail(ErrorCode::interrupted, "interrupted while measuring");
@@ -272,8 +273,9 @@ Json choose_widths(StudyPlan& plan) {
     const auto task = task_to_measure(t);
     SizingRequest r = sizing_request(plan, task->spec());
     r.measure = [&](std::span<const ModelConfig> configs) {
-      return training_seconds_per_token(configs,
-                                        [&](int step) { return task->train_batch(900 + step); });
+      return training_seconds_per_token(
+          configs, [&](int step) { return task->train_batch(900 + step); },
+          precision_named(plan.train.precision));
     };
     Json& widths = plan.widths[t.name] = Json::object();
     for (const SizedArm& s : size_arms(models, r)) {
@@ -286,7 +288,7 @@ Json choose_widths(StudyPlan& plan) {
 
 Json calibrate(const StudyPlan& plan) {
   Json out = Json::object();
-  Engine engine(1);
+  Engine engine(1, precision_named(plan.train.precision));
   for (const StudyTask& t : plan.tasks) {
     const auto task = task_to_measure(t);
     for (const SizedArm& s : sized_arms(plan, t)) {

@@ -31,7 +31,8 @@ Json measure_speed(const StudyPlan& plan, const SpeedKey& key, int rounds = 3);
 // Seconds per token of one training step (batch, forward, backward, optimiser) of each model, the
 // fastest of a few; the models take turns. One thread.
 std::vector<double> training_seconds_per_token(std::span<const ModelConfig> models,
-                                               const std::function<Batch(int step)>& batches);
+                                               const std::function<Batch(int step)>& batches,
+                                               Precision precision);
 
 // match = "time": measures the arms of every task and sets plan.widths. Returns
 // {task: {arm: time per token over that of the slowest arm}}.

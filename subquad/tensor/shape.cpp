@@ -13,6 +13,12 @@ std::string_view name_of(DType t) {
   return "?";
 }
 
+Precision precision_named(std::string_view name) {
+  require(name == "f32" || name == "bf16", ErrorCode::invalid_argument, "precision \"", name,
+          "\", wanted f32 or bf16");
+  return name == "bf16" ? Precision::bf16 : Precision::f32;
+}
+
 Shape::Shape(std::initializer_list<std::int64_t> sizes) {
   require(sizes.size() <= kMaxRank, ErrorCode::invalid_argument, "shape of rank ", sizes.size(),
           ", wanted at most ", kMaxRank);

@@ -25,6 +25,11 @@ constexpr std::int64_t size_of(DType t) {
 }
 std::string_view name_of(DType t);
 
+// Of the factors of products with weights: as they are, or rounded to bf16. Sums and everything
+// else stay f32.
+enum class Precision : std::uint8_t { f32, bf16 };
+Precision precision_named(std::string_view name);  // "f32" or "bf16"
+
 template <class T>
 constexpr DType dtype_of();
 template <>

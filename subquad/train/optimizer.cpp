@@ -21,6 +21,7 @@ Json TrainConfig::to_json() const {
   j["beta2"] = beta2;
   j["eps"] = eps;
   j["clip"] = clip;
+  j["precision"] = precision;
   j["accumulate"] = accumulate;
   j["checkpoint_seconds"] = checkpoint_seconds;
   j["checkpoint_steps"] = checkpoint_steps;
@@ -62,6 +63,8 @@ TrainConfig TrainConfig::from_json(const Json& json) {
   number("beta2", c.beta2, 0, 0.999999);
   number("eps", c.eps, 1e-20, 1);
   number("clip", c.clip, 0, 1e12);
+  c.precision = json.get("precision", c.precision.c_str());
+  precision_named(c.precision);
   integer("accumulate", c.accumulate, 1, 1 << 20);
   number("checkpoint_seconds", c.checkpoint_seconds, 0, 1e9);
   integer("checkpoint_steps", c.checkpoint_steps, 0, std::int64_t{1} << 40);

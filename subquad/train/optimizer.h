@@ -20,7 +20,8 @@ struct TrainConfig {
   double decay_fraction = 0.2;      // of the steps, for wsd
   double weight_decay = 0.1;
   double beta1 = 0.9, beta2 = 0.98, eps = 1e-8;
-  double clip = 1.0;  // 0 = off
+  double clip = 1.0;              // 0 = off
+  std::string precision = "f32";  // of the factors of products with weights; or bf16
   std::int64_t accumulate = 1;
   double checkpoint_seconds = 60;     // wall time between checkpoints
   std::int64_t checkpoint_steps = 0;  // > 0: every so many steps instead (tests)

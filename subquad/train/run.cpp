@@ -195,7 +195,7 @@ Json execute_run(const std::string& folder,
           c.model.classes, " classes, task ", c.task, " wants ", spec.vocabulary, " and ",
           spec.classes);
   ParameterStore store(plan, DType::f32, c.seed);
-  Engine engine(c.threads);
+  Engine engine(c.threads, precision_named(c.train.precision));
   Trainer trainer(engine, model, store, *task, c.train, folder);
   const auto show = [&](const StepStats& s) {
     Json j = Json::object();

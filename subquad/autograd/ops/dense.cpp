@@ -58,7 +58,7 @@ void multiply_backward(Context& cx, const Var& x, ParamId w, const std::vector<P
                        weight_rows(cx.params.grad(w), p.w_row, p.outs).template view<T, 2>(),
                        p.bias ? bias_of<T>(p, cx.params.grad(p.bias)) : View<T, 1>{}, add});
     }
-    cx.run(LinearBackward<T>{parts});
+    cx.run(LinearBackward<T>{parts, cx.precision});
   });
   cx.add_grad(x, dx);
 }
@@ -77,7 +77,7 @@ std::vector<Var> multiply(Context& cx, std::string_view op, const Var& x, ParamI
                        p.bias ? bias_of<const T>(p, cx.params.value(p.bias)) : View<const T, 1>{},
                        columns<T>(outputs[p.output], p.y_column, p.outs)});
     }
-    cx.run(LinearForward<T>{parts, single_position(x.value)});
+    cx.run(LinearForward<T>{parts, single_position(x.value), cx.precision});
   });
   return cx.record(op, std::move(outputs), [x, w, pieces](Context& cx, std::span<const Tensor> dy) {
     multiply_backward(cx, x, w, pieces, dy);
@@ -90,10 +90,12 @@ void require_input(Context& cx, const Var& x, ParamId w, std::int64_t wanted) {
           " got an input of shape ", x.shape(), ", wanted a last dimension of ", wanted);
 }
 
-// Rows of logits held at once: 256 KiB where that is at least 128 rows, so that a tile stays in the
-// second-level cache and its products are still efficient.
+// Rows of logits held at once: 256 KiB, which stay in the second-level cache; of many classes up to
+// 512 rows and 16 MiB, because every tile reads and writes all of the weight's gradient.
 std::int64_t tile_rows(std::int64_t classes) {
-  return std::clamp<std::int64_t>((1 << 16) / std::max<std::int64_t>(classes, 1), 128, 4096);
+  const std::int64_t n = std::max<std::int64_t>(classes, 1);
+  return std::clamp<std::int64_t>(
+      std::max((1 << 16) / n, std::min<std::int64_t>(512, (1 << 22) / n)), 128, 4096);
 }
 
 void require_targets(const Tensor& targets, std::int64_t rows, std::int64_t classes) {
@@ -113,7 +115,7 @@ Tensor logits_tile(Context& cx, const Tensor& x, ParamId w, ParamId b, std::int6
   const LinearPart<T> part{x.rows(first, count).view<const T, 2>(), weight.view<const T, 2>(),
                            b ? cx.params.value(b).view<const T, 1>() : View<const T, 1>{},
                            logits.view<T, 2>()};
-  cx.run(LinearForward<T>{{&part, 1}});
+  cx.run(LinearForward<T>{{&part, 1}, false, cx.precision});
   return logits;
 }
 

@@ -59,4 +59,19 @@ class PartialSums {
   std::vector<float> values_;
 };
 
+// sums += column sums of x: blocks of rows first, so that rounding does not grow with the rows.
+inline void add_column_sums(const View<const float, 2>& x, float* sums, Scratch& scratch) {
+  constexpr std::int64_t kBlock = 128;
+  const std::int64_t width = x.dim(1);
+  float* sum = scratch.get<float>(width);
+  for (std::int64_t first = 0; first < x.dim(0); first += kBlock) {
+    std::fill_n(sum, width, 0.0F);
+    for (std::int64_t n = first; n < std::min(first + kBlock, x.dim(0)); ++n) {
+      const float* row = x.at(n);
+      for (std::int64_t i = 0; i < width; ++i) sum[i] += row[i];
+    }
+    for (std::int64_t i = 0; i < width; ++i) sums[i] += sum[i];
+  }
+}
+
 }  // namespace subquad

@@ -1,13 +1,13 @@
 // Dense kernels on the register tile of panel_gemm-inl.h. Schedule: the weights are packed once per
 // call; forward and dx are tasks of 96 rows, dw tasks of about 128 rows of the weight over
 // all tokens. Roofline: multiply-adds; packing costs about one load and store per 50 of them.
-#include "subquad/backend/dense.h"
-
 #include <hwy/cache_control.h>
 
 #include <algorithm>
 #include <vector>
 
+#include "subquad/backend/bf16.h"
+#include "subquad/backend/cpu/cpu.h"
 #include "subquad/base/round.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -128,13 +128,17 @@ void linear_forward(const LinearForward<float>& a, ThreadPool& threads) {
 
 // Four outputs of two rows: y_ro = x_r . w_o (+ bias_o), rows of w `ins` apart. One chain of
 // multiply-adds per lane and element, whichever rows meet in a tile.
+template <Precision kPrecision>
 void stream_tile(const float* const* w, std::int64_t ahead, const float* x0, const float* x1,
                  std::int64_t ins, float* y) {
   V a0 = vm::set(0), a1 = a0, a2 = a0, a3 = a0, b0 = a0, b1 = a0, b2 = a0, b3 = a0;
   vm::for_vectors(ins, [&](std::int64_t k, std::int64_t left) HWY_ATTR {
-    const V u = vm::load(x0 + k, left), v = vm::load(x1 + k, left);
-    const V w0 = vm::load(w[0] + k, left), w1 = vm::load(w[1] + k, left),
-            w2 = vm::load(w[2] + k, left), w3 = vm::load(w[3] + k, left);
+    const auto load = [&](const float* p) HWY_ATTR {
+      const V v = vm::load(p + k, left);
+      return kPrecision == Precision::bf16 ? vm::round_to_bf16(v) : v;
+    };
+    const V u = load(x0), v = load(x1);
+    const V w0 = load(w[0]), w1 = load(w[1]), w2 = load(w[2]), w3 = load(w[3]);
     for (int i = 0; i < 4; ++i) hwy::Prefetch(w[i] + k + ahead);
     a0 = hn::MulAdd(w0, u, a0);
     a1 = hn::MulAdd(w1, u, a1);
@@ -150,7 +154,10 @@ void stream_tile(const float* const* w, std::int64_t ahead, const float* x0, con
 }
 
 // Outputs [first, end) of one part, all rows.
-void stream_outputs(const LinearPart<float>& a, std::int64_t first, std::int64_t end) {
+void stream_outputs(const LinearPart<float>& a, Precision precision, std::int64_t first,
+                    std::int64_t end) {
+  const auto tile =
+      precision == Precision::bf16 ? stream_tile<Precision::bf16> : stream_tile<Precision::f32>;
   const std::int64_t rows = a.x.dim(0), ins = a.w.dim(1);
   for (std::int64_t o = first; o < end; o += 4) {
     const float* w[4];
@@ -158,7 +165,7 @@ void stream_outputs(const LinearPart<float>& a, std::int64_t first, std::int64_t
     for (std::int64_t n = 0; n < rows; n += 2) {
       const std::int64_t m = std::min(n + 1, rows - 1);
       float sums[8];
-      stream_tile(w, 4 * ins, a.x.at(n), a.x.at(m), ins, sums);
+      tile(w, 4 * ins, a.x.at(n), a.x.at(m), ins, sums);
       for (std::int64_t i = 0; i < std::min<std::int64_t>(4, end - o); ++i) {
         const float bias = a.b ? *a.b.at(o + i) : 0.0F;
         *a.y.at(n, o + i) = sums[i] + bias;
@@ -183,23 +190,8 @@ void linear_stream(const LinearForward<float>& a, ThreadPool& threads) {
     const std::int64_t first = task * cuts[i].size,
                        end = std::min(p.w.dim(0), first + cuts[i].size);
     worker.count_macs(p.x.dim(0) * (end - first) * p.w.dim(1));
-    stream_outputs(p, first, end);
+    stream_outputs(p, a.precision, first, end);
   });
-}
-
-// db += column sums of dy: blocks of rows first, so that rounding does not grow with the batch.
-void add_column_sums(const View<const float, 2>& dy, float* db, Scratch& scratch) {
-  constexpr std::int64_t kBlock = 128;
-  const std::int64_t width = dy.dim(1);
-  float* sum = scratch.get<float>(width);
-  for (std::int64_t first = 0; first < dy.dim(0); first += kBlock) {
-    std::fill_n(sum, width, 0.0F);
-    for (std::int64_t n = first; n < std::min(first + kBlock, dy.dim(0)); ++n) {
-      const float* row = dy.at(n);
-      for (std::int64_t i = 0; i < width; ++i) sum[i] += row[i];
-    }
-    for (std::int64_t i = 0; i < width; ++i) db[i] += sum[i];
-  }
 }
 
 // A task of weight gradients: rows of one part or of several that share x, which is then read and
@@ -291,13 +283,36 @@ namespace {
 HWY_EXPORT(linear_forward);
 HWY_EXPORT(linear_backward);
 HWY_EXPORT(linear_stream);
+
+template <Precision kPrecision, class Args>
+bool wants(const Args& a) {
+  return a.precision == kPrecision;
+}
+
+// For processors without bf16 products: the same factors, rounded, in f32.
+template <auto kTable, class Args>
+void rounded(const Args& a, ThreadPool& threads) {
+  with_rounded_factors(a, [&](const Args& in_f32) {
+    (*kTable[hwy::GetChosenTarget().GetIndex()])(in_f32, threads);
+  });
+}
+
 }  // namespace
 
 void add_dense_cpu(KernelTable& table) {
   table.add(dispatched<HWY_DISPATCH_TABLE(linear_stream)>(
       "stream", [](const LinearForward<float>& a) { return a.single_position; }));
-  table.add(dispatched<HWY_DISPATCH_TABLE(linear_forward)>("panels"));
-  table.add(dispatched<HWY_DISPATCH_TABLE(linear_backward)>("panels"));
+  table.add(dispatched<HWY_DISPATCH_TABLE(linear_forward)>(
+      "panels", wants<Precision::f32, LinearForward<float>>));
+  table.add(dispatched<HWY_DISPATCH_TABLE(linear_backward)>(
+      "panels", wants<Precision::f32, LinearBackward<float>>));
+  add_dense_bf16_cpu(table);
+  table.add(Impl<LinearForward<float>>{
+      "rounded", wants<Precision::bf16, LinearForward<float>>,
+      rounded<HWY_DISPATCH_TABLE(linear_forward), LinearForward<float>>});
+  table.add(Impl<LinearBackward<float>>{
+      "rounded", wants<Precision::bf16, LinearBackward<float>>,
+      rounded<HWY_DISPATCH_TABLE(linear_backward), LinearBackward<float>>});
   add_cross_entropy_cpu(table);
 }
 

@@ -49,6 +49,16 @@ HWY_INLINE void store(V v, float* p, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) p[i] = lanes[i];
 #endif
 }
+// The nearest bf16, ties to even; NaN stays NaN. As round_to_bf16() of backend/bf16.h.
+HWY_INLINE V round_to_bf16(V v) {
+  const F d;
+  const hn::RebindToUnsigned<F> du;
+  const auto bits = hn::BitCast(du, v);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
+  const auto rounded =
+      hn::And(hn::Add(bits, hn::Add(odd, hn::Set(du, 0x7FFF))), hn::Set(du, 0xFFFF0000));
+  return hn::IfThenElse(hn::IsNaN(v), v, hn::BitCast(d, rounded));
+}
 HWY_INLINE V set(float x) { return hn::Set(F(), x); }
 HWY_INLINE float sum(V v) { return hn::GetLane(hn::SumOfLanes(F(), v)); }
 

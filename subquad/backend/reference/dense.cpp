@@ -1,14 +1,18 @@
 // The literal definitions of the dense kernels.
-#include "subquad/backend/dense.h"
-
 #include <algorithm>
 #include <cmath>
+
+#include "subquad/backend/bf16.h"
 
 namespace subquad {
 namespace {
 
 template <class T>
-void linear_forward(const LinearForward<T>& a, ThreadPool&) {
+void linear_forward(const LinearForward<T>& a, ThreadPool& threads) {
+  if (a.precision == Precision::bf16) {
+    return with_rounded_factors(
+        a, [&](const LinearForward<T>& rounded) { linear_forward(rounded, threads); });
+  }
   for (const LinearPart<T>& p : a.parts) {
     for (std::int64_t n = 0; n < p.x.dim(0); ++n) {
       for (std::int64_t o = 0; o < p.w.dim(0); ++o) {
@@ -21,7 +25,11 @@ void linear_forward(const LinearForward<T>& a, ThreadPool&) {
 }
 
 template <class T>
-void linear_backward(const LinearBackward<T>& a, ThreadPool&) {
+void linear_backward(const LinearBackward<T>& a, ThreadPool& threads) {
+  if (a.precision == Precision::bf16) {
+    return with_rounded_factors(
+        a, [&](const LinearBackward<T>& rounded) { linear_backward(rounded, threads); });
+  }
   for (const LinearGradient<T>& p : a.parts) {
     const std::int64_t ins = p.w.dim(1);
     for (std::int64_t n = 0; n < p.x.dim(0); ++n) {
