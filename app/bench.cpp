@@ -3,6 +3,7 @@
 #include "app/bench_run.h"
 #include "app/commands.h"
 #include "app/options.h"
+#include "subquad/backend/instructions.h"
 
 namespace subquad::app {
 
@@ -11,7 +12,7 @@ int bench(Arguments arguments) {
   bench.filter = "core/";
   std::int64_t threads = 1, repetitions = 0;
   bool json = false, list = false;
-  std::string dtype = "f32";
+  std::string dtype = "f32", instructions = instruction_sets().back();
   Options options(
       "bench",
       "Speed of mixer cores, whole mixers, training steps, prefill and decoding, and the "
@@ -24,17 +25,21 @@ int bench(Arguments arguments) {
       .option("--threads", threads, "number of threads", kThreads)
       .option("--dtype", dtype,
               "f32, or bf16 (also bf16-autocast): products with weights round their factors")
+      .option("--instructions", instructions, "sse4, avx2 or avx512, if the processor has it")
       .flag("--json", json, "JSON lines instead of a table")
       .flag("--profile", bench.profile, "time by op below every workload that runs a whole layer")
-      .option("--repetitions", repetitions,
-              "run --name so many times in counted_repetition() and measure nothing: for callgrind",
-              {0, 1000000})
+      .option(
+          "--repetitions", repetitions,
+          "run --name so many times in counted_repetition(), measure no time and print what one "
+          "repetition did: multiply-adds, fork-joins, bytes packed, allocations",
+          {0, 1000000})
       .flag("--list", list, "print the names and stop");
   if (!options.parse(arguments)) return 0;
   if (list) {
     for (const std::string& name : bench_names()) std::printf("%s\n", name.c_str());
     return 0;
   }
+  use_instruction_set(instructions);
   bench.threads = static_cast<int>(threads);
   bench.precision = precision_named(dtype == "bf16-autocast" ? "bf16" : dtype);
   if (!bench.name.empty()) {
@@ -44,7 +49,7 @@ int bench(Arguments arguments) {
   if (repetitions != 0) {
     require(!bench.name.empty(), ErrorCode::invalid_argument,
             "--repetitions needs the --name of one workload");
-    repeat_workload(bench, repetitions);
+    std::printf("%s\n", repeat_workload(bench, repetitions).json().dump().c_str());
     return 0;
   }
   bool first = true;

@@ -8,6 +8,7 @@
 #include "subquad/model/engine.h"
 #include "subquad/model/model.h"
 #include "subquad/model/sizing.h"
+#include "subquad/study/speed.h"
 #include "subquad/task/code/code.h"
 #include "subquad/train/optimizer.h"
 
@@ -16,6 +17,7 @@ namespace {
 
 constexpr const char* kKinds[] = {"mlstm", "slstm", "mamba2", "gdn", "attention"};
 constexpr std::int64_t kDecodeSteps = 16, kDecodePrompt = 128, kPrefillTokens = 512;
+constexpr std::int64_t kBenchDepths[] = {64, 1024, 16384, 65536};
 
 struct Size {
   const char* name;
@@ -31,10 +33,10 @@ struct TrainSize {
   const char *name, *size;
   std::int64_t B, T;
 };
-constexpr TrainSize kTrainSizes[] = {{"d64b64t128", "d64", 64, 128},
-                                     {"d64b256t128", "d64", 256, 128},
-                                     {"d256b8t512", "d256", 8, 512},
-                                     {"d512b4t1024", "d512", 4, 1024}};
+constexpr TrainSize kTrainSizes[] = {
+    {"d64b64t128", "d64", 64, 128},     {"d64b256t128", "d64", 256, 128},
+    {"d256b8t512", "d256", 8, 512},     {"d256b16t1024", "d256", 16, 1024},
+    {"d256b1t16384", "d256", 1, 16384}, {"d512b4t1024", "d512", 4, 1024}};
 
 const Size& size_named(const std::string& name) {
   return *std::find_if(std::begin(kSizes), std::end(kSizes),
@@ -123,6 +125,7 @@ Workload mixer_workload(const std::string& kind, bool backward, const BenchShape
   b->x = random_floats({s.B, s.T, d});
   b->dy = random_floats({s.B, s.T, d});
   Workload w;
+  w.engine = {b, &b->engine};
   w.variant = "whole mixer";
   w.tokens = s.B * s.T;
   w.parameters = b->plan.parameter_count();
@@ -163,11 +166,11 @@ Workload step_workload(const ModelConfig& config, std::int64_t B, std::int64_t T
   b->ids = random_ids(B, T, config.vocabulary);
   b->targets = b->ids.clone();
   Workload w;
+  w.engine = {b, &b->engine};
   w.variant = "training step";
   w.tokens = B * T;
   w.parameters = b->plan.parameter_count();
   w.useful_flop = 6 * static_cast<double>(B) * b->model.cost(T).macs;
-  w.kernels = &b->engine.kernels;
   w.run = [b] {
     b->store->zero_grads();
     Tape tape;
@@ -225,6 +228,7 @@ Workload prefill_workload(const std::string& kind, const std::string& size,
   const auto b = std::make_shared<ModelBench>(config, setup);
   const Tensor ids = random_ids(1, kPrefillTokens, config.vocabulary);
   Workload w;
+  w.engine = {b, &b->engine};
   w.variant = "prefill";
   w.tokens = kPrefillTokens;
   w.parameters = b->plan.parameter_count();
@@ -238,8 +242,9 @@ Workload prefill_workload(const std::string& kind, const std::string& size,
   return w;
 }
 
+// depth > 0: one sequence behind so many positions; 0: behind a prompt.
 Workload decode_workload(const std::string& kind, const std::string& size, std::int64_t batch,
-                         const EngineSetup& setup) {
+                         std::int64_t depth, const EngineSetup& setup) {
   struct DecodeBench : ModelBench {
     using ModelBench::ModelBench;
     ModelState state;
@@ -249,25 +254,37 @@ Workload decode_workload(const std::string& kind, const std::string& size, std::
   const auto b = std::make_shared<DecodeBench>(config, setup);
   b->next = Tensor::zeros({batch, 1}, DType::i32);
   b->state = b->model.new_state(batch, DType::f32);
-  {
+  if (depth > 0) {
+    b->state = state_at(b->model, depth);
+  } else {
     Context cx = b->engine.context(*b->store);
     b->model.features(cx, random_ids(batch, kDecodePrompt, config.vocabulary), {}, &b->state);
   }
   Workload w;
+  w.engine = {b, &b->engine};
   w.variant = "decode";
   w.tokens = kDecodeSteps * batch;
   w.parameters = b->plan.parameter_count();
   w.useful_flop = 2 * static_cast<double>(batch * kDecodeSteps) * b->model.cost(1).macs;
-  // Every weight is read once a step (of the embedding only one row), the state read and written.
+  // Every weight is read once a step (of the embedding only one row), and the state; what does not
+  // grow with depth is written, too.
   const double weights =
       static_cast<double>(b->plan.parameter_count()) -
       (config.tied ? 0 : static_cast<double>(config.vocabulary * config.d_model));
   w.useful_bytes =
       kDecodeSteps *
-      (4 * weights + 2 * static_cast<double>(batch * b->model.state_bytes(kDecodePrompt)));
-  w.run = [b, batch, config] {
+      (4 * weights +
+       static_cast<double>(batch * (b->model.state_bytes(depth > 0 ? depth : kDecodePrompt) +
+                                    b->model.state_bytes(1))));
+  w.run = [b, batch, config, depth] {
     Context cx = b->engine.context(*b->store);
-    ModelState state = b->state;  // a fork: every repetition starts behind the same prompt
+    // Every repetition starts at the same position: in a fork of the state, or, because a fork of a
+    // deep cache is a copy, by going back in it.
+    ModelState fork = depth > 0 ? ModelState{} : b->state;
+    ModelState& state = depth > 0 ? b->state : fork;
+    for (State& s : b->state) {
+      if (depth > 0) s.set_positions(depth);
+    }
     Tensor next = b->next;
     for (std::int64_t i = 0; i < kDecodeSteps; ++i) {
       const Var y = b->model.logits(cx, next, {}, &state);
@@ -309,6 +326,8 @@ std::vector<std::string> model_bench_names() {
       names.push_back("prefill/" + kind + "/" + size + "/b1p512");
       names.push_back("decode/" + kind + "/" + size + "/b1");
       names.push_back("decode/" + kind + "/" + size + "/b8");
+      for (const std::int64_t depth : kBenchDepths)
+        names.push_back("decode/" + kind + "/" + size + "/b1d" + std::to_string(depth));
     }
   }
   return names;
@@ -331,7 +350,8 @@ Workload model_workload(const std::string& name, const EngineSetup& setup) {
   }
   if (p[0] == "study") return study_workload(p[1], p[2], setup);
   if (p[0] == "prefill") return prefill_workload(p[1], p[2], setup);
-  return decode_workload(p[1], p[2], p[3] == "b8" ? 8 : 1, setup);
+  const std::int64_t depth = p[3].starts_with("b1d") ? std::stoll(p[3].substr(3)) : 0;
+  return decode_workload(p[1], p[2], p[3] == "b8" ? 8 : 1, depth, setup);
 }
 
 }  // namespace subquad

@@ -2,7 +2,8 @@
 //   mixer/KIND/DIR/SHAPE     KIND mlstm slstm mamba2 gdn attention: (B,T,d) -> (B,T,d), d = H D
 //   train/KIND/SIZE          forward, cross-entropy, backward and AdamW of a language model
 //   study/ARM/TASK           the same of the default study's models, as it sizes and batches them
-//   prefill/KIND/SIZE/b1p512, decode/KIND/SIZE/b1|b8    generation; decode is 16 steps after 128
+//   prefill/KIND/SIZE/b1p512                 a prompt of 512
+//   decode/KIND/SIZE/b1|b8|b1dDEPTH          16 steps after 128, or after DEPTH
 // Sizes and blocks are those of the published models, so that others can be timed on the same.
 #pragma once
 

@@ -9,6 +9,7 @@
 
 #include "app/bench_models.h"
 #include "subquad/backend/machine_peaks.h"
+#include "subquad/model/engine.h"
 
 namespace subquad {
 namespace {
@@ -44,7 +45,8 @@ std::int64_t peak_rss_bytes() {
 }
 
 Workload make_workload(const std::string& name, const BenchOptions& options) {
-  if (!name.starts_with("core/")) return model_workload(name, {options.threads, options.precision});
+  if (!name.starts_with("core/") && !name.starts_with("step/"))
+    return model_workload(name, {options.threads, options.precision});
   require(options.precision == Precision::f32, ErrorCode::invalid_argument, name,
           " has no products with weights, so no other precision than f32; leave out --dtype");
   return core_workload(name, options.threads);
@@ -62,7 +64,7 @@ BenchResult measure(const std::string& name, const Workload& work, const BenchOp
   r.useful_bytes = work.useful_bytes;
   r.peak_flops = measure_fma_peak();
   for (int i = 0; i < 2; ++i) work.run();
-  if (options.profile && work.kernels) work.kernels->profile_into(&r.profile);
+  if (options.profile) work.engine->kernels.profile_into(&r.profile);
   std::vector<double> times;
   const auto start = Clock::now();
   const double own = own_cpu_seconds(), machine = machine_cpu_seconds();
@@ -72,7 +74,7 @@ BenchResult measure(const std::string& name, const Workload& work, const BenchOp
     times.push_back(seconds_since(begin));
   }
   const double wall = seconds_since(start);
-  if (work.kernels) work.kernels->profile_into(nullptr);
+  work.engine->kernels.profile_into(nullptr);
   for (const double t : times) r.total_s += t;
   const double foreign = (machine_cpu_seconds() - machine) - (own_cpu_seconds() - own);
   r.foreign_load = std::max(0.0, foreign / wall);
@@ -108,15 +110,34 @@ void require_known(const std::string& name) {
        near.empty() ? "; bench --list prints all" : "; did you mean \"" + near + "\"?");
 }
 
+WorkCounts counts_of(const Engine& e) {
+  return {e.threads.macs(), e.threads.regions(), e.threads.packed_bytes(), e.storage.allocations()};
+}
+
 }  // namespace
+
+WorkCounts WorkCounts::minus(const WorkCounts& other, std::int64_t repetitions) const {
+  const std::int64_t n = std::max<std::int64_t>(repetitions, 1);
+  return {(macs - other.macs) / n, (regions - other.regions) / n,
+          (packed_bytes - other.packed_bytes) / n, (allocations - other.allocations) / n};
+}
+
+Json WorkCounts::json() const {
+  return Json::Object{{"macs", macs},
+                      {"fork_joins", regions},
+                      {"packed_bytes", packed_bytes},
+                      {"allocations", allocations}};
+}
 
 [[gnu::noinline]] void counted_repetition(const Workload& work) { work.run(); }
 
-void repeat_workload(const BenchOptions& options, std::int64_t repetitions) {
+WorkCounts repeat_workload(const BenchOptions& options, std::int64_t repetitions) {
   require_known(options.name);
   const Workload work = make_workload(options.name, options);
   work.run();
+  const WorkCounts before = counts_of(*work.engine);
   for (std::int64_t i = 0; i < repetitions; ++i) counted_repetition(work);
+  return counts_of(*work.engine).minus(before, repetitions);
 }
 
 std::vector<BenchResult> run_bench(const BenchOptions& options,

@@ -49,9 +49,20 @@ struct BenchResult {
 
 std::vector<std::string> bench_names();
 
-// Runs options.name once and then so many times inside counted_repetition(), and measures nothing:
-// for instruction counters that can be told a function.
-void repeat_workload(const BenchOptions& options, std::int64_t repetitions);
+// What one repetition did that does not depend on time: the same on every run.
+struct WorkCounts {
+  std::int64_t macs = 0;          // multiply-adds, see ThreadPool::macs()
+  std::int64_t regions = 0;       // parallel ones
+  std::int64_t packed_bytes = 0;  // copied into the layouts of dense products
+  std::int64_t allocations = 0;   // of storage, from the system
+
+  WorkCounts minus(const WorkCounts& other, std::int64_t repetitions) const;
+  Json json() const;
+};
+
+// Runs options.name once and then so many times inside counted_repetition(), and measures no time:
+// for instruction counters that can be told a function. Returns the counts of one repetition.
+WorkCounts repeat_workload(const BenchOptions& options, std::int64_t repetitions);
 
 // `each` (may be empty) gets every result as soon as it is there.
 // Errors: invalid_argument if `name` is unknown (names the nearest known one), or if nothing

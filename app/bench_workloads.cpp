@@ -241,6 +241,30 @@ Workload attention_workload(const BenchShape& s, bool backward,
   return w;
 }
 
+// One token through the recurrence, state in and out.
+Workload step_workload(const std::string& mixer, const BenchShape& shape,
+                       const std::shared_ptr<Engine>& engine) {
+  const auto b = linear_buffers(mixer, shape);
+  const Shape states{shape.B, shape.H, shape.D, shape.D};
+  const Tensor from = random(states, 8, 0.1), to = fresh(states);
+  b->forward.S_initial = from.view<const float, 4>();
+  b->forward.S_final = to.view<float, 4>();
+  Workload w;
+  w.variant = engine->kernels.select(b->forward).name;
+  w.useful_flop = static_cast<double>(states.numel()) * (mixer == "gdn" ? 6 : 4);
+  w.run = [b, from, to, mixer, engine] {
+    make_gates(mixer, *b);
+    engine->kernels.run(b->forward, engine->threads);
+  };
+  return w;
+}
+
+const std::vector<BenchShape>& step_shapes() {
+  static const std::vector<BenchShape> shapes{
+      {"b1h4d64", 1, 1, 4, 64}, {"b1h16d128", 1, 1, 16, 128}, {"b8h16d128", 8, 1, 16, 128}};
+  return shapes;
+}
+
 struct CoreName {
   std::string mixer;
   bool backward;
@@ -273,10 +297,23 @@ const std::vector<BenchShape>& bench_shapes() {
 std::vector<std::string> core_bench_names() {
   std::vector<std::string> names;
   for (const CoreName& n : core_names()) names.push_back(n.text());
+  for (const std::string mixer : {"gdn", "ssd"}) {
+    for (const BenchShape& s : step_shapes()) names.push_back("step/" + mixer + "/" + s.name);
+  }
   return names;
 }
 
 Workload core_workload(const std::string& name, int threads) {
+  for (const std::string mixer : {"gdn", "ssd"}) {
+    for (const BenchShape& s : step_shapes()) {
+      if (name != "step/" + mixer + "/" + s.name) continue;
+      const auto engine = std::make_shared<Engine>(threads);
+      Workload w = step_workload(mixer, s, engine);
+      w.tokens = s.B;
+      w.engine = engine;
+      return w;
+    }
+  }
   for (const CoreName& n : core_names()) {
     if (n.text() != name) continue;
     const auto engine = std::make_shared<Engine>(threads);
@@ -284,6 +321,7 @@ Workload core_workload(const std::string& name, int threads) {
                  : n.mixer == "attention" ? attention_workload(*n.shape, n.backward, engine)
                                           : linear_workload(n.mixer, *n.shape, n.backward, engine);
     w.tokens = n.shape->B * n.shape->T;
+    w.engine = engine;
     return w;
   }
   fail(ErrorCode::invalid_argument, "no workload is named \"", name, "\"");

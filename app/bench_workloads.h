@@ -3,12 +3,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 namespace subquad {
 
-class KernelTable;
+struct Engine;
 
 struct BenchShape {
   std::string name;
@@ -24,7 +25,7 @@ struct Workload {
   double useful_flop = 0;          // per repetition
   double useful_bytes = 0;         // per repetition that must come from memory; 0: not the limit
   std::function<void()> run;       // one repetition; owns its buffers
-  KernelTable* kernels = nullptr;  // of the engine that runs it, where there is one: for profiles
+  std::shared_ptr<Engine> engine;  // that runs it: for profiles and counters
 };
 
 // core/MIXER/DIR/SHAPE: the gated recurrence alone. MIXER mlstm slstm ssd gdn attention; DIR fwd,

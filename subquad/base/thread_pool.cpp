@@ -96,6 +96,7 @@ void ThreadPool::work(std::size_t worker) {
 }
 
 void ThreadPool::run_erased(std::int64_t tasks, Body body, void* fn) {
+  regions_ += tasks > 1 ? 1 : 0;
   if (workers_.empty() || tasks <= 1) {
     for (std::int64_t task = 0; task < tasks; ++task) body(fn, task, scratch_[0]);
     return;

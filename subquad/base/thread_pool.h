@@ -26,6 +26,8 @@ class alignas(64) Scratch {
   }
   void count_macs(std::int64_t count) { macs_ += count; }
   std::int64_t macs() const { return macs_; }
+  void count_packed(std::int64_t bytes) { packed_ += bytes; }
+  std::int64_t packed() const { return packed_; }
 
  private:
   void* bytes(std::int64_t count);
@@ -34,7 +36,7 @@ class alignas(64) Scratch {
   };
   std::unique_ptr<void, Free> data_;
   std::int64_t capacity_ = 0;
-  std::int64_t macs_ = 0;
+  std::int64_t macs_ = 0, packed_ = 0;
 };
 
 class ThreadPool {
@@ -56,7 +58,18 @@ class ThreadPool {
     return sum;
   }
 
-  void count_macs(std::int64_t count) { scratch_[0].count_macs(count); }  // by the caller's thread
+  // Bytes that dense products copied into their own layouts so far.
+  std::int64_t packed_bytes() const {
+    std::int64_t sum = 0;
+    for (const Scratch& s : scratch_) sum += s.packed();
+    return sum;
+  }
+  // Calls of run() with more than one task so far: fork-joins, where there are workers.
+  std::int64_t regions() const { return regions_; }
+
+  // By the caller's thread.
+  void count_macs(std::int64_t count) { scratch_[0].count_macs(count); }
+  void count_packed(std::int64_t bytes) { scratch_[0].count_packed(bytes); }
 
   // One buffer for all workers, for what a caller prepares before run(): its contents do not
   // survive the next call.
@@ -89,7 +102,7 @@ class ThreadPool {
   std::atomic<std::uint64_t> generation_{0};
   std::atomic<std::int64_t> next_{0};
   std::atomic<int> busy_{0};
-  std::int64_t tasks_ = 0;
+  std::int64_t tasks_ = 0, regions_ = 0;
   Body body_ = nullptr;
   void* fn_ = nullptr;
   std::exception_ptr error_;

@@ -72,27 +72,6 @@ std::unique_ptr<Task> task_to_measure(const StudyTask& t) {
                             .extra = t.extra});
 }
 
-// A state as it is after `depth` positions: recurrent fields keep their size; caches are filled
-// with random keys and values, which cost the same as real ones.
-ModelState state_at(const Model& model, std::int64_t depth) {
-  ModelState state = model.new_state(1, DType::f32);
-  for (std::size_t i = 0; i < state.size(); ++i) {
-    for (const StateField& f : model.block_state_spec(i)) {
-      if (!f.grows_with_time) continue;
-      const Tensor cache({1, depth + 512, f.per_sequence[0], f.per_sequence[1]}, DType::f32);
-      // Random keys and values cost what real ones do; a cheap generator is random enough.
-      std::uint32_t random = 1;
-      for (float& x : std::span(cache.data<float>(), static_cast<std::size_t>(cache.numel()))) {
-        random = random * 1664525u + 1013904223u;
-        x = static_cast<float>(random >> 8) * 0x1p-24F - 0.5F;
-      }
-      state[i][f.name] = Var{cache};
-    }
-    state[i].set_positions(depth);
-  }
-  return state;
-}
-
 double decode_us(Engine& engine, Candidate& c, std::int64_t depth) {
   Context cx = engine.context(c.store);
   ModelState state = state_at(c.model, depth);
@@ -177,6 +156,25 @@ const StudyTask& typical_task(const StudyPlan& plan) {
 }
 
 }  // namespace
+
+ModelState state_at(const Model& model, std::int64_t depth) {
+  ModelState state = model.new_state(1, DType::f32);
+  for (std::size_t i = 0; i < state.size(); ++i) {
+    for (const StateField& f : model.block_state_spec(i)) {
+      if (!f.grows_with_time) continue;
+      const Tensor cache({1, depth + 512, f.per_sequence[0], f.per_sequence[1]}, DType::f32);
+      // Random keys and values cost what real ones do; a cheap generator is random enough.
+      std::uint32_t random = 1;
+      for (float& x : std::span(cache.data<float>(), static_cast<std::size_t>(cache.numel()))) {
+        random = random * 1664525u + 1013904223u;
+        x = static_cast<float>(random >> 8) * 0x1p-24F - 0.5F;
+      }
+      state[i][f.name] = Var{cache};
+    }
+    state[i].set_positions(depth);
+  }
+  return state;
+}
 
 bool speed_is_current(const Json& speed, const SpeedKey& key) {
   return speed.get("build", "") == key.build && speed.get("machine", "") == key.machine &&

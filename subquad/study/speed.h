@@ -22,6 +22,10 @@ struct SpeedKey {
 // Measured for this key, and in quiet. False for any other file, also one from before the key.
 bool speed_is_current(const Json& speed, const SpeedKey& key);
 
+// A state of one sequence as it is after `depth` positions, with room for 512 more: recurrent fields
+// keep their size; caches are filled with random keys and values, which cost the same as real ones.
+ModelState state_at(const Model& model, std::int64_t depth);
+
 // Measures until `rounds` rounds were undisturbed, at most twice as many in all. Figures are
 // medians over the undisturbed rounds; over all rounds, and "disturbed" set, if there was none.
 // {"build", "machine", "task", "arms": {arm: {"train_tokens_per_second", "decode_us_64", ...}},

@@ -14,6 +14,7 @@ struct StoragePool::Shelf {
   std::array<std::vector<std::byte*>, 8 * 64> free;  // by size class
   std::int64_t live = 0;
   std::int64_t peak = 0;
+  std::int64_t allocations = 0;
   ~Shelf() {
     for (const auto& pieces : free) {
       for (std::byte* p : pieces) std::free(p);
@@ -38,6 +39,8 @@ std::shared_ptr<std::byte> StoragePool::allocate(std::int64_t bytes) {
     if (!pieces.empty()) {
       p = pieces.back();
       pieces.pop_back();
+    } else {
+      ++shelf_->allocations;
     }
     shelf_->live += size;
     shelf_->peak = std::max(shelf_->peak, shelf_->live);
@@ -70,6 +73,11 @@ std::int64_t StoragePool::peak_bytes() const {
 void StoragePool::reset_peak() {
   const std::lock_guard lock(shelf_->mutex);
   shelf_->peak = shelf_->live;
+}
+
+std::int64_t StoragePool::allocations() const {
+  const std::lock_guard lock(shelf_->mutex);
+  return shelf_->allocations;
 }
 
 Tensor::Tensor(Shape shape, DType dtype, StoragePool* pool)

@@ -21,6 +21,7 @@ class StoragePool {
   std::int64_t live_bytes() const;  // handed out now
   std::int64_t peak_bytes() const;  // largest live_bytes so far
   void reset_peak();
+  std::int64_t allocations() const;  // buffers asked from the system so far, not reused ones
 
  private:
   struct Shelf;

@@ -32,7 +32,10 @@ Trainer::Trainer(Engine& engine, const Model& model, ParameterStore& store, cons
       config_(config),
       folder_(std::move(folder)),
       optimizer_(store.plan(), store.dtype()),
-      checkpoints_(folder_ + "/checkpoints") {}
+      checkpoints_(folder_ + "/checkpoints") {
+  require(engine.precision == precision_named(config.precision), ErrorCode::invalid_argument,
+          "the engine's precision is not train.precision = \"", config.precision, "\"");
+}
 
 Trainer::Step Trainer::step(std::int64_t index, double learning_rate) {
   store_.zero_grads();

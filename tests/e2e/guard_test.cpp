@@ -7,6 +7,8 @@
 #include <regex>
 #include <sstream>
 
+#include "subquad/backend/instructions.h"
+#include "subquad/io/json.h"
 #include "tests/e2e/program.h"
 
 namespace subquad {
@@ -21,6 +23,11 @@ double instructions(const std::string& name) {
   std::smatch m;
   EXPECT_TRUE(std::regex_search(o.text, m, std::regex("Collected : (\\d+)"))) << o.text;
   return m.empty() ? 0 : std::strtod(m[1].str().c_str(), nullptr) * 1e-6;
+}
+
+std::string test_name(std::string workload) {
+  for (char& c : workload) c = std::isalnum(c) ? c : '_';
+  return workload;
 }
 
 struct Budget {
@@ -46,11 +53,49 @@ INSTANTIATE_TEST_SUITE_P(Guard, FullInstructions,
                                          Budget{"core/attention/fwdbwd/b32t128h4d16", 61.7},
                                          Budget{"study/xlstm[1:1]/parity", 95.3},
                                          Budget{"decode/mlstm/d64/b1", 11.5}),
-                         [](const auto& info) {
-                           std::string name = info.param.workload;
-                           for (char& c : name) c = std::isalnum(c) ? c : '_';
-                           return name;
-                         });
+                         [](const auto& info) { return test_name(info.param.workload); });
+
+// What a repetition does on the widest path, counted by the program itself.
+struct Work {
+  const char* workload;
+  std::int64_t macs, fork_joins, packed_bytes;  // when this was recorded
+};
+
+class FullWork : public testing::TestWithParam<Work> {};
+
+TEST_P(FullWork, StaysWithinTenPercentOfTheBudget) {
+  const auto sets = instruction_sets();
+  if (sets.back() != "avx512") GTEST_SKIP() << "this processor has no AVX-512";
+  const Work budget = GetParam();
+  const Outcome o =
+      run_line(quoted(SUBQUAD_PROGRAM) + " bench --repetitions 1 --name '" + budget.workload + "'");
+  ASSERT_EQ(o.code, 0) << o.text;
+  const Json now = Json::parse(o.text, "counts");
+  const auto within = [&](const char* key, std::int64_t recorded) {
+    const std::int64_t count = now.at(key).as_int();
+    EXPECT_LE(count, recorded + recorded / 10) << budget.workload << ": " << key << " grew";
+    EXPECT_GE(count, recorded - recorded / 5)
+        << budget.workload << ": " << key << " fell: lower its budget";
+  };
+  within("macs", budget.macs);
+  within("fork_joins", budget.fork_joins);
+  within("packed_bytes", budget.packed_bytes);
+  EXPECT_EQ(now.at("allocations").as_int(), 0) << budget.workload;
+}
+
+INSTANTIATE_TEST_SUITE_P(Guard, FullWork,
+                         testing::Values(Work{"train/mlstm/d64b64t128", 5511315456, 150, 87990272},
+                                         Work{"study/xlstm[1:1]/parity", 262275072, 57, 4461056},
+                                         Work{"study/mamba2/code", 328204288, 77, 5122048},
+                                         Work{"study/gated_deltanet/mqar", 280363008, 78, 4558336},
+                                         Work{"study/attention/code", 436207616, 59, 5795840},
+                                         Work{"core/mlstm/fwdbwd/b8t512h4d64", 171966464, 2, 0},
+                                         Work{"core/gdn/fwdbwd/b8t512h4d64", 276299776, 2, 0},
+                                         Work{"core/attention/fwdbwd/b8t512h4d64", 1920991232, 2,
+                                              0},
+                                         Work{"decode/mlstm/d64/b1", 3612672, 128, 0},
+                                         Work{"prefill/gdn/d64/b1p512", 146886656, 56, 942080}),
+                         [](const auto& info) { return test_name(info.param.workload); });
 
 // A spill shows as a vector moved to or from the stack.
 TEST(Guard, FullInnerLoopsKeepTheirAccumulatorsInRegisters) {

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <hwy/targets.h>
 
 #include <cmath>
 #include <cstring>
@@ -11,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "subquad/backend/instructions.h"
 #include "subquad/base/rng.h"
 #include "subquad/tensor/tensor.h"
 
@@ -109,37 +109,17 @@ inline bool same_bits(const Tensor& a, const Tensor& b) {
 // Until the end of its scope, however that is left, kernels run in this instruction set.
 class InstructionSet {
  public:
-  explicit InstructionSet(std::int64_t target) { use(target); }
-  ~InstructionSet() { use(kBest); }
+  explicit InstructionSet(const std::string& name) { use_instruction_set(name); }
+  ~InstructionSet() { use_instruction_set(instruction_sets().back()); }
   InstructionSet(const InstructionSet&) = delete;
   InstructionSet& operator=(const InstructionSet&) = delete;
-
-  static constexpr std::int64_t kBest = 0;
-  // Those of this machine whose tails and tiles differ, the best one last.
-  static std::vector<std::int64_t> all() {
-    std::vector<std::int64_t> list;
-    for (const std::int64_t target : {HWY_SSE4, HWY_AVX2}) {
-      if ((hwy::SupportedTargets() & target) != 0) list.push_back(target);
-    }
-    list.push_back(kBest);
-    return list;
-  }
-  static std::string name(std::int64_t target) {
-    return target == kBest ? "best" : hwy::TargetName(target);
-  }
-
- private:
-  static void use(std::int64_t target) {
-    hwy::SetSupportedTargetsForTest(target);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-  }
 };
 
 template <class Fn>
 void for_each_instruction_set(Fn&& fn) {
-  for (const std::int64_t target : InstructionSet::all()) {
-    const InstructionSet scope(target);
-    SCOPED_TRACE(InstructionSet::name(target));
+  for (const std::string& name : instruction_sets()) {
+    const InstructionSet scope(name);
+    SCOPED_TRACE(name);
     fn();
   }
 }

@@ -1,6 +1,10 @@
 // The comparisons every other test trusts.
 #include "tests/support/support.h"
 
+#include <hwy/targets.h>
+
+#include <set>
+
 namespace subquad {
 namespace {
 
@@ -30,16 +34,22 @@ TEST(Support, DeviationIsRelativeToTheLargestNumberWanted) {
 }
 
 TEST(Support, AnInstructionSetEndsWithItsScope) {
-  const std::int64_t before = hwy::SupportedTargets();
-  for (const std::int64_t target : InstructionSet::all()) {
+  const auto chosen = [] { return hwy::SupportedTargets(); };
+  use_instruction_set(instruction_sets().back());
+  const std::int64_t before = chosen();
+  std::set<std::int64_t> all;
+  for (const std::string& name : instruction_sets()) {
     try {
-      const InstructionSet scope(target);
-      if (target != InstructionSet::kBest) EXPECT_EQ(hwy::SupportedTargets(), target);
+      const InstructionSet scope(name);
+      all.insert(chosen());
       throw 1;
     } catch (int) {
     }
-    EXPECT_EQ(hwy::SupportedTargets(), before);
+    EXPECT_EQ(chosen(), before) << name;
   }
+  EXPECT_EQ(all.size(), instruction_sets().size());
+  EXPECT_TRUE(all.contains(before));
+  EXPECT_THROW(use_instruction_set("avx1024"), Error);
 }
 
 TEST(Support, APoolFilledWithNanGivesItOut) {

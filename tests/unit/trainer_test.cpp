@@ -19,7 +19,8 @@ struct Bench {
   Engine engine;
   std::string folder;
 
-  explicit Bench(const std::string& name, std::vector<std::string> layers = {"mlstm", "slstm"})
+  explicit Bench(const std::string& name, std::vector<std::string> layers = {"mlstm", "slstm"},
+                 int threads = 1, Precision precision = Precision::f32)
       : model(ModelConfig{.vocabulary = 2,
                           .classes = 2,
                           .d_model = 16,
@@ -29,6 +30,7 @@ struct Bench {
                           .mixer_options = {}},
               plan),
         store(plan, DType::f32, 1),
+        engine(threads, precision),
         folder(testing::TempDir() + "/subquad-trainer-" + name) {
     std::filesystem::remove_all(folder);
     std::filesystem::create_directories(folder);
@@ -38,6 +40,7 @@ struct Bench {
     TrainConfig c;
     c.tokens = tokens;
     c.warmup_steps = 2;
+    c.precision = engine.precision == Precision::bf16 ? "bf16" : "f32";
     return Trainer(engine, model, store, *task, c, folder).run(nullptr);
   }
 };
@@ -75,6 +78,31 @@ TEST(Trainer, LossFallsAndRepeatsBitForBit) {
     digests.push_back(weights_digest(bench.store));
   }
   EXPECT_EQ(digests[0], digests[1]);
+}
+
+// Other numbers than f32, the same for any number of threads, and no worse.
+TEST(Trainer, RoundedProductsTrainAsWell) {
+  std::vector<std::string> digests;
+  std::vector<double> losses;
+  for (const auto& [threads, precision] :
+       {std::pair{1, Precision::f32}, {1, Precision::bf16}, {2, Precision::bf16}}) {
+    Bench bench("bf16-" + std::to_string(losses.size()), {"mlstm", "slstm"}, threads, precision);
+    losses.push_back(bench.train(60000).final_loss);
+    digests.push_back(weights_digest(bench.store));
+  }
+  EXPECT_NE(digests[0], digests[1]);
+  EXPECT_EQ(digests[1], digests[2]);
+  EXPECT_NEAR(losses[1], losses[0], 0.01);
+}
+
+TEST(Trainer, TheEngineHasThePrecisionOfTheConfiguration) {
+  Bench bench("precision");
+  TrainConfig c;
+  c.precision = "bf16";
+  EXPECT_THROW(Trainer(bench.engine, bench.model, bench.store, *bench.task, c, bench.folder),
+               Error);
+  c.precision = "fp8";
+  EXPECT_THROW(TrainConfig::from_json(c.to_json()), Error);
 }
 
 TEST(Trainer, CheckpointsRoundTripAndTheNewestValidOneWins) {

@@ -87,6 +87,7 @@ void pack_all(std::vector<RowProduct>& products, ThreadPool& threads) {
     p.packed = to;
     to += p.packed_size();
   }
+  threads.count_packed(4 * floats);
   const auto pack = [&](std::int64_t task, Scratch&) {
     auto p = products.begin();
     while (task >= p->blocks()) task -= p++->blocks();
@@ -203,6 +204,8 @@ struct WeightTask {
 
   void run(Scratch& worker) const {
     worker.count_macs(rows * x.dim(1) * x.dim(0));
+    const bool packs_rows = x.dim(1) > pg::kColumnsUnpacked;
+    worker.count_packed(4 * x.dim(0) * (pg::padded_columns(x.dim(1)) + (packs_rows ? rows : 0)));
     pg::multiply_transposed(
         parts, x.data, x.stride(0), x.dim(1), x.dim(0),
         worker.get<float>(pg::transposed_scratch(rows, static_cast<std::int64_t>(parts.size()))));

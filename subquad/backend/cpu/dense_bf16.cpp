@@ -50,6 +50,7 @@ class RightFactors {
   }
   void pack(const Instructions& with, ThreadPool& threads) {
     bits_ = threads.shared<Bits>(size_);
+    threads.count_packed(2 * size_);
     std::vector<std::int64_t> tasks;
     std::int64_t all = 0;
     for (const Factor& f : factors_) all += tasks.emplace_back(bf16::tiles(f.lines, kPackLines));
@@ -101,6 +102,7 @@ void run_rows(const Instructions& with, const std::vector<RowProduct>& products,
       left = worker.get<Bits>(round_up(end - first, kLines) * depth);
       for (std::int64_t line = first; line < end; line += kLines)
         with.pack_lines(p.left, Side::left, line, left + (line - first) * depth);
+      worker.count_packed(2 * (end - first) * depth);
     }
     worker.count_macs((end - first) * p.left.depth * p.columns);
     with.multiply({left, right.at(p.right), end - first, p.columns, p.left.depth_tiles(),
@@ -154,6 +156,7 @@ struct WeightTask {
       Bits* packed = worker.get<Bits>(round_up(rows, kLines) * depth);
       for (std::int64_t line = first; line < end; line += kLines)
         with.pack_lines(left, Side::left, line, packed + (line - first) * depth);
+      worker.count_packed(2 * rows * depth);
       with.multiply({packed, right.at(factor), rows, columns, left.depth_tiles(),
                      part->dw.at(first), part->dw.stride(0), Epilogue::add, nullptr});
     }
