@@ -10,6 +10,7 @@
 #include "subquad/model/sizing.h"
 #include "subquad/study/speed.h"
 #include "subquad/task/code/code.h"
+#include "subquad/train/gradients.h"
 #include "subquad/train/optimizer.h"
 
 namespace subquad {
@@ -158,7 +159,10 @@ Workload step_workload(const ModelConfig& config, std::int64_t B, std::int64_t T
                        const EngineSetup& setup) {
   struct TrainBench : ModelBench {
     TrainBench(const ModelConfig& config, const EngineSetup& setup)
-        : ModelBench(config, setup), optimizer(plan, DType::f32) {}
+        : ModelBench(config, setup),
+          gradients(engine, model, *store),
+          optimizer(plan, DType::f32) {}
+    Gradients gradients;
     AdamW optimizer;
     Tensor ids, targets;
   };
@@ -173,10 +177,7 @@ Workload step_workload(const ModelConfig& config, std::int64_t B, std::int64_t T
   w.useful_flop = 6 * static_cast<double>(B) * b->model.cost(T).macs;
   w.run = [b] {
     b->store->zero_grads();
-    Tape tape;
-    Context cx = b->engine.context(*b->store, &tape);
-    const Var loss = b->model.loss(cx, b->ids, b->targets, {});
-    tape.backward(cx, loss);
+    b->gradients.add({b->ids, b->targets});
     const TrainConfig train{.learning_rate = 1e-4};
     b->optimizer.step(b->engine.kernels, b->engine.threads, *b->store, train, train.learning_rate,
                       clip_factor(flat_norm(b->store->flat_grads()), train.clip));

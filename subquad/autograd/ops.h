@@ -81,9 +81,10 @@ std::vector<Var> linear_split(Context& cx, const Var& x, ParamId w,
 Var head_linear(Context& cx, const Var& x, ParamId w);
 Var embedding(Context& cx, const Tensor& ids, ParamId table);  // i32 (B,T), (V,D) -> (B,T,D)
 struct CrossEntropyOptions {
-  double z_weight = 0;  // + z_weight * logsumexp^2 per scored row
-  double soft_cap = 0;  // logits = cap tanh(logits / cap)
-  bool mean = true;     // over scored rows; sum otherwise. No scored row: loss 0, gradient 0
+  double z_weight = 0;         // + z_weight * logsumexp^2 per scored row
+  double soft_cap = 0;         // logits = cap tanh(logits / cap)
+  bool mean = true;            // over scored rows; sum otherwise. No scored row: loss 0, gradient 0
+  std::int64_t mean_over = 0;  // so many rows, of which these are a part; 0: the scored ones here
 };
 // logits = x wᵀ (+ b), never more than one tile of rows at a time. targets i32 (rows), -1 =
 // unscored. x (...,D) with rows = product of the leading dimensions. Returns a scalar (1).

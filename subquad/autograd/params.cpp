@@ -56,9 +56,7 @@ std::int64_t ParameterPlan::parameter_count() const {
 }
 
 ParameterStore::ParameterStore(const ParameterPlan& plan, DType dtype, std::uint64_t seed)
-    : plan_(&plan),
-      values_(Tensor::zeros({plan.flat_size()}, dtype)),
-      grads_(Tensor::zeros({plan.flat_size()}, dtype)) {
+    : plan_(&plan), values_(Tensor::zeros({plan.flat_size()}, dtype)) {
   with_scalar(dtype, [&]<class T>() {
     T* flat = values_.data<T>();
     for (const ParamInfo& p : plan.all()) {
@@ -80,8 +78,20 @@ Tensor ParameterStore::part(const Tensor& flat, ParamId id) const {
   return flat.slice(p.offset, p.shape);
 }
 
+const Tensor& ParameterStore::flat_grads() const {
+  if (!grads_) grads_ = Tensor::zeros(values_.shape(), values_.dtype());
+  return grads_;
+}
+
+ParameterStore ParameterStore::with_own_grads() const {
+  ParameterStore other = *this;
+  other.grads_ = {};
+  other.zero_grads();
+  return other;
+}
+
 void ParameterStore::zero_grads() {
-  std::memset(grads_.raw(), 0, static_cast<std::size_t>(grads_.bytes()));
+  std::memset(flat_grads().raw(), 0, static_cast<std::size_t>(values_.bytes()));
 }
 
 void ParameterStore::copy_values_from(const ParameterStore& other) {

@@ -74,17 +74,19 @@ class ParameterStore {
   const ParameterPlan& plan() const { return *plan_; }
   DType dtype() const { return values_.dtype(); }
   Tensor value(ParamId id) const { return part(values_, id); }
-  Tensor grad(ParamId id) const { return part(grads_, id); }
+  Tensor grad(ParamId id) const { return part(flat_grads(), id); }
   const Tensor& flat_values() const { return values_; }  // 1-D; the alignment gaps hold zeros
-  const Tensor& flat_grads() const { return grads_; }
+  const Tensor& flat_grads() const;  // made and zero when first asked for: inference has none
   void zero_grads();
+  ParameterStore with_own_grads() const;  // the same values, shared; gradients of its own, zero
   void copy_values_from(const ParameterStore& other);  // converts between f32 and f64
 
  private:
   Tensor part(const Tensor& flat, ParamId id) const;
 
   const ParameterPlan* plan_;
-  Tensor values_, grads_;
+  Tensor values_;
+  mutable Tensor grads_;
 };
 
 }  // namespace subquad

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <map>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,13 +25,20 @@ struct Impl {
   void (*run)(const Args&, ThreadPool&);  // never throws for valid arguments
 };
 
-// Wall seconds and calls by op, inclusive.
+// Wall seconds and calls by op, inclusive; of ops that run at the same time, all.
 struct OpProfile {
   struct Entry {
     double seconds = 0;
     std::int64_t calls = 0;
   };
   std::map<std::string_view, Entry> ops;
+
+  void add(std::string_view op, std::chrono::duration<double> time) {
+    static std::mutex mutex;
+    const std::lock_guard lock(mutex);
+    ops[op].seconds += time.count();
+    ++ops[op].calls;
+  }
 };
 
 class KernelTable {
@@ -69,10 +77,7 @@ class KernelTable {
     if (!profile_) return select(args).run(args, threads);
     const auto begin = std::chrono::steady_clock::now();
     select(args).run(args, threads);
-    OpProfile::Entry& entry = profile_->ops[Args::kOp];
-    entry.seconds +=
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    ++entry.calls;
+    profile_->add(Args::kOp, std::chrono::steady_clock::now() - begin);
   }
 
   // For tests and `verify`: skip everything but the literal references.

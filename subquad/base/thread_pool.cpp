@@ -5,6 +5,7 @@
 #include <new>
 
 #include "subquad/base/error.h"
+#include "subquad/base/memory.h"
 #include "subquad/base/round.h"
 
 namespace subquad {
@@ -34,7 +35,7 @@ void* Scratch::bytes(std::int64_t count) {
     const std::int64_t size = round_up(count + count / 4, 4096);
     data_.reset();
     capacity_ = 0;
-    data_.reset(std::aligned_alloc(64, static_cast<std::size_t>(size)));
+    data_.reset(allocate_memory(size));
     require(data_ != nullptr, ErrorCode::out_of_memory, "no memory for ", size,
             " bytes of scratch");
     capacity_ = size;

@@ -116,11 +116,12 @@ Var Model::logits(Context& cx, const Tensor& ids, const Segments& segments,
 
 Var Model::head(Context& cx, const Var& features) const { return linear(cx, features, head_); }
 
-Var Model::loss(Context& cx, const Tensor& ids, const Tensor& targets,
-                const Segments& segments) const {
+Var Model::loss(Context& cx, const Tensor& ids, const Tensor& targets, const Segments& segments,
+                std::int64_t mean_over) const {
   require(ids.shape() == targets.shape(), ErrorCode::shape_mismatch, "inputs ", ids.shape(),
           " and targets ", targets.shape());
-  return linear_cross_entropy(cx, features(cx, ids, segments, nullptr), head_, {}, targets, {});
+  return linear_cross_entropy(cx, features(cx, ids, segments, nullptr), head_, {}, targets,
+                              {.mean_over = mean_over});
 }
 
 ModelState Model::new_state(std::int64_t batch, DType dtype) const {

@@ -40,8 +40,10 @@ class Model {
   Var head(Context& cx, const Var& features) const;
   // Both: (B,T,classes).
   Var logits(Context& cx, const Tensor& ids, const Segments& segments, ModelState* state) const;
-  // Mean cross-entropy over scored targets (B,T), natural log.
-  Var loss(Context& cx, const Tensor& ids, const Tensor& targets, const Segments& segments) const;
+  // Mean cross-entropy over scored targets (B,T), natural log; or their part of the mean over
+  // `mean_over` positions.
+  Var loss(Context& cx, const Tensor& ids, const Tensor& targets, const Segments& segments,
+           std::int64_t mean_over = 0) const;
 
   ParamId head_weight() const { return head_; }
   ModelState new_state(std::int64_t batch, DType dtype) const;

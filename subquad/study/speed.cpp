@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "subquad/base/interrupt.h"
 #include "subquad/model/engine.h"
 #include "subquad/study/statistics.h"
+#include "subquad/train/gradients.h"
 #include "subquad/train/optimizer.h"
 
 namespace subquad {
@@ -34,6 +36,7 @@ struct Candidate {
   ParameterPlan parameters;
   Model model;
   ParameterStore store;
+  std::optional<Gradients> gradients;  // of the engine of the first step
   AdamW optimizer;
 
   explicit Candidate(const ModelConfig& config, std::string name = {})
@@ -54,10 +57,8 @@ struct Candidate {
     const auto start = Clock::now();
     const Batch batch = batches(step);
     store.zero_grads();
-    Tape tape;
-    Context cx = engine.context(store, &tape);
-    const Var loss = model.loss(cx, batch.inputs, batch.targets, {});
-    tape.backward(cx, loss);
+    if (!gradients) gradients.emplace(engine, model, store);
+    gradients->add(batch);
     optimizer.step(engine.kernels, engine.threads, store, config, 1e-4, 1);
     *tokens = batch.inputs.numel();
     return seconds_since(start);

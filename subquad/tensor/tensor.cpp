@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "subquad/base/memory.h"
 #include "subquad/base/round.h"
 
 namespace subquad {
@@ -46,7 +47,7 @@ std::shared_ptr<std::byte> StoragePool::allocate(std::int64_t bytes) {
     shelf_->peak = std::max(shelf_->peak, shelf_->live);
   }
   if (p == nullptr) {
-    p = static_cast<std::byte*>(std::aligned_alloc(64, static_cast<std::size_t>(size)));
+    p = static_cast<std::byte*>(allocate_memory(size));
     if (p == nullptr) {
       const std::lock_guard lock(shelf_->mutex);
       shelf_->live -= size;
@@ -87,8 +88,7 @@ Tensor::Tensor(Shape shape, DType dtype, StoragePool* pool)
     storage_ = pool->allocate(bytes);
     return;
   }
-  auto* p = static_cast<std::byte*>(
-      std::aligned_alloc(64, static_cast<std::size_t>(round_up(bytes, 64))));
+  auto* p = static_cast<std::byte*>(allocate_memory(bytes));
   require(p != nullptr, ErrorCode::out_of_memory, "no memory for a tensor of shape ", shape);
   storage_ = {p, [](std::byte* q) { std::free(q); }};
 }

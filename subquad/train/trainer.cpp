@@ -26,11 +26,11 @@ std::int64_t steps_of(const TrainConfig& config, const TaskSpec& spec, std::int6
 Trainer::Trainer(Engine& engine, const Model& model, ParameterStore& store, const Task& task,
                  const TrainConfig& config, std::string folder)
     : engine_(engine),
-      model_(model),
       store_(store),
       task_(task),
       config_(config),
       folder_(std::move(folder)),
+      gradients_(engine, model, store),
       optimizer_(store.plan(), store.dtype()),
       checkpoints_(folder_ + "/checkpoints") {
   require(engine.precision == precision_named(config.precision), ErrorCode::invalid_argument,
@@ -42,12 +42,7 @@ Trainer::Step Trainer::step(std::int64_t index, double learning_rate) {
   Step s{0, 0, 0};
   for (std::int64_t micro = 0; micro < config_.accumulate; ++micro) {
     const Batch batch = task_.train_batch(index * config_.accumulate + micro);
-    Tape tape;
-    Context cx = engine_.context(store_, &tape);
-    const Var loss = model_.loss(cx, batch.inputs, batch.targets, {});
-    tape.backward(cx, loss);
-    with_scalar(store_.dtype(),
-                [&]<class T>() { s.loss += static_cast<double>(*loss.value.data<T>()); });
+    s.loss += gradients_.add(batch);
     s.tokens += batch.inputs.numel();
   }
   s.loss /= static_cast<double>(config_.accumulate);
@@ -67,11 +62,7 @@ void Trainer::explain_non_finite(std::int64_t index, const std::string& what) {
     store_.zero_grads();
     for (std::int64_t micro = 0; micro < config_.accumulate; ++micro) {
       const Batch batch = task_.train_batch(index * config_.accumulate + micro);
-      Tape tape;
-      Context cx = engine_.context(store_, &tape);
-      cx.check_finite = true;
-      const Var loss = model_.loss(cx, batch.inputs, batch.targets, {});
-      tape.backward(cx, loss);
+      gradients_.add(batch, true);
     }
     std::int32_t i = 0;
     for (const ParamInfo& p : store_.plan().all()) {

@@ -8,6 +8,7 @@
 #include "subquad/model/model.h"
 #include "subquad/task/task.h"
 #include "subquad/train/checkpoint.h"
+#include "subquad/train/gradients.h"
 #include "subquad/train/optimizer.h"
 
 namespace subquad {
@@ -46,11 +47,11 @@ class Trainer {
   [[noreturn]] void explain_non_finite(std::int64_t index, const std::string& what);
 
   Engine& engine_;
-  const Model& model_;
   ParameterStore& store_;
   const Task& task_;
   TrainConfig config_;
   std::string folder_;
+  Gradients gradients_;
   AdamW optimizer_;
   Checkpoints checkpoints_;
 };

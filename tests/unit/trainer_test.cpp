@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "subquad/train/evaluator.h"
+#include "tests/support/support.h"
 
 namespace subquad {
 namespace {
@@ -103,6 +104,39 @@ TEST(Trainer, TheEngineHasThePrecisionOfTheConfiguration) {
                Error);
   c.precision = "fp8";
   EXPECT_THROW(TrainConfig::from_json(c.to_json()), Error);
+}
+
+// 256 sequences are two slices; each half alone is one.
+TEST(Gradients, SlicesOfALargeBatchAddUpToItsGradients) {
+  const auto gradients = [](int threads, std::int64_t first, std::int64_t count, double* loss) {
+    Bench bench("gradients", {"mlstm", "slstm"}, threads);
+    const Tensor ids({256, 32}, DType::i32);
+    std::int32_t i = 0;
+    for (std::int32_t& id : ids.host<std::int32_t>()) {
+      id = (i * i + i / 7) % 2;
+      ++i;
+    }
+    bench.store.zero_grads();
+    *loss = Gradients(bench.engine, bench.model, bench.store)
+                .add({ids.rows(first, count), ids.rows(first, count)});
+    return bench.store.flat_grads().clone();
+  };
+  double loss = 0, again = 0, low = 0, high = 0;
+  const Tensor all = gradients(1, 0, 256, &loss), a = gradients(1, 0, 128, &low),
+               b = gradients(1, 128, 128, &high);
+  EXPECT_NEAR(loss, (low + high) / 2, 1e-6);
+  double largest = 0, difference = 0;
+  for (std::int64_t i = 0; i < all.numel(); ++i) {
+    const double want = (a.data<float>()[i] + b.data<float>()[i]) / 2;
+    largest = std::max(largest, std::abs(want));
+    difference = std::max(difference, std::abs(all.data<float>()[i] - want));
+  }
+  EXPECT_GT(largest, 0);
+  EXPECT_LE(difference, 1e-5 * largest);
+  for (int threads : {2, 3}) {
+    EXPECT_TRUE(same_bits(gradients(threads, 0, 256, &again), all)) << threads;
+    EXPECT_EQ(again, loss);
+  }
 }
 
 TEST(Trainer, CheckpointsRoundTripAndTheNewestValidOneWins) {

@@ -201,8 +201,9 @@ Var linear_cross_entropy(Context& cx, const Var& x, ParamId w, ParamId b, const 
   require_targets(targets, n, classes);
   const auto ids = targets.host<std::int32_t>();
   const auto scored = std::count_if(ids.begin(), ids.end(), [](std::int32_t t) { return t >= 0; });
+  const std::int64_t over = options.mean_over > 0 ? options.mean_over : scored;
   const double weight =
-      options.mean ? 1.0 / static_cast<double>(std::max<std::int64_t>(scored, 1)) : 1.0;
+      options.mean ? 1.0 / static_cast<double>(std::max<std::int64_t>(over, 1)) : 1.0;
   const bool want_gradient = cx.tape != nullptr;
   const Tensor flat = targets.reshaped({n});
   const Tensor loss = cx.empty({1});
