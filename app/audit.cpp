@@ -7,8 +7,10 @@
 
 #include "app/commands.h"
 #include "app/options.h"
+#include "app/study_folder.h"
 #include "subquad/base/digest.h"
 #include "subquad/base/file.h"
+#include "subquad/study/protocol.h"
 #include "subquad/train/run.h"
 
 namespace subquad::app {
@@ -60,29 +62,50 @@ void run_again(const std::string& folder, const AuditInput& in, std::int64_t cou
   }
 }
 
+// "F2: the compiler was updated" into the ledger, dated.
+void add_note(const std::string& folder, const std::string& note) {
+  const std::size_t colon = note.find(": ");
+  std::vector<std::string> ids;
+  for (const AuditCheck& c : audit_checks()) ids.emplace_back(c.id);
+  require(colon != std::string::npos && colon + 2 < note.size() &&
+              std::find(ids.begin(), ids.end(), note.substr(0, colon)) != ids.end(),
+          ErrorCode::invalid_argument, "--note: got \"", note,
+          "\", wanted a check and why, for example \"F2: the compiler was updated\"");
+  const FileLock lock(folder + "/.lock",
+                      "another process works on " + folder + "; wait for it to end");
+  Json record = Json::object();
+  record["kind"] = "note";
+  record["date"] = utc_now();
+  record["check"] = note.substr(0, colon);
+  record["text"] = note.substr(colon + 2);
+  Ledger(folder + "/ledger.jsonl").append(std::move(record));
+}
+
 }  // namespace
 
 int audit(Arguments arguments) {
-  std::string folder;
+  std::string folder, note;
   std::int64_t rerun = 0;
   bool json = false;
   Options options(
       "audit",
       "44 checks of a study's fairness, each PASS, WARN, FAIL or N.A. with its numbers; "
-      "written to audit.json too. A study of level claim fails with its worst check.",
+      "written to audit.json and the report too. A study of level claim fails with its worst "
+      "check.",
       "subquad audit runs/default-3f9a21c4");
   options.positional("study-folder", folder, "folder with results.json and ledger.jsonl", true)
       .option("--rerun", rerun, "first train so many finished runs again, and compare", {0, 1000})
+      .option("--note", note, "first put an explanation into the ledger: \"F2: why\"")
       .flag("--json", json, "print JSON instead of text");
   if (!options.parse(arguments)) return 0;
   AuditInput in = read_audit_input(folder);
-  if (rerun > 0) {
-    run_again(folder, in, rerun);
-    in.ledger = check_ledger(folder + "/ledger.jsonl");
-  }
+  if (rerun > 0) run_again(folder, in, rerun);
+  if (!note.empty()) add_note(folder, note);
+  in.ledger = check_ledger(folder + "/ledger.jsonl");
   const auto lines = audit_study(in);
   const Json twin = audit_json(in, lines);
   write_file_atomically(folder + "/audit.json", twin.dump(1) + "\n");
+  write_report(folder);
   std::printf("%s\n", json ? twin.dump(1).c_str() : audit_text(in, lines).c_str());
   return in.plan().get("level", "look") == "claim" && worst_of(lines) == Light::fail ? 1 : 0;
 }

@@ -10,6 +10,7 @@
 #include "app/default_study.h"
 #include "app/options.h"
 #include "app/provenance.h"
+#include "app/study_folder.h"
 #include "subquad/base/digest.h"
 #include "subquad/base/file.h"
 #include "subquad/base/interrupt.h"
@@ -76,7 +77,10 @@ void write_outputs(const StudyPlan& plan, const std::string& folder, const std::
   write_file_atomically(folder + "/results.csv", results_csv(results));
   const Json p = provenance(command, folder);
   write_file_atomically(folder + "/provenance.json", p.dump(1) + "\n");
-  write_file_atomically(folder + "/report.html", html_report(results, timings, p));
+  // An audit of other results says nothing of these.
+  std::error_code ignored;
+  fs::remove(folder + "/audit.json", ignored);
+  write_report(folder);
 }
 
 // The frozen protocol beside a study file; null without one. A claim needs it, and the plan must be
@@ -477,26 +481,6 @@ int compare(Arguments arguments) {
     std::fprintf(stderr, "subquad: %d run%s failed; the same command tries them again\n", failed,
                  failed == 1 ? "" : "s");
   return failed > 0 ? 1 : 0;
-}
-
-int report(Arguments arguments) {
-  std::string folder;
-  Options options("report", "Write report.html of a study folder again, and print its table.",
-                  "subquad report runs/default-3f9a21c4");
-  options.positional("study-folder", folder, "folder with results.json", true);
-  if (!options.parse(arguments)) return 0;
-  require(fs::exists(folder + "/results.json"), ErrorCode::io, folder,
-          " holds no results.json: it is not a study folder, or no seed is complete yet");
-  const Json results = Json::read(folder + "/results.json");
-  const Json timings = fs::exists(folder + "/timings.json")
-                           ? Json::read(folder + "/timings.json")
-                           : Json::parse(R"({"runs":{}})", "empty");
-  const Json p = fs::exists(folder + "/provenance.json") ? Json::read(folder + "/provenance.json")
-                                                         : Json::object();
-  write_file_atomically(folder + "/report.html", html_report(results, timings, p));
-  std::printf("%s\n  report  %s/report.html\n", terminal_summary(results, timings).c_str(),
-              folder.c_str());
-  return 0;
 }
 
 }  // namespace subquad::app

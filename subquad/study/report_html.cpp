@@ -38,7 +38,8 @@ ul.short{padding-left:20px}ul.short b{font-weight:600}
 
 }  // namespace
 
-std::string html_report(const Json& results, const Json& timings, const Json& provenance) {
+std::string html_report(const Json& results, const Json& timings, const Json& provenance,
+                        const Json& audit) {
   const auto tasks = tasks_of(results);
   const Json& plan = results.at("plan");
   const auto arms = arms_of(results);
@@ -145,6 +146,7 @@ std::string html_report(const Json& results, const Json& timings, const Json& pr
          [&](const std::string& t) { return position_chart(results, t, arms); });
   h += costs_section(results, timings);
   h += compared_section(results);
+  h += audit_section(results, audit);
   h += limits_section(results);
   h += provenance_section(results, provenance);
   h += "<h2>Reproduce</h2><p>The same plan gives the same weights and the "

@@ -462,6 +462,12 @@ std::vector<Violation> violations() {
        [](Study& s) { s.manifest["revision"] = "abc+123"; }},
       {"F2", "one run of another program", Light::fail, [](Study&) {},
        [](AuditInput& in) { in.ledger.records[7]["manifest"]["program_sha256"] = "q"; }},
+      {"F2", "one run of another program, and why", Light::warn,
+       [](Study& s) {
+         s.extra_records.push_back(
+             Json::parse(R"({"kind":"note","check":"F2","text":"an update"})", "note"));
+       },
+       [](AuditInput& in) { in.ledger.records[7]["manifest"]["program_sha256"] = "q"; }},
       {"F3", "a run made again came out otherwise", Light::fail, [](Study&) {},
        [](AuditInput& in) { in.ledger.records.back()["outcome"] = "differs"; }},
       {"F3", "within tolerance only", Light::warn, [](Study&) {},

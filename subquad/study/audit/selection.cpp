@@ -58,12 +58,8 @@ CheckOutcome ledger_complete(const AuditInput& in) {
   if (problems.empty())
     return {Light::pass, format("%zu records in one chain", in.ledger.records.size()), {}};
   std::string text;
-  bool only_gaps = true;
-  for (const std::string& p : problems) {
-    text += p + "; ";
-    only_gaps = only_gaps && p.find("records are missing") != std::string::npos;
-  }
-  return {only_gaps && explained(in, "C2") ? Light::warn : Light::fail, text, {}};
+  for (const std::string& p : problems) text += p + "; ";
+  return {Light::fail, text, {}};
 }
 
 CheckOutcome seeds_present(const AuditInput& in) {
