@@ -120,8 +120,8 @@ TEST(Comparison, OfDifferencesStatesIntervalNumberTestsAndPower) {
 }
 
 TEST(Comparison, UndecidedSaysWhatWouldHaveBeenFound) {
-  Json r = code_results([](int s) { return 2.0 + 0.1 * (s % 2); },
-                        [](int s) { return 2.05 + 0.01 * s; });
+  Json r = code_results([](int s) { return 2.0 + 0.03 * (3 * s % 7); },
+                        [](int s) { return 2.05 + 0.02 * s; });
   Comparison c = comparisons(r).at(0);
   EXPECT_EQ(c.verdict, "undecided");
   EXPECT_GT(c.detectable, 0);
