@@ -6,6 +6,7 @@
 #include "app/commands.h"
 #include "app/options.h"
 #include "subquad/base/file.h"
+#include "subquad/study/comparison.h"
 
 namespace subquad::app {
 namespace {
@@ -14,6 +15,20 @@ void save(const Json& protocol, const std::string& path, const char* done) {
   write_file_atomically(path, protocol.dump(1) + "\n");
   std::printf("  %s %s\n  SHA-256 %s\n", done, path.c_str(),
               protocol.at("sha256").as_string().c_str());
+}
+
+// Exact tests of few pairs cannot decide, whatever the runs will show: better known before.
+void warn_of_few_seeds(const StudyPlan& plan) {
+  const auto family = static_cast<int>(hypotheses_of(plan.to_json()).size()),
+             seeds = static_cast<int>(plan.seeds.size());
+  if (smallest_p_holm(seeds, family) < 0.05) return;
+  int enough = seeds;
+  while (smallest_p_holm(enough, family) >= 0.05) ++enough;
+  std::fprintf(
+      stderr,
+      "subquad: warning: exact tests of %d paired seeds cannot decide %d hypotheses at 5 %% "
+      "(smallest corrected p %.2g); %d seeds can\n",
+      seeds, family, smallest_p_holm(seeds, family), enough);
 }
 
 }  // namespace
@@ -40,6 +55,7 @@ int protocol(Arguments arguments) {
   const bool frozen = std::filesystem::exists(path);
   if (action == "freeze" && !frozen) {
     save(freeze_protocol(plan, utc_now()), path, "frozen as");
+    warn_of_few_seeds(plan);
     return 0;
   }
   require(frozen, ErrorCode::invalid_argument, "there is no ", path, "; freeze the study first");

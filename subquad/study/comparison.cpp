@@ -139,6 +139,7 @@ void adjust(std::vector<Comparison>& all, bool declared) {
   for (Comparison& c : all) {
     if (c.declared != declared) continue;
     c.p_holm = adjusted[i++];
+    c.family = static_cast<int>(p.size());
     c.verdict = decide(c);
   }
 }
@@ -251,6 +252,10 @@ Json Comparison::to_json() const {
   return j;
 }
 
+double smallest_p_holm(int pairs, int family) {
+  return pairs < 1 ? 1 : std::min(1.0, family * std::pow(2.0, 1 - pairs));
+}
+
 std::string sentence(const Comparison& c) {
   const std::string family = c.declared ? "Holm" : "exploratory, Holm";
   if (c.shares) {
@@ -285,7 +290,9 @@ std::string sentence(const Comparison& c) {
                          c.equivalence_p);
   if (c.verdict != "undecided") return text;
   text += ": undecided; a difference of " + number(c.detectable) + " is found with 80 % power";
-  return n < 6 ? text + format("; no exact test of %d pairs can reach 5 %%", n) : text;
+  if (smallest_p_holm(n, c.family) < kLevel) return text;
+  return text + format("; no exact test of %d pairs can reach 5 %%", n) +
+         (n < 6 ? "" : format(" after Holm's correction for %d comparisons", c.family));
 }
 
 std::map<std::string, double> front_probabilities(const Json& results, const std::string& task) {
@@ -313,7 +320,7 @@ std::map<std::string, double> front_probabilities(const Json& results, const std
   if (seeds.size() < 2) return {};
   constexpr std::uint64_t kDraws = 2000;
   const Rng rng{0, stream_id("front")};
-  std::map<std::string, double> on_front;
+  std::map<std::string, int> draws;
   for (std::uint64_t draw = 0; draw < kDraws; ++draw) {
     std::vector<double> quality(arms.size(), 0);
     for (std::size_t i = 0; i < seeds.size(); ++i) {
@@ -327,9 +334,11 @@ std::map<std::string, double> front_probabilities(const Json& results, const std
         const bool as_good = quality[b] >= quality[a] && arms[b].bytes <= arms[a].bytes;
         beaten = beaten || (as_good && (quality[b] > quality[a] || arms[b].bytes < arms[a].bytes));
       }
-      on_front[arms[a].name] += beaten ? 0 : 1.0 / kDraws;
+      draws[arms[a].name] += beaten ? 0 : 1;
     }
   }
+  std::map<std::string, double> on_front;
+  for (const auto& [arm, count] : draws) on_front[arm] = count / static_cast<double>(kDraws);
   return on_front;
 }
 

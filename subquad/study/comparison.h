@@ -40,6 +40,7 @@ struct Comparison {
 
   double p = 1;              // Fisher's for shares, sign flips for differences
   double p_holm = 1;         // over the declared hypotheses, or over the exploratory comparisons
+  int family = 1;            // comparisons that Holm's correction covers
   double improvement = 0.5;  // P(first better than second)
   double detectable = 0;     // difference found with 80 % power; of shares, in seeds (0: none)
   std::string verdict;       // better, worse, equivalent, undecided, too few seeds
@@ -49,6 +50,9 @@ struct Comparison {
 
 // The declared hypotheses; then, for every task without one, its two best arms by median.
 std::vector<Comparison> comparisons(const Json& results);
+// The smallest corrected p that sign flips of so many pairs can give: it decides how many seeds a
+// study needs.
+double smallest_p_holm(int pairs, int family);
 // "slstm is ahead of mlstm by 0.03 [0.01, 0.05] (6 pairs, t; ...)".
 std::string sentence(const Comparison& c);
 

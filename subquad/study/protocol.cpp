@@ -128,6 +128,14 @@ Json freeze_protocol(const StudyPlan& plan, const std::string& now) {
   require(!exclusion.empty(), ErrorCode::invalid_argument,
           "the protocol has no `exclusion`: say in words which runs will not be counted, or "
           "\"none\"");
+  for (const StudyTask& t : plan.tasks) {
+    const std::int64_t length =
+        make_task(t.name, {.data = t.data, .extra = t.extra})->spec().primary_length;
+    require(t.lengths.empty() ||
+                std::find(t.lengths.begin(), t.lengths.end(), length) != t.lengths.end(),
+            ErrorCode::invalid_argument, "task.", t.name, ".lengths does not hold ", length,
+            ", at which the primary metric is read; add it");
+  }
   Json p = Json::object();
   p["format"] = 1;
   p["frozen"] = now;

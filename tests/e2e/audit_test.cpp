@@ -21,7 +21,7 @@ heads = 2
 warmup_steps = 2
 [task.parity]
 tokens = 10000
-lengths = [40, 80]
+lengths = [32, 1024]
 )";
 const std::string kProtocol = R"([protocol]
 hypotheses = ["parity: slstm > mlstm"]
@@ -64,7 +64,11 @@ TEST(Audit, AClaimNeedsAProtocolFromBeforeItsRuns) {
   expect(run_program("protocol freeze " + plan), 2, {"no hypothesis", "[protocol]"});
   expect(run_program("protocol verify " + plan), 2, {"freeze the study first"});
   write(plan, kPlan + kProtocol);
-  expect(run_program("protocol freeze " + plan), 0, {protocol, "SHA-256"});
+  write(plan, replaced(kPlan + kProtocol, "[32, 1024]", "[40, 80]"));
+  expect(run_program("protocol freeze " + plan), 2, {"task.parity.lengths", "primary metric"});
+  write(plan, kPlan + kProtocol);
+  expect(run_program("protocol freeze " + plan), 0,
+         {protocol, "SHA-256", "1 paired seeds cannot decide", "6 seeds can"});
   const std::string frozen = content(protocol);
   expect(run_program("protocol freeze " + plan), 0, {"hashes match"});
   EXPECT_EQ(content(protocol), frozen) << "frozen once";

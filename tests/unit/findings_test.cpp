@@ -181,6 +181,13 @@ TEST(Comparison, HolmCoversTheDeclaredFamilyOnly) {
   EXPECT_EQ(all[2].verdict, "worse") << "the hypothesis had the wrong sign";
 }
 
+TEST(Comparison, KnowsHowFewPairsCannotDecide) {
+  EXPECT_GT(smallest_p_holm(5, 1), 0.05);
+  EXPECT_LT(smallest_p_holm(6, 1), 0.05);
+  EXPECT_GT(smallest_p_holm(6, 2), 0.05);
+  EXPECT_EQ(smallest_p_holm(0, 1), 1);
+}
+
 TEST(Comparison, TheFrontWeighsQualityAgainstState) {
   Json r = code_results([](int s) { return 2.0 + 0.01 * s; }, [](int s) { return 2.3 + 0.01 * s; });
   const auto sizes = [&](int slstm, int mlstm) {

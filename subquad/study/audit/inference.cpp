@@ -32,6 +32,25 @@ std::vector<Stated> stated_comparisons(const AuditInput& in) {
   return out;
 }
 
+// Standard deviation about the straight line through five points: a curve that still falls is not
+// noise for that.
+double scatter(const std::vector<double>& y) {
+  const auto n = static_cast<double>(y.size());
+  const double middle = (n - 1) / 2, mean = mean_of(y);
+  double xx = 0, xy = 0;
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    const double x = static_cast<double>(i) - middle;
+    xx += x * x;
+    xy += x * (y[i] - mean);
+  }
+  double squares = 0;
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    const double r = y[i] - mean - xy / xx * (static_cast<double>(i) - middle);
+    squares += r * r;
+  }
+  return std::sqrt(squares / (n - 2));
+}
+
 bool claims_difference(const Json& stated) {
   const std::string verdict = stated.get("verdict", "");
   return verdict == "better" || verdict == "worse";
@@ -155,7 +174,7 @@ CheckOutcome signal_to_noise(const AuditInput& in) {
       require(curve.size() >= 5, ErrorCode::format, "the curve of ", id_of(*r),
               " has fewer than five points");
       curve.erase(curve.begin(), curve.end() - 5);
-      noise.push_back(deviation_of(curve));
+      noise.push_back(scatter(curve));
       last[r->at("arm").as_string()].push_back(mean_of(curve));
     }
     double low = INFINITY, high = -INFINITY;

@@ -129,7 +129,7 @@ CheckOutcome best_of_many(const AuditInput& in) {
   return {worst < 0.25 ? Light::pass
           : worst < 1  ? Light::warn
                        : Light::fail,
-          text + format("at most %d variants of a run", most),
+          text + format("variants of a run: at most %d", most),
           {}};
 }
 
