@@ -2,7 +2,7 @@
 
 namespace subquad::app {
 
-// Commit of the sources and, after a "+", a digest of uncommitted changes; "unknown" outside a
+// Last commit that changed the sources and, after a "+", a digest of uncommitted changes; "unknown" outside a
 // checkout. Written anew by every build (cmake/revision.cmake).
 extern const char* const kRevision;
 

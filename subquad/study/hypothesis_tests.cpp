@@ -12,7 +12,7 @@
 namespace subquad {
 namespace {
 
-constexpr std::size_t kExactPairs = 20;
+constexpr std::size_t kExactPairs = 16;
 constexpr std::size_t kMasks = std::size_t{1} << kExactPairs;
 
 // Calls fn(mask words) for every subset of n values, or for drawn ones: the first is the empty one.

@@ -9,12 +9,12 @@
 namespace subquad {
 
 // Probability, if every difference were as likely with the other sign, of a mean at least as far
-// from 0. Exact (all 2^n signs) up to n = 20; above that from 2^20 - 1 drawn signs and the observed
+// from 0. Exact (all 2^n signs) up to n = 16; above that from 2^16 - 1 drawn signs and the observed
 // ones, which keeps the level. 1 without values. The smallest value is 2^(1-n): from six pairs on it
 // can be below 0.05.
 double sign_flip_p(const std::vector<double>& differences);
 // The shifts that this test does not reject: order statistics of the means of all non-empty
-// subsets (drawn ones above n = 20). Infinite limits where no shift can be rejected: at level 0.95
+// subsets (drawn ones above n = 16). Infinite limits where no shift can be rejected: at level 0.95
 // below six values. Source: Hartigan 1969, "Using subsample values as typical values".
 Interval sign_flip_interval(const std::vector<double>& differences, double level = 0.95);
 
