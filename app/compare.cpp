@@ -72,14 +72,17 @@ Json provenance(const std::string& command, const std::string& folder) {
 void write_outputs(const StudyPlan& plan, const std::string& folder, const std::string& command) {
   const Json results = collect_results(plan, folder), timings = collect_timings(plan, folder);
   write_file_atomically(folder + "/plan.toml", plan.to_toml());
-  write_file_atomically(folder + "/results.json", results.dump(1) + "\n");
+  const std::string path = folder + "/results.json", text = results.dump(1) + "\n";
+  if (!fs::exists(path) || read_file(path) != text) {
+    // An audit of other results says nothing of these.
+    std::error_code ignored;
+    fs::remove(folder + "/audit.json", ignored);
+    write_file_atomically(path, text);
+  }
   write_file_atomically(folder + "/timings.json", timings.dump(1) + "\n");
   write_file_atomically(folder + "/results.csv", results_csv(results));
   const Json p = provenance(command, folder);
   write_file_atomically(folder + "/provenance.json", p.dump(1) + "\n");
-  // An audit of other results says nothing of these.
-  std::error_code ignored;
-  fs::remove(folder + "/audit.json", ignored);
   write_report(folder);
 }
 

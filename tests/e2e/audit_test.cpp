@@ -108,6 +108,8 @@ TEST(Audit, ALookIsShownAndNeverFails) {
   expect(run_program("audit " + study), 0,
          {"C1  FAIL", "no frozen protocol", "F3  FAIL", "--rerun 3", "would fail a claim"});
   EXPECT_NE(content(study + "/report.html").find("no frozen protocol"), std::string::npos);
+  ASSERT_EQ(run_program("compare " + plan + " --jobs 2 --out " + out).code, 0);
+  EXPECT_TRUE(fs::exists(study + "/audit.json")) << "the results are still those";
   // Both runs again, from their configuration alone: the same weights.
   expect(run_program("audit " + study + " --rerun 3"), 0, {"F3  PASS", "C2  PASS"});
   expect(run_program("audit " + study + " --json"), 0, {"\"checks\"", "\"light\": \"PASS\""});
