@@ -99,7 +99,7 @@ Json protocol_of(const StudyPlan& plan, const std::string& study) {
   const Json frozen = Json::read(path);
   verify_protocol(frozen, path);
   try {
-    require_planned(frozen, plan, path);
+    require_planned(frozen, plan.to_json(), path);
   } catch (const Error& e) {
     if (plan.level == "claim") throw;
     std::fprintf(stderr, "subquad: the protocol is left out: %s\n", e.what());

@@ -65,7 +65,7 @@ int protocol(Arguments arguments) {
     save(amend_protocol(before, plan, reason, utc_now()), path, "amended");
     return 0;
   }
-  require_planned(before, plan, path);
+  require_planned(before, plan.to_json(), path);
   std::printf("  %s, frozen %s, %zu amendments: hashes match, and so does the study\n",
               path.c_str(), before.at("frozen").as_string().c_str(),
               before.at("amendments").size());

@@ -16,22 +16,8 @@ namespace {
 constexpr const char* kTexts[] = {"exclusion",     "stopping", "conflict_of_interest",
                                   "recipe_source", "scope",    "served_precision"};
 
-std::string hash_without(const Json& document, std::size_t amendments) {
-  Json body = Json::object();
-  for (const auto& [key, value] : document.as_object()) {
-    if (key == "sha256") continue;
-    if (key != "amendments") {
-      body[key] = value;
-      continue;
-    }
-    Json& list = body[key] = Json::array();
-    for (std::size_t i = 0; i < amendments; ++i) list.push_back(value[i]);
-  }
-  return sha256(body.dump());
-}
-
 Json seal(Json document) {
-  document["sha256"] = hash_without(document, document.at("amendments").size());
+  document["sha256"] = protocol_hash(document, document.at("amendments").size());
   return document;
 }
 
@@ -100,6 +86,20 @@ std::string wrong_value(const StudyPlan& plan, const Json& protocol, const std::
 }
 
 }  // namespace
+
+std::string protocol_hash(const Json& protocol, std::size_t amendments) {
+  Json body = Json::object();
+  for (const auto& [key, value] : protocol.as_object()) {
+    if (key == "sha256") continue;
+    if (key != "amendments") {
+      body[key] = value;
+      continue;
+    }
+    Json& list = body[key] = Json::array();
+    for (std::size_t i = 0; i < amendments; ++i) list.push_back(value[i]);
+  }
+  return sha256(body.dump());
+}
 
 std::pair<std::string, std::string> wrong_protocol(const StudyPlan& plan) {
   if (plan.protocol.is_null()) return {};
@@ -186,15 +186,15 @@ void verify_protocol(const Json& frozen, const std::string& source) {
   for (std::size_t i = 0; i <= amendments.size(); ++i) {
     const std::string& wanted =
         (i < amendments.size() ? amendments[i].at("previous") : frozen.at("sha256")).as_string();
-    require(hash_without(frozen, i) == wanted, ErrorCode::format, source,
+    require(protocol_hash(frozen, i) == wanted, ErrorCode::format, source,
             ": content does not match its SHA-256. A frozen protocol is not edited: restore it, "
             "and record changes with `subquad protocol amend`");
   }
 }
 
-void require_planned(const Json& frozen, const StudyPlan& plan, const std::string& source) {
+void require_planned(const Json& frozen, const Json& plan, const std::string& source) {
   const auto differences =
-      json_differences(without_widths(plan_in_force(frozen)), without_widths(plan.to_json()));
+      json_differences(without_widths(plan_in_force(frozen)), without_widths(plan));
   std::string list;
   for (std::size_t i = 0; i < std::min<std::size_t>(differences.size(), 6); ++i)
     list += "\n    " + differences[i].path + ": " + differences[i].a + " -> " + differences[i].b;

@@ -31,9 +31,11 @@ Json amend_protocol(const Json& frozen, const StudyPlan& plan, const std::string
 const Json& plan_in_force(const Json& frozen);
 // Errors: a document whose hashes do not match its content.
 void verify_protocol(const Json& frozen, const std::string& source);
-// Errors: the plan is not the one in force; the message lists what differs. MLP widths of a match
+// Errors: the plan (StudyPlan::to_json) is not the one in force; the message lists what differs. MLP widths of a match
 // in time are measured later and may be missing.
-void require_planned(const Json& frozen, const StudyPlan& plan, const std::string& source);
+void require_planned(const Json& frozen, const Json& plan, const std::string& source);
+// SHA-256 of a protocol with its first `amendments` amendments, as its chain of hashes has it.
+std::string protocol_hash(const Json& protocol, std::size_t amendments);
 
 // Now, as "2026-01-31T12:00:00Z".
 std::string utc_now();

@@ -121,8 +121,7 @@ Study clean_study(int seeds = kSeeds) {
       "train_length":40,"chance":0.5},"code":{"primary":"bits_per_byte","primary_length":256,
       "train_length":256,"chance":0.004}})",
                         "tasks");
-  s.protocol = Json::parse(
-      R"({"sha256":"promise","frozen":"2026-01-01T00:00:00Z","amendments":[]})", "protocol");
+  s.protocol = Json::parse(R"({"frozen":"2026-01-01T00:00:00Z","amendments":[]})", "protocol");
   s.tuning = clean_tuning();
   s.manifest = Json::parse(R"({"version":"1","revision":"abc","program_sha256":"p","compiler":"c",
       "libraries":"l","machine":"m","instructions":"avx2","threads":1})",
@@ -172,14 +171,33 @@ Json record_of(const Study& s, const Json& run) {
       RunConfig::from_json(s.configs.at(run.at("id").as_string()), "config").sha256();
   r["started"] = "2026-01-02T00:00:00Z";
   r["ended"] = "2026-01-02T00:01:00Z";
-  if (!s.protocol.is_null()) r["protocol_sha256"] = s.protocol.at("sha256");
+  if (!s.protocol.is_null() && s.protocol.contains("sha256"))
+    r["protocol_sha256"] = s.protocol.at("sha256");
   r["manifest"] = s.manifest;
   r["result"] = run;
   return r;
 }
 
-// Writes a study up as the program does: ledger, results, findings.
-AuditInput written_up(const Study& s) {
+// The protocol of the study as it is now, with its hashes.
+void seal(Study& s) {
+  if (s.protocol.is_null()) return;
+  s.protocol["plan"] = s.plan;
+  Json amendments = Json::array();
+  for (Json a : s.protocol.at("amendments").as_array()) {
+    a["previous"] = protocol_hash(s.protocol, amendments.size());
+    a["plan"] = s.plan;
+    amendments.push_back(std::move(a));
+  }
+  s.protocol["amendments"] = amendments;
+  s.protocol["sha256"] = protocol_hash(s.protocol, amendments.size());
+  for (Json& r : s.extra_records) {
+    if (r.at("kind").as_string() == "run") r["protocol_sha256"] = s.protocol.at("sha256");
+  }
+}
+
+// Writes a study up as the program does: protocol, ledger, results, findings.
+AuditInput written_up(Study s) {
+  seal(s);
   AuditInput in;
   const std::string path = testing::TempDir() + "/audit-ledger.jsonl";
   std::filesystem::remove(path);
@@ -357,6 +375,10 @@ std::vector<Violation> violations() {
       {"C1", "the protocol follows the runs", Light::fail, [](Study& s) { s.frozen = false; }},
       {"C1", "frozen after the runs had started", Light::fail,
        [](Study& s) { s.protocol["frozen"] = "2026-01-03T00:00:00Z"; }},
+      {"C1", "the protocol was edited afterwards", Light::fail, [](Study&) {},
+       [](AuditInput& in) { in.protocol["exclusion"] = "seeds that lose"; }},
+      {"C1", "another study was frozen", Light::fail, [](Study&) {},
+       [](AuditInput& in) { in.results["plan"]["model"]["blocks"] = 3; }},
       {"C1", "amended", Light::warn,
        [](Study& s) {
          s.protocol["amendments"].push_back(Json::Object{{"date", "2026-01-01T12:00:00Z"}});
@@ -423,7 +445,7 @@ std::vector<Violation> violations() {
        [](Study& s) {
          s.extra_records.push_back(Json::parse(
              R"({"kind":"run","id":"code-mlstm-s9","status":"failed","started":"2026-01-02",
-                 "protocol_sha256":"promise","message":"diverged"})",
+                 "message":"diverged"})",
              "record"));
        }},
       {"D6", "the benchmark scatters more than the arms differ", Light::fail,
@@ -571,15 +593,13 @@ TEST(Audit, CleanStudiesOfOtherKindsDoNotFail) {
          s.failed.push_back(Json::parse(
              R"({"id":"code-slstm-s3","arm":"slstm","task":"code","seed":3,"message":"m"})", "f"));
          s.extra_records.push_back(Json::parse(
-             R"({"kind":"run","id":"code-slstm-s3","status":"failed","started":"2026-01-02",
-                 "protocol_sha256":"promise"})",
+             R"({"kind":"run","id":"code-slstm-s3","status":"failed","started":"2026-01-02"})",
              "record"));
        }},
       {"a run that was made again after a fault",
        [](Study& s) {
          s.extra_records.push_back(Json::parse(
-             R"({"kind":"run","id":"code-slstm-s3","status":"failed","started":"2026-01-02",
-                 "protocol_sha256":"promise"})",
+             R"({"kind":"run","id":"code-slstm-s3","status":"failed","started":"2026-01-02"})",
              "record"));
        }},
       {"seeds that solve or do not",

@@ -80,19 +80,19 @@ TEST(Protocol, FreezesAmendsAndShowsEveryEdit) {
   StudyPlan plan = parse_plan(kPlan, "test");
   const Json frozen = freeze_protocol(plan, "2026-01-01T00:00:00Z");
   EXPECT_NO_THROW(verify_protocol(frozen, "p"));
-  EXPECT_NO_THROW(require_planned(frozen, plan, "p"));
+  EXPECT_NO_THROW(require_planned(frozen, plan.to_json(), "p"));
   EXPECT_EQ(frozen.at("primary").at("parity").at("metric").as_string(), "tail_accuracy");
   EXPECT_EQ(frozen.at("primary").at("parity").at("solved_at").as_double(), 0.99);
   EXPECT_EQ(frozen.at("hypotheses").size(), 1U);
   EXPECT_THROW(amend_protocol(frozen, plan, "why", "later"), Error) << "nothing changed";
 
   plan.tasks[0].tokens = 777;
-  const std::string differs = message([&] { require_planned(frozen, plan, "p"); });
+  const std::string differs = message([&] { require_planned(frozen, plan.to_json(), "p"); });
   EXPECT_NE(differs.find("tasks.parity.tokens: 0 -> 777"), std::string::npos) << differs;
   EXPECT_THROW(amend_protocol(frozen, plan, "", "later"), Error) << "no reason";
   Json amended = amend_protocol(frozen, plan, "the budget was too small", "2026-01-02T00:00:00Z");
   EXPECT_NO_THROW(verify_protocol(amended, "p"));
-  EXPECT_NO_THROW(require_planned(amended, plan, "p"));
+  EXPECT_NO_THROW(require_planned(amended, plan.to_json(), "p"));
   const Json& a = amended.at("amendments")[0];
   EXPECT_EQ(a.at("previous"), frozen.at("sha256"));
   EXPECT_EQ(a.at("date").as_string(), "2026-01-02T00:00:00Z");
@@ -126,7 +126,7 @@ TEST(Protocol, MeasuredWidthsMayComeLater) {
   StudyPlan plan = parse_plan(kPlan, "test");
   const Json frozen = freeze_protocol(plan, "now");
   plan.widths = Json::parse(R"({"parity":{"mlstm":64}})", "widths");
-  EXPECT_NO_THROW(require_planned(frozen, plan, "p"));
+  EXPECT_NO_THROW(require_planned(frozen, plan.to_json(), "p"));
 }
 
 class LedgerFile : public testing::Test {

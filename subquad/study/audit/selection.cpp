@@ -7,6 +7,7 @@
 #include "subquad/study/audit/checks.h"
 #include "subquad/study/comparison.h"
 #include "subquad/study/findings.h"
+#include "subquad/study/protocol.h"
 #include "subquad/study/statistics.h"
 
 namespace subquad::checks {
@@ -32,6 +33,12 @@ std::set<std::string> planned_ids(const AuditInput& in) {
 
 CheckOutcome protocol_first(const AuditInput& in) {
   if (in.protocol.is_null()) return {Light::fail, "no frozen protocol", {}};
+  try {
+    verify_protocol(in.protocol, "plan.protocol.json");
+    require_planned(in.protocol, in.plan(), "plan.protocol.json");
+  } catch (const Error& e) {
+    return {Light::fail, e.what(), {}};
+  }
   const std::string& hash = in.protocol.at("sha256").as_string();
   std::int64_t number = 0;
   for (const Json* r : records(in, "protocol")) {
