@@ -1,4 +1,3 @@
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,12 +8,15 @@
 
 #include "app/commands.h"
 #include "app/default_study.h"
-#include "app/differences.h"
 #include "app/options.h"
+#include "app/provenance.h"
+#include "app/study_folder.h"
 #include "subquad/base/digest.h"
 #include "subquad/base/file.h"
 #include "subquad/base/interrupt.h"
+#include "subquad/io/json_differences.h"
 #include "subquad/study/limits.h"
+#include "subquad/study/protocol.h"
 #include "subquad/study/report.h"
 #include "subquad/study/runner.h"
 #include "subquad/study/speed.h"
@@ -37,22 +39,6 @@ double duration(const std::string& text) {
   return value * factor;
 }
 
-std::string machine() {
-  std::string cpu = "unknown processor";
-  if (fs::exists("/proc/cpuinfo")) {
-    const std::string info = read_file("/proc/cpuinfo");
-    const auto at = info.find("model name");
-    if (at != std::string::npos) {
-      const auto from = info.find(": ", at) + 2;
-      cpu = info.substr(from, info.find('\n', from) - from);
-    }
-  }
-  struct utsname u {};
-  uname(&u);
-  return cpu + ", " + std::to_string(std::thread::hardware_concurrency()) + " cores, " + u.sysname +
-         " " + u.machine;
-}
-
 // For a shell: brackets in arm names would be patterns.
 std::string shell_word(const std::string& word) {
   const bool plain = word.find_first_not_of(
@@ -64,12 +50,6 @@ std::string shell_word(const std::string& word) {
   return out + "'";
 }
 
-// SHA-256 of this very program: a new build is another program, whatever its version says.
-std::string build_digest() {
-  const MappedFile program(fs::read_symlink("/proc/self/exe"));
-  return sha256(program.bytes());
-}
-
 // The program as it was started.
 std::string invoked_as() {
   const std::string words = read_file("/proc/self/cmdline");
@@ -78,10 +58,12 @@ std::string invoked_as() {
 
 Json provenance(const std::string& command, const std::string& folder) {
   Json p = Json::object();
-  p["program"] = "subquad " SUBQUAD_VERSION;
-  p["program SHA-256"] = build_digest();
-  p["compiler"] = __VERSION__;
-  p["machine"] = machine();
+  const Json m = manifest();
+  p["program"] = "subquad " + m.at("version").as_string();
+  p["revision"] = m.at("revision");
+  p["program SHA-256"] = m.at("program_sha256");
+  p["compiler"] = m.at("compiler");
+  p["machine"] = m.at("machine");
   p["command"] = command;
   p["reproduce"] = "subquad compare " + shell_word(folder + "/plan.toml");
   return p;
@@ -90,12 +72,40 @@ Json provenance(const std::string& command, const std::string& folder) {
 void write_outputs(const StudyPlan& plan, const std::string& folder, const std::string& command) {
   const Json results = collect_results(plan, folder), timings = collect_timings(plan, folder);
   write_file_atomically(folder + "/plan.toml", plan.to_toml());
-  write_file_atomically(folder + "/results.json", results.dump(1) + "\n");
+  const std::string path = folder + "/results.json", text = results.dump(1) + "\n";
+  if (!fs::exists(path) || read_file(path) != text) {
+    // An audit of other results says nothing of these.
+    std::error_code ignored;
+    fs::remove(folder + "/audit.json", ignored);
+    write_file_atomically(path, text);
+  }
   write_file_atomically(folder + "/timings.json", timings.dump(1) + "\n");
   write_file_atomically(folder + "/results.csv", results_csv(results));
   const Json p = provenance(command, folder);
   write_file_atomically(folder + "/provenance.json", p.dump(1) + "\n");
-  write_file_atomically(folder + "/report.html", html_report(results, timings, p));
+  write_report(folder);
+}
+
+// The frozen protocol beside a study file; null without one. A claim needs it, and the plan must be
+// the one that was frozen; a look at another plan leaves it out.
+Json protocol_of(const StudyPlan& plan, const std::string& study) {
+  const std::string path = protocol_path(study);
+  if (study.empty() || !fs::exists(path)) {
+    require(plan.level != "claim", ErrorCode::invalid_argument,
+            "level = \"claim\" needs a protocol ", "frozen before the first run, and there is no ",
+            path, "; run `subquad protocol freeze ", study, "` first, or set level = \"look\"");
+    return {};
+  }
+  const Json frozen = Json::read(path);
+  verify_protocol(frozen, path);
+  try {
+    require_planned(frozen, plan.to_json(), path);
+  } catch (const Error& e) {
+    if (plan.level == "claim") throw;
+    std::fprintf(stderr, "subquad: the protocol is left out: %s\n", e.what());
+    return {};
+  }
+  return frozen;
 }
 
 // The quiet phase, unless its figures are those of this build and machine, taken in quiet.
@@ -256,7 +266,7 @@ void explain_new_folder(const StudyPlan& plan, const std::string& out) {
   const Json* old = first.find("plan");
   if (!old) return;
   std::printf("  not continued: %s, its plan differs; a new folder is started\n", newest.c_str());
-  const auto all = differences(*old, plan.to_json());
+  const auto all = json_differences(*old, plan.to_json());
   bool data = false;
   for (std::size_t i = 0; i < all.size(); ++i) {
     data = data || all[i].path.starts_with("data.");
@@ -428,6 +438,9 @@ int compare(Arguments arguments) {
   std::printf("  %zu arms x %zu tasks x %zu seeds = %zu runs, %d at a time, 1 thread each\n",
               plan.arms.size(), plan.tasks.size(), plan.seeds.size(), runs.size(), workers);
   print_equal(plan);
+  require(budget.empty() || plan.level != "claim", ErrorCode::invalid_argument,
+          "a claim runs with the budgets that were frozen; leave --budget out");
+  const Json protocol = budget.empty() ? protocol_of(plan, study) : Json();
   const Json calibration = calibrate(plan);
   if (!budget.empty()) {
     if (!dry_run) make_folder(out);
@@ -446,6 +459,8 @@ int compare(Arguments arguments) {
   make_folder(folder);
   const FileLock lock(folder + "/.lock", "another process works on " + folder +
                                              "; wait for it, or give another --out");
+  if (!protocol.is_null())
+    write_file_atomically(protocol_path(folder + "/plan.toml"), protocol.dump(1) + "\n");
   print_estimate(plan, finished_runs(folder), calibration, workers);
   std::string command = "subquad compare";
   for (const auto& a : arguments) command += " " + shell_word(a);
@@ -453,6 +468,8 @@ int compare(Arguments arguments) {
   setup.program = fs::read_symlink("/proc/self/exe");
   setup.folder = folder;
   setup.jobs = workers;
+  setup.manifest = manifest();
+  setup.protocol = protocol;
   setup.terminal = isatty(2) != 0;
   setup.after_seed = [&] { write_outputs(plan, folder, command); };
   const int failed = run_study(plan, setup);
@@ -467,26 +484,6 @@ int compare(Arguments arguments) {
     std::fprintf(stderr, "subquad: %d run%s failed; the same command tries them again\n", failed,
                  failed == 1 ? "" : "s");
   return failed > 0 ? 1 : 0;
-}
-
-int report(Arguments arguments) {
-  std::string folder;
-  Options options("report", "Write report.html of a study folder again, and print its table.",
-                  "subquad report runs/default-3f9a21c4");
-  options.positional("study-folder", folder, "folder with results.json", true);
-  if (!options.parse(arguments)) return 0;
-  require(fs::exists(folder + "/results.json"), ErrorCode::io, folder,
-          " holds no results.json: it is not a study folder, or no seed is complete yet");
-  const Json results = Json::read(folder + "/results.json");
-  const Json timings = fs::exists(folder + "/timings.json")
-                           ? Json::read(folder + "/timings.json")
-                           : Json::parse(R"({"runs":{}})", "empty");
-  const Json p = fs::exists(folder + "/provenance.json") ? Json::read(folder + "/provenance.json")
-                                                         : Json::object();
-  write_file_atomically(folder + "/report.html", html_report(results, timings, p));
-  std::printf("%s\n  report  %s/report.html\n", terminal_summary(results, timings).c_str(),
-              folder.c_str());
-  return 0;
 }
 
 }  // namespace subquad::app

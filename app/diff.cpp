@@ -2,17 +2,16 @@
 #include <filesystem>
 
 #include "app/commands.h"
-#include "app/differences.h"
 #include "app/options.h"
-#include "subquad/io/json.h"
+#include "subquad/io/json_differences.h"
 
 namespace subquad::app {
 namespace {
 
 // Prints every leaf that differs, by its path; returns their number.
 std::size_t print_differences(const Json& a, const Json& b) {
-  const auto all = differences(a, b);
-  for (const Difference& d : all)
+  const auto all = json_differences(a, b);
+  for (const JsonDifference& d : all)
     std::printf("  %-40s %s -> %s\n", d.path.c_str(), d.a.c_str(), d.b.c_str());
   return all.size();
 }

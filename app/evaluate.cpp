@@ -4,6 +4,7 @@
 
 #include "app/commands.h"
 #include "app/options.h"
+#include "subquad/train/evidence.h"
 #include "subquad/train/run.h"
 
 namespace subquad::app {
@@ -14,7 +15,7 @@ constexpr std::int64_t kLongest = 1 << 24;
 }  // namespace
 
 int evaluate(Arguments arguments) {
-  std::string folder, split = "test";
+  std::string folder, split = "test", reason;
   std::vector<std::string> lengths;
   std::int64_t threads = 1;
   Options options("evaluate",
@@ -23,6 +24,7 @@ int evaluate(Arguments arguments) {
   options.positional("run", folder, "run folder", true)
       .list("--lengths", lengths, "sequence lengths (default: the task's own)")
       .option("--split", split, "test or validation")
+      .option("--reason", reason, "why the test split is opened again, for the audit of the study")
       .option("--threads", threads, "threads", kThreads);
   if (!options.parse(arguments)) return 0;
   require(split == "test" || split == "validation", ErrorCode::invalid_argument, "--split ", split,
@@ -39,6 +41,7 @@ int evaluate(Arguments arguments) {
   const RunConfig& c = run->config;
   const auto task = make_task(
       c.task, {.seed = c.seed, .batch_size = c.batch_size, .data = c.data, .extra = c.task_extra});
+  if (split == "test") log_test_access(folder, "evaluate", weights_digest(*run->store), reason);
   Engine engine(static_cast<int>(threads), precision_named(c.train.precision));
   for (const LengthResult& r : subquad::evaluate(engine, *run->model, *run->store, *task, setup)) {
     for (const Metric& m : r.metrics) {

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "subquad/study/chart.h"
+#include "subquad/study/comparison.h"
 #include "subquad/study/format.h"
 
 namespace subquad {
@@ -25,13 +26,6 @@ const Question kQuestions[] = {
     {"tokens", "tokens", "the given token task", 0.95, true},
 };
 
-// What "better" means: for the stop ratio stopping too late (2 = never) is as wrong as too early.
-double goodness(const Json& task_info, double value) {
-  const std::string primary = task_info.at("primary").as_string();
-  if (primary == "stop_ratio") return 1 - std::abs(1 - value);
-  return primary == "bits_per_byte" ? -value : value;
-}
-
 double state_at(const Json& results, const std::string& arm, const char* depth) {
   for (const auto& [task, info] : results.at("tasks").as_object()) {
     const Json* a = info.find("arms") ? info.at("arms").find(arm) : nullptr;
@@ -43,25 +37,6 @@ double state_at(const Json& results, const std::string& arm, const char* depth) 
 bool counts_seeds(const std::string& task) {
   const Question* q = question_of(task);
   return q && !std::isnan(q->solved);
-}
-
-// Differences of the primary metric, first minus second, paired by seed: both saw the same data in
-// the same order.
-std::vector<double> paired_differences(const Json& results, const std::string& task,
-                                       const std::string& first, const std::string& second) {
-  const Json& info = results.at("tasks").at(task);
-  const std::string primary = info.at("primary").as_string();
-  const std::int64_t length = info.at("primary_length").as_int();
-  std::vector<double> differences;
-  for_runs(results, task, first, [&](const Json& a) {
-    for_runs(results, task, second, [&](const Json& b) {
-      const bool counted = first == "ngram" || second == "ngram";  // once, for every seed
-      if (!counted && a.at("seed").as_int() != b.at("seed").as_int()) return;
-      const Json *x = metric(a, primary, length), *y = metric(b, primary, length);
-      if (x && y) differences.push_back(x->at("value").as_double() - y->at("value").as_double());
-    });
-  });
-  return differences;
 }
 
 double validation_bits(const Json& run) {
@@ -79,6 +54,12 @@ const Question* question_of(const std::string& task) {
     if (task == q.task) return &q;
   }
   return nullptr;
+}
+
+double goodness(const Json& task_info, double value) {
+  const std::string primary = task_info.at("primary").as_string();
+  if (primary == "stop_ratio") return 1 - std::abs(1 - value);
+  return primary == "bits_per_byte" ? -value : value;
 }
 
 std::vector<std::string> arms_of(const Json& results) {
@@ -120,6 +101,9 @@ Cell cell(const Json& results, const std::string& task, const std::string& arm) 
     c.values.push_back(m->at("value").as_double());
     if (q && !std::isnan(q->solved) && goodness(info, c.values.back()) >= q->solved) ++c.solved;
   });
+  c.seeds = static_cast<int>(c.values.size());
+  for (const Json& f : results.at("failed").as_array())
+    c.seeds += f.get("task", "") == task && f.get("arm", "") == arm ? 1 : 0;
   return c;
 }
 
@@ -199,7 +183,7 @@ Json findings(const Json& results) {
       a["median"] = median_of(c.values);
       a["seeds"] = static_cast<std::int64_t>(c.values.size());
       if (counts_seeds(task)) {
-        const Interval w = wilson_interval(c.solved, static_cast<int>(c.values.size()));
+        const Interval w = wilson_interval(c.solved, c.seeds);
         a["solved"] = c.solved;
         a["solved_share_wilson_95"] = Json::Array{w.low, w.high};
       }
@@ -209,7 +193,11 @@ Json findings(const Json& results) {
       for (const double bytes : crossings)
         list.push_back(std::isnan(bytes) ? Json("not crossed") : Json(std::round(bytes)));
     }
+    for (const auto& [arm, probability] : front_probabilities(results, task))
+      t["on_front_of_quality_and_state"][arm] = probability;
   }
+  Json& pairs = out["comparisons"] = Json::array();
+  for (const Comparison& c : comparisons(results)) pairs.push_back(c.to_json());
   return out;
 }
 
@@ -224,9 +212,8 @@ std::string show_value(const std::string& task, const Cell& c) {
 }
 
 std::string solved_words(const Cell& c) {
-  const auto n = static_cast<int>(c.values.size());
-  const Interval w = wilson_interval(c.solved, n);
-  return format("%d of %d [%.2f, %.2f]", c.solved, n, w.low, w.high);
+  const Interval w = wilson_interval(c.solved, c.seeds);
+  return format("%d of %d [%.2f, %.2f]", c.solved, c.seeds, w.low, w.high);
 }
 
 std::string solved_note(const Json& results) {
@@ -267,19 +254,14 @@ std::string verdict(const Json& results, const std::string& task) {
       std::string& list = c.solved ? solved : unsolved;
       list += (list.empty() ? "" : ", ") + arm + (c.solved ? " " + solved_words(c) : "");
     }
-    if (!solved.empty())
-      return text + "; seeds solved: " + solved +
-             (unsolved.empty() ? "." : "; by no seed: " + unsolved + ".");
-    text += "; solved by no seed of any arm";
+    text += solved.empty() ? "; solved by no seed of any arm"
+                           : "; seeds solved: " + solved +
+                                 (unsolved.empty() ? "" : "; by no seed: " + unsolved);
   }
-  if (order.size() < 2) return text + ".";
-  const auto differences = paired_differences(results, task, order[0].second, order[1].second);
-  if (differences.size() < 3) return text + "; too few seeds for an interval.";
-  const Interval i = t_interval(differences);
-  return text + "; the first two differ by " +
-         format(higher ? "%+.2f [%+.2f, %+.2f]" : "%+.3f [%+.3f, %+.3f]", mean_of(differences),
-                i.low, i.high) +
-         (i.low <= 0 && i.high >= 0 ? ": undecided." : ".");
+  for (const Comparison& c : comparisons(results)) {
+    if (c.task == task) text += "; " + sentence(c);
+  }
+  return text + ".";
 }
 
 std::string crossing_sentence(const Json& results, const std::string& task) {

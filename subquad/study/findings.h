@@ -21,11 +21,15 @@ struct Question {
   bool higher;          // is better
 };
 const Question* question_of(const std::string& task);  // null for an unknown task
+// A value of a task's primary metric as a number of which more is better: for the stop ratio
+// stopping too late (2 = never) is as wrong as too early. `task`: its entry in results.json.
+double goodness(const Json& task, double value);
 
 // Primary metric of one arm on one task: values by seed.
 struct Cell {
   std::vector<double> values;
   int solved = 0;  // seeds at or above the task's "solved" level
+  int seeds = 0;   // finished or failed: a failed run solved nothing
 };
 Cell cell(const Json& results, const std::string& task, const std::string& arm);
 
@@ -53,7 +57,8 @@ double ngram_bits(const Json& results, const std::string& task);
 // The numbers behind table and sentences, for results.json.
 Json findings(const Json& results);
 
-// "mlstm 0.63, xlstm[1:1] 0.60; the first two differ by 0.03 [-0.01, 0.07]: undecided."
+// "mlstm 0.63, xlstm[1:1] 0.60; mlstm is ahead of xlstm[1:1] by 0.03 [-0.01, 0.07] (6 pairs, ...):
+// undecided; ...": medians, solved seeds and the task's comparisons.
 std::string verdict(const Json& results, const std::string& task);
 // "2 of 3 seeds [0.21, 0.94]": Wilson 95 % interval of the solved share.
 std::string solved_words(const Cell& cell);

@@ -1,5 +1,5 @@
-// The ledger: append-only JSON lines, each carrying the hash of the line before it. One process
-// writes.
+// The ledger: append-only JSON lines, numbered, each carrying the hash of the line before it: a
+// record that was changed, removed or put in later shows. One process writes.
 #pragma once
 
 #include <string>
@@ -16,7 +16,7 @@ class Ledger {
   explicit Ledger(std::string path);
 
   const std::vector<Json>& records() const { return records_; }
-  // Adds "previous" and "sha256" and writes one synced line.
+  // Adds "number", "previous" and "sha256" and writes one synced line.
   void append(Json record);
 
  private:
@@ -24,5 +24,13 @@ class Ledger {
   std::vector<Json> records_;
   std::string last_;
 };
+
+// A ledger as it is, nothing repaired: what can be read of it, and what is wrong, line by line.
+// Lines from before records were numbered count by their place.
+struct LedgerCheck {
+  std::vector<Json> records;
+  std::vector<std::string> problems;
+};
+LedgerCheck check_ledger(const std::string& path);
 
 }  // namespace subquad

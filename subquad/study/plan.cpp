@@ -5,6 +5,7 @@
 #include "subquad/base/digest.h"
 #include "subquad/base/file.h"
 #include "subquad/io/toml.h"
+#include "subquad/study/protocol.h"
 
 namespace subquad {
 namespace {
@@ -187,7 +188,7 @@ StudyPlan parse_plan(const std::string& text, const std::string& source) {
   const Reader r(text, source);
   r.known_keys(root, "",
                {"name", "question", "level", "arms", "tasks", "seeds", "model", "train", "task",
-                "mixer", "recurrent", "measure", "widths"});
+                "mixer", "recurrent", "measure", "widths", "protocol"});
   StudyPlan p;
   p.name = r.text(root, "", "name", "");
   if (p.name.empty() ||
@@ -294,6 +295,11 @@ StudyPlan parse_plan(const std::string& text, const std::string& source) {
     }
     p.widths = *widths;
   }
+  if (const Json* protocol = r.table(root, "protocol")) {
+    p.protocol = *protocol;
+    const auto [key, wrong] = wrong_protocol(p);
+    if (!key.empty()) r.wrong("protocol." + key, wrong);
+  }
   return p;
 }
 
@@ -327,6 +333,7 @@ Json StudyPlan::to_json() const {
   j["mixer"] = mixer_options.is_null() ? Json::object() : mixer_options;
   j["train"] = train.to_json();
   j["recurrent"] = recurrent;
+  if (!protocol.is_null()) j["protocol"] = protocol;
   if (!data.is_null()) j["data"] = data;
   if (!widths.is_null()) j["widths"] = widths;
   return j;
@@ -348,6 +355,7 @@ std::string StudyPlan::to_toml() const {
   for (const auto& [kind, options] : all.at("mixer").as_object())
     append_table(out, "mixer." + toml_key(kind), options);
   if (!widths.is_null()) append_table(out, "widths", widths);
+  if (!protocol.is_null()) append_table(out, "protocol", protocol);
   return out;
 }
 

@@ -28,6 +28,7 @@ struct StudyPlan {
   std::int64_t d_model = 64, blocks = 2, heads = 4, parameters = 0, state_bytes = 0;
   std::string match = "parameters", recipe = "default";
   Json mixer_options;
+  Json protocol;                          // table [protocol], see protocol.h; null: none
   TrainConfig train{.learning_rate = 0};  // rate 0: each task's own
   bool recurrent = true, measure = true;
   Json data;  // digests of the data by task; null until identify_data

@@ -38,7 +38,8 @@ ul.short{padding-left:20px}ul.short b{font-weight:600}
 
 }  // namespace
 
-std::string html_report(const Json& results, const Json& timings, const Json& provenance) {
+std::string html_report(const Json& results, const Json& timings, const Json& provenance,
+                        const Json& audit) {
   const auto tasks = tasks_of(results);
   const Json& plan = results.at("plan");
   const auto arms = arms_of(results);
@@ -114,7 +115,10 @@ std::string html_report(const Json& results, const Json& timings, const Json& pr
   }
   h += "<li><b>cost:</b> " + html_escape(cost_sentence(results, timings)) + "</li></ul>";
   h += "<p class='note'>Brackets are 95 % intervals: Wilson's for the share of seeds that solved a "
-       "task, Student's t for the paired difference over seeds. No arm is declared the winner: the "
+       "task, Student's t for the paired difference over seeds. p values are exact: every sign of "
+       "the paired differences, or Fisher's test of two shares; Holm's correction covers all "
+       "comparisons of the study. A difference that is not decided is not an equality: the report "
+       "says how large it would have to be. No arm is declared the winner: the "
        "questions are different.</p>";
   const auto charts = [&](const char* title, const char* note, const auto& draw) {
     std::string all;
@@ -142,6 +146,7 @@ std::string html_report(const Json& results, const Json& timings, const Json& pr
          [&](const std::string& t) { return position_chart(results, t, arms); });
   h += costs_section(results, timings);
   h += compared_section(results);
+  h += audit_section(results, audit);
   h += limits_section(results);
   h += provenance_section(results, provenance);
   h += "<h2>Reproduce</h2><p>The same plan gives the same weights and the "

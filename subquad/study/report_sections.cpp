@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "subquad/study/chart.h"
 #include "subquad/study/findings.h"
@@ -194,6 +195,36 @@ std::string limits_section(const Json& results) {
               ? "in every scored position"
               : format("on at least %.2f %% of scored positions", std::floor(1e4 * worst) / 100)) +
          " in every run and length.</p>";
+}
+
+std::string audit_section(const Json& results, const Json& audit) {
+  std::string h = "<h2>Fairness audit</h2>";
+  if (audit.is_null())
+    return h +
+           "<p>Not audited yet: <code>subquad audit</code> of this folder asks 44 questions and "
+           "puts the answers here.</p>";
+  std::map<std::string, int> counts;
+  std::string rows;
+  for (const Json& c : audit.at("checks").as_array()) {
+    const std::string& light = c.at("light").as_string();
+    ++counts[light];
+    std::string runs;
+    for (const Json& run : c.at("runs").as_array()) runs += " " + run.as_string();
+    rows += table_row(
+        {html_escape(c.at("id").as_string()), light == "FAIL" ? "<b>FAIL</b>" : html_escape(light),
+         html_escape(c.at("title").as_string()),
+         html_escape(c.at("numbers").as_string()) +
+             (runs.empty() ? "" : "<br><code>" + html_escape(runs) + "</code>")},
+        "td");
+  }
+  const bool claim = results.at("plan").get("level", "look") == "claim";
+  h += format("<p>%d PASS, %d WARN, %d FAIL, %d not applicable", counts["PASS"], counts["WARN"],
+              counts["FAIL"], counts["N.A."]) +
+       (counts["FAIL"] == 0 ? "."
+        : claim             ? ": the claim fails its audit."
+                            : ": would fail a claim.") +
+       "</p>";
+  return h + "<div class='wide'><table class='facts'><tbody>" + rows + "</tbody></table></div>";
 }
 
 std::string provenance_section(const Json& results, const Json& provenance) {

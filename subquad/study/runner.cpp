@@ -17,6 +17,7 @@
 #include "subquad/base/interrupt.h"
 #include "subquad/study/findings.h"
 #include "subquad/study/ledger.h"
+#include "subquad/study/protocol.h"
 
 extern char** environ;
 
@@ -41,7 +42,24 @@ std::set<std::string> done_in(const Ledger& ledger) {
 struct Worker {
   pid_t pid = 0;
   const PlannedRun* run = nullptr;
+  std::string started;  // UTC
 };
+
+// Multiply-adds of all finished runs, and of the trials that tuned them if there were any.
+Json total_macs(const Json& results, const std::string& folder) {
+  double runs = 0, tuning = 0;
+  for (const Json& r : results.at("runs").as_array())
+    runs += r.at("training_macs_per_token").as_double() * r.at("tokens").as_double();
+  const std::string path = folder + "/tuning.json";
+  if (fs::exists(path)) {
+    const Json trials = Json::read(path);
+    for (const Json& t : trials.at("trials").as_array()) tuning += t.at("macs").as_double();
+  }
+  Json out = Json::object();
+  out["runs"] = runs;
+  out["tuning"] = tuning;
+  return out;
+}
 
 class Study {
  public:
@@ -58,6 +76,7 @@ class Study {
       record["plan"] = plan.to_json();
       ledger_.append(std::move(record));
     }
+    record_protocol();
   }
 
   int run() {
@@ -79,6 +98,24 @@ class Study {
   }
 
  private:
+  // The protocol enters the ledger before the runs that it is about.
+  void record_protocol() {
+    if (setup_.protocol.is_null()) return;
+    const std::string& hash = setup_.protocol.at("sha256").as_string();
+    for (const Json& r : ledger_.records()) {
+      if (r.get("kind", "") == "protocol" && r.get("protocol_sha256", "") == hash) return;
+    }
+    Json record = Json::object();
+    record["kind"] = "protocol";
+    record["protocol_sha256"] = hash;
+    record["frozen"] = setup_.protocol.at("frozen");
+    record["amendments"] = Json::array();
+    for (const Json& a : setup_.protocol.at("amendments").as_array())
+      record["amendments"].push_back(
+          Json::Object{{"date", a.at("date")}, {"reason", a.at("reason")}});
+    ledger_.append(std::move(record));
+  }
+
   void work() {
     std::size_t next = 0;
     while (true) {
@@ -138,6 +175,7 @@ class Study {
     posix_spawnattr_setsigmask(&attributes, &none);
     Worker w;
     w.run = &run;
+    w.started = utc_now();
     const int refused =
         posix_spawn(&w.pid, setup_.program.c_str(), &actions, &attributes, argv.data(), environ);
     posix_spawn_file_actions_destroy(&actions);
@@ -168,6 +206,10 @@ class Study {
     record["kind"] = "run";
     record["id"] = w.run->id;
     record["config_sha256"] = w.run->config.sha256();
+    record["started"] = w.started;
+    record["ended"] = utc_now();
+    if (!setup_.protocol.is_null()) record["protocol_sha256"] = setup_.protocol.at("sha256");
+    record["manifest"] = setup_.manifest.is_null() ? Json::object() : setup_.manifest;
     if (code == 0) {
       const Json result = Json::read(folder + "/result.json");
       const Json* wanted = plan_.data.find(w.run->task);
@@ -324,10 +366,14 @@ Json collect_results(const StudyPlan& plan, const std::string& folder) {
     } else if (failure) {
       Json f = Json::object();
       f["id"] = r.id;
+      f["arm"] = r.arm;
+      f["task"] = r.task;
+      f["seed"] = r.seed;
       f["message"] = failure->at("message");
       failures.push_back(std::move(f));
     }
   }
+  out["total_training_macs"] = total_macs(out, folder);
   out["findings"] = findings(out);
   return out;
 }

@@ -15,6 +15,8 @@ struct RunnerSetup {
   std::string folder;   // of the study
   int jobs = 1;
   bool terminal = false;             // rewrite one line; otherwise print lines
+  Json manifest;                     // of this build and machine, kept with every run
+  Json protocol;                     // frozen, see protocol.h; null: none
   std::function<void()> after_seed;  // results have been rewritten
 };
 

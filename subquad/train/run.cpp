@@ -13,6 +13,7 @@
 #include "subquad/data/ngram.h"
 #include "subquad/model/sizing.h"
 #include "subquad/train/evaluator.h"
+#include "subquad/train/evidence.h"
 
 namespace subquad {
 namespace {
@@ -24,6 +25,16 @@ std::int64_t peak_rss_bytes() {
   struct rusage usage {};
   getrusage(RUSAGE_SELF, &usage);
   return std::int64_t{usage.ru_maxrss} * 1024;
+}
+
+// Joules of the processor package, other programs included; NaN where the counter may not be read.
+double package_joules() {
+  const std::string path = "/sys/class/powercap/intel-rapl:0/energy_uj";
+  try {
+    return fs::exists(path) ? 1e-6 * std::stod(read_file(path)) : NAN;
+  } catch (const std::exception&) {
+    return NAN;
+  }
 }
 
 Json metric_json(const Metric& m, const std::string& split, std::int64_t length) {
@@ -226,6 +237,7 @@ Json execute_run(const std::string& folder,
       return evaluate(engine, model, store, *task, validation).front().metrics.front().value;
     };
   }
+  const double joules_before = package_joules();
   const TrainOutcome outcome = trainer.run(show, validate, validations);
   if (progress)
     progress(
@@ -245,9 +257,14 @@ Json execute_run(const std::string& folder,
   for (std::int64_t depth : kDepths)
     r["state_bytes"][std::to_string(depth)] = model.state_bytes(depth);
   r["steps"] = outcome.steps;
+  r["planned_steps"] = steps_of(c.train, spec, c.batch_size);
   r["tokens"] = outcome.tokens;
   r["train_loss"] = outcome.final_loss;
   r["weights_sha256"] = weights_digest(store);
+  const Json evidence = run_evidence(engine, model, store, *task, plan.parameter_count(),
+                                     outcome.steps * c.train.accumulate);
+  for (const auto& [key, value] : evidence.as_object()) r[key] = value;
+  log_test_access(folder, "train", r.at("weights_sha256").as_string(), "");
   Json& metrics = r["metrics"] = Json::array();
   Json& agreement = r["mode_agreement"] = Json::object();
   for (const LengthResult& length :
@@ -268,6 +285,8 @@ Json execute_run(const std::string& folder,
   timings["evaluate_seconds"] = std::chrono::duration<double>(Clock::now() - start).count();
   timings["tokens_per_second"] = outcome.tokens_per_second;
   timings["peak_rss_bytes"] = peak_rss_bytes();
+  const double joules = package_joules() - joules_before;  // negative where the counter wrapped
+  timings["package_joules"] = joules >= 0 ? Json(joules) : Json("not measurable");
   write_file_atomically(folder + "/timings.json", timings.dump(1) + "\n");
   write_file_atomically(folder + "/result.json", r.dump(1) + "\n");
   return r;

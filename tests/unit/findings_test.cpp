@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 
+#include "subquad/study/comparison.h"
 #include "subquad/study/report.h"
 #include "subquad/study/speed.h"
 
@@ -58,22 +60,6 @@ Json results() {
   return r;
 }
 
-TEST(Findings, WilsonIntervalsMatchPublishedValues) {
-  // Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29.
-  const std::pair<std::pair<int, int>, Interval> cases[] = {{{81, 263}, {0.2553, 0.3662}},
-                                                            {{15, 148}, {0.0624, 0.1605}},
-                                                            {{0, 20}, {0.0, 0.1611}},
-                                                            {{1, 29}, {0.0061, 0.1718}},
-                                                            {{3, 3}, {0.4385, 1.0}}};
-  for (const auto& [counts, wanted] : cases) {
-    const Interval i = wilson_interval(counts.first, counts.second);
-    EXPECT_NEAR(i.low, wanted.low, 5e-5) << counts.first << " of " << counts.second;
-    EXPECT_NEAR(i.high, wanted.high, 5e-5) << counts.first << " of " << counts.second;
-  }
-  EXPECT_EQ(wilson_interval(0, 3).low, 0);
-  EXPECT_EQ(wilson_interval(3, 3).high, 1);
-}
-
 TEST(Findings, CountsSeedsThatAreFinishedAndStaysIndicative) {
   Json r = results();
   EXPECT_EQ(finished_seeds(r), 2);
@@ -95,6 +81,127 @@ TEST(Findings, SolvedSeedsCarryTheirInterval) {
   const std::string words = verdict(results(), "parity");
   EXPECT_NE(words.find("slstm 2 of 3 [0.21, 0.94]"), std::string::npos) << words;
   EXPECT_NE(words.find("by no seed: mlstm"), std::string::npos) << words;
+}
+
+// Seven seeds; bits per byte of slstm and mlstm by seed.
+Json code_results(const std::function<double(int)>& slstm,
+                  const std::function<double(int)>& mlstm) {
+  Json r = Json::parse(R"({"plan_sha256":"x","plan":{"name":"t","level":"claim",
+      "arms":["slstm","mlstm"],"seeds":[0,1,2,3,4,5,6],"model":{"match":"parameters"}},
+      "tasks":{"code":{"primary":"bits_per_byte","primary_length":256,"train_length":256,
+                       "chance":0.004}},
+      "runs":[],"failed":[]})",
+                       "results");
+  for (int seed = 0; seed < 7; ++seed) {
+    r["runs"].push_back(run("code", "slstm", seed, bits(slstm(seed), 2.5)));
+    r["runs"].push_back(run("code", "mlstm", seed, bits(mlstm(seed), 2.5)));
+  }
+  return r;
+}
+
+TEST(Comparison, OfDifferencesStatesIntervalNumberTestsAndPower) {
+  // Seeds differ by far more than arms, which pairing takes out.
+  const Json r =
+      code_results([](int s) { return 2.0 + s; }, [](int s) { return 2.1 + s + 0.001 * (s % 3); });
+  const Comparison c = comparisons(r).at(0);
+  EXPECT_EQ(c.first, "slstm");
+  EXPECT_EQ(c.verdict, "better");
+  EXPECT_NEAR(mean_of(c.differences), 0.1 + 0.001 * 6 / 7, 1e-9) << "positive: the first is better";
+  EXPECT_NEAR(c.p, 2 / 128.0, 1e-12);
+  EXPECT_GT(c.t.low, 0.09);
+  const std::string words = verdict(r, "code");
+  for (const char* part : {"slstm is ahead of mlstm by 0.101", "7 pairs", "sign-flip p 0.016",
+                           "Wilcoxon p 0.016", "P(better) 0.57", "exploratory"})
+    EXPECT_NE(words.find(part), std::string::npos) << part << " in " << words;
+  const Json j = findings(r).at("comparisons")[0];
+  EXPECT_EQ(j.at("interval").as_string(), "t");
+  EXPECT_EQ(j.at("pairs").as_int(), 7);
+  EXPECT_TRUE(j.at("paired").as_bool());
+}
+
+TEST(Comparison, UndecidedSaysWhatWouldHaveBeenFound) {
+  Json r = code_results([](int s) { return 2.0 + 0.03 * (3 * s % 7); },
+                        [](int s) { return 2.05 + 0.02 * s; });
+  Comparison c = comparisons(r).at(0);
+  EXPECT_EQ(c.verdict, "undecided");
+  EXPECT_GT(c.detectable, 0);
+  EXPECT_NE(verdict(r, "code").find("80 % power"), std::string::npos) << verdict(r, "code");
+  // With a margin that is wide enough the same values are equivalent, and the hypothesis is declared.
+  r["plan"]["protocol"] =
+      Json::parse(R"({"hypotheses":["code: mlstm = slstm"],"margin":{"code":0.5}})", "protocol");
+  c = comparisons(r).at(0);
+  EXPECT_TRUE(c.declared);
+  EXPECT_EQ(c.first, "mlstm");
+  EXPECT_EQ(c.verdict, "equivalent");
+  EXPECT_GE(findings(r).at("comparisons")[0].at("power_at_margin").as_double(), 0.8);
+  EXPECT_EQ(verdict(r, "code").find("exploratory"), std::string::npos);
+}
+
+TEST(Comparison, SeedsInTwoGroupsAreCountedAndNotAveraged) {
+  // Three of seven seeds of mlstm diverge.
+  const Json r = code_results([](int s) { return 2.0 + 0.001 * s; },
+                              [](int s) { return s < 3 ? 7.5 : 2.1 + 0.001 * s; });
+  const Comparison c = comparisons(r).at(0);
+  EXPECT_TRUE(c.shares);
+  EXPECT_EQ(c.solved_first, 7);
+  EXPECT_EQ(c.solved_second, 4);
+  const std::string words = verdict(r, "code");
+  EXPECT_NE(words.find("slstm 7 of 7 [0.65, 1.00] against mlstm 4 of 7"), std::string::npos)
+      << words;
+  EXPECT_NE(words.find("Fisher p 0.19"), std::string::npos) << words;
+  const Json j = findings(r).at("comparisons")[0];
+  EXPECT_EQ(j.at("interval").as_string(), "wilson");
+  EXPECT_FALSE(j.contains("mean_difference"));
+}
+
+TEST(Comparison, AFailedRunSolvedNothing) {
+  Json r = results();
+  r["failed"].push_back(Json::parse(
+      R"({"id":"parity-mlstm-s2","task":"parity","arm":"mlstm","seed":2,"message":"m"})", "f"));
+  const Comparison c = comparisons(r).at(0);
+  EXPECT_EQ(c.task, "parity");
+  EXPECT_EQ(c.seeds_second, 3);
+  EXPECT_EQ(cell(r, "parity", "mlstm").seeds, 3);
+  EXPECT_EQ(c.detectable, 0) << "three of three against none: p = 0.1";
+  EXPECT_NE(sentence(c).find("no difference reaches 5 %"), std::string::npos) << sentence(c);
+}
+
+TEST(Comparison, HolmCoversTheDeclaredFamilyOnly) {
+  Json r = code_results([](int s) { return 2.0 + s; }, [](int s) { return 2.1 + s; });
+  r["plan"]["arms"] = Json::Array{"slstm", "mlstm", "mamba2"};
+  for (int seed = 0; seed < 7; ++seed)
+    r["runs"].push_back(run("code", "mamba2", seed, bits(2.2 + seed, 2.5)));
+  r["plan"]["protocol"] = Json::parse(
+      R"({"hypotheses":["code: slstm > mlstm","code: slstm > mamba2","code: mamba2 > mlstm"]})",
+      "protocol");
+  const auto all = comparisons(r);
+  ASSERT_EQ(all.size(), 3U);
+  for (const Comparison& c : all) EXPECT_NEAR(c.p_holm, 3 * 2 / 128.0, 1e-12);
+  EXPECT_EQ(all[0].verdict, "better");
+  EXPECT_EQ(all[2].verdict, "worse") << "the hypothesis had the wrong sign";
+}
+
+TEST(Comparison, KnowsHowFewPairsCannotDecide) {
+  EXPECT_GT(smallest_p_holm(5, 1), 0.05);
+  EXPECT_LT(smallest_p_holm(6, 1), 0.05);
+  EXPECT_GT(smallest_p_holm(6, 2), 0.05);
+  EXPECT_EQ(smallest_p_holm(0, 1), 1);
+}
+
+TEST(Comparison, TheFrontWeighsQualityAgainstState) {
+  Json r = code_results([](int s) { return 2.0 + 0.01 * s; }, [](int s) { return 2.3 + 0.01 * s; });
+  const auto sizes = [&](int slstm, int mlstm) {
+    r["tasks"]["code"]["arms"]["slstm"]["state_bytes"]["16384"] = slstm;
+    r["tasks"]["code"]["arms"]["mlstm"]["state_bytes"]["16384"] = mlstm;
+  };
+  sizes(100, 100);
+  auto front = front_probabilities(r, "code");
+  EXPECT_NEAR(front.at("slstm"), 1, 1e-9);
+  EXPECT_EQ(front.at("mlstm"), 0) << "no better and no smaller";
+  sizes(200, 100);
+  front = front_probabilities(r, "code");
+  EXPECT_NEAR(front.at("mlstm"), 1, 1e-9) << "worse but smaller";
+  EXPECT_TRUE(front_probabilities(results(), "code").empty()) << "sizes are not known";
 }
 
 TEST(Findings, BytesToCrossTheNgram) {

@@ -1,4 +1,4 @@
-// Plans, statistics, charts: small facts checked against known values.
+// Plans, ledgers, charts: small facts checked against known values.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -10,21 +10,9 @@
 #include "subquad/study/ledger.h"
 #include "subquad/study/limits.h"
 #include "subquad/study/plan.h"
-#include "subquad/study/statistics.h"
 
 namespace subquad {
 namespace {
-
-TEST(Statistics, StudentIntervalsMatchPublishedTables) {
-  EXPECT_NEAR(t_quantile(0.975, 2), 4.303, 5e-4);
-  EXPECT_NEAR(t_quantile(0.975, 5), 2.571, 5e-4);
-  EXPECT_NEAR(t_quantile(0.95, 10), 1.812, 5e-4);
-  const Interval i = t_interval({1, 2, 3});
-  EXPECT_NEAR(i.low, 2 - 4.303 / std::sqrt(3), 1e-3);
-  EXPECT_NEAR(i.high, 2 + 4.303 / std::sqrt(3), 1e-3);
-  EXPECT_EQ(median_of({3, 1, 2, 10}), 2.5);
-  EXPECT_EQ(deviation_of({5}), 0);
-}
 
 const char* kPlan = R"(name = "t"
 arms = ["ngram", "mlstm", "xlstm[1:1]"]

@@ -6,12 +6,13 @@
 
 #include "subquad/io/json.h"
 
-namespace subquad::app {
+namespace subquad {
 
-struct Difference {
+struct JsonDifference {
   std::string path;  // "train.tokens"
   std::string a, b;  // as JSON; "null" where absent
 };
-std::vector<Difference> differences(const Json& a, const Json& b, const std::string& path = "");
+std::vector<JsonDifference> json_differences(const Json& a, const Json& b,
+                                             const std::string& path = "");
 
-}  // namespace subquad::app
+}  // namespace subquad

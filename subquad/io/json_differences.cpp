@@ -1,13 +1,14 @@
-#include "app/differences.h"
+#include "subquad/io/json_differences.h"
 
-namespace subquad::app {
+namespace subquad {
 
-std::vector<Difference> differences(const Json& a, const Json& b, const std::string& path) {
+std::vector<JsonDifference> json_differences(const Json& a, const Json& b,
+                                             const std::string& path) {
   if (a == b) return {};
   if (!a.is_object() || !b.is_object()) return {{path, a.dump(), b.dump()}};
-  std::vector<Difference> out;
+  std::vector<JsonDifference> out;
   const auto add = [&](const std::string& key, const Json& x, const Json& y) {
-    for (Difference& d : differences(x, y, path.empty() ? key : path + "." + key))
+    for (JsonDifference& d : json_differences(x, y, path.empty() ? key : path + "." + key))
       out.push_back(std::move(d));
   };
   for (const auto& [key, value] : a.as_object()) {
@@ -20,4 +21,4 @@ std::vector<Difference> differences(const Json& a, const Json& b, const std::str
   return out;
 }
 
-}  // namespace subquad::app
+}  // namespace subquad

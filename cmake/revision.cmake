@@ -1,0 +1,22 @@
+# Writes OUTPUT, a source file with the revision of the checkout SOURCE, if it is not what stands there already: the
+# last commit that changed what the program is made of, so that others do not make another program of it.
+set(sources subquad app cmake CMakeLists.txt studies/default.toml)
+execute_process(COMMAND git log -1 --format=%h --abbrev=12 -- ${sources} WORKING_DIRECTORY ${SOURCE} OUTPUT_VARIABLE revision
+                OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
+if(failed OR revision STREQUAL "")
+  set(revision unknown)
+else()
+  execute_process(COMMAND git diff HEAD -- ${sources} WORKING_DIRECTORY ${SOURCE} OUTPUT_VARIABLE changes ERROR_QUIET)
+  if(NOT changes STREQUAL "")
+    string(SHA256 digest "${changes}")
+    string(SUBSTRING ${digest} 0 12 digest)
+    set(revision "${revision}+${digest}")
+  endif()
+endif()
+set(text "#include \"app/revision.h\"\n\nnamespace subquad::app {\nconst char* const kRevision = \"${revision}\";\n}\n")
+if(EXISTS ${OUTPUT})
+  file(READ ${OUTPUT} old)
+endif()
+if(NOT "${old}" STREQUAL "${text}")
+  file(WRITE ${OUTPUT} "${text}")
+endif()

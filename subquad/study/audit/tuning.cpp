@@ -1,0 +1,197 @@
+// Audit group B: tuning. Trials are read from tuning.json; without it every arm had one recipe.
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "subquad/study/audit/checks.h"
+#include "subquad/study/findings.h"
+
+namespace subquad::checks {
+namespace {
+
+const char* const kNoTrials = "no trials: one recipe for all arms, untuned";
+
+// Trials of one arm on one task.
+using Trials = std::vector<const Json*>;
+std::map<std::string, Trials> trials_by_cell(const AuditInput& in) {
+  std::map<std::string, Trials> out;
+  if (in.tuning.is_null()) return out;
+  for (const std::string& task : tasks_of(in.results)) {
+    for (const std::string& arm : model_arms(in)) out[task + " " + arm];
+  }
+  for (const Json& t : in.tuning.at("trials").as_array())
+    out[t.at("task").as_string() + " " + t.at("arm").as_string()].push_back(&t);
+  return out;
+}
+
+const Json& best_of(const Trials& trials) {
+  return **std::min_element(trials.begin(), trials.end(), [](const Json* a, const Json* b) {
+    return a->at("loss").as_double() < b->at("loss").as_double();
+  });
+}
+
+std::set<double> values_tried(const Trials& trials, const std::string& dimension, bool first_grid) {
+  std::set<double> out;
+  for (const Json* t : trials) {
+    if (first_grid && t->get("extension", false)) continue;
+    const Json* v = t->at("values").find(dimension);
+    if (v && v->is_number()) out.insert(v->as_double());
+  }
+  return out;
+}
+
+// Fewer than three values have no interior.
+bool at_edge(const std::set<double>& tried, double value) {
+  return tried.size() >= 3 && (value <= *tried.begin() || value >= *tried.rbegin());
+}
+
+// Best loss at every learning rate, by rate.
+std::map<double, double> loss_by_rate(const Trials& trials) {
+  std::map<double, double> out;
+  for (const Json* t : trials) {
+    const Json* rate = t->at("values").find("learning_rate");
+    if (!rate) continue;
+    const double loss = t->at("loss").as_double();
+    const auto [place, fresh] = out.emplace(rate->as_double(), loss);
+    if (!fresh) place->second = std::min(place->second, loss);
+  }
+  return out;
+}
+
+// Octaves of learning rate whose loss is at most 1 % above the best, over the rates tried.
+double width_in_octaves(const std::map<double, double>& losses) {
+  double best = INFINITY, low = INFINITY, high = 0;
+  for (const auto& [rate, loss] : losses) best = std::min(best, loss);
+  for (const auto& [rate, loss] : losses) {
+    if (loss > best + 0.01 * std::abs(best)) continue;
+    low = std::min(low, rate);
+    high = std::max(high, rate);
+  }
+  return std::log2(high / low);
+}
+
+// Expected best of n draws out of these losses. Source: Dodge et al. 2019.
+double expected_best(std::vector<double> losses, int n) {
+  std::sort(losses.begin(), losses.end());
+  const auto count = static_cast<double>(losses.size());
+  double sum = 0;
+  for (std::size_t i = 0; i < losses.size(); ++i) {
+    const double above = (count - static_cast<double>(i)) / count;
+    sum += losses[i] * (std::pow(above, n) - std::pow(above - 1 / count, n));
+  }
+  return sum;
+}
+
+}  // namespace
+
+CheckOutcome recipe(const AuditInput& in) {
+  if (in.tuning.is_null()) return {Light::fail, kNoTrials, {}};
+  std::string missing;
+  for (const auto& [cell, trials] : trials_by_cell(in)) {
+    if (trials.empty()) missing += " " + cell;
+  }
+  const std::string recipe = in.tuning.get("recipe", "");
+  if (recipe == "R2" && missing.empty())
+    return {Light::pass, "R2: every arm was tuned on every task", {}};
+  if (recipe == "R3") return {Light::warn, "R3: recipes of the authors only", {}};
+  return {Light::fail,
+          "recipe \"" + recipe + "\"; not tuned:" + (missing.empty() ? " -" : missing),
+          {}};
+}
+
+CheckOutcome trials(const AuditInput& in) {
+  if (in.tuning.is_null()) return {Light::not_applicable, kNoTrials, {}};
+  std::map<std::string, std::vector<double>> counts, macs;  // by task
+  for (const std::string& task : tasks_of(in.results)) {
+    for (const auto& [cell, list] : trials_by_cell(in)) {
+      if (!cell.starts_with(task + " ")) continue;
+      counts[task].push_back(static_cast<double>(list.size()));
+      double sum = 0;
+      for (const Json* t : list) sum += t->at("macs").as_double();
+      macs[task].push_back(sum);
+    }
+  }
+  // Trials of arms that match in anything but FLOPs differ by what the arms do.
+  double worst = 0, of_count = 0;
+  for (const auto& [task, x] : counts) of_count = std::max(of_count, spread(x));
+  for (const auto& [task, x] : macs) worst = std::max(worst, spread(x));
+  worst = std::max(worst, of_count);
+  return {graded(worst, 0.02, 0.1),
+          "trials per arm +-" + percent(of_count) + "; trials or their FLOPs +-" + percent(worst),
+          {}};
+}
+
+CheckOutcome interior(const AuditInput& in) {
+  if (in.tuning.is_null()) return {Light::not_applicable, kNoTrials, {}};
+  std::string edges, extended;
+  for (const auto& [cell, list] : trials_by_cell(in)) {
+    if (list.empty()) continue;
+    const Json& best = best_of(list);
+    for (const auto& [dimension, value] : best.at("values").as_object()) {
+      if (!value.is_number()) continue;
+      const std::string what = cell + " " + dimension + " = " + value.dump() + "; ";
+      if (at_edge(values_tried(list, dimension, false), value.as_double())) {
+        edges += what;
+      } else if (at_edge(values_tried(list, dimension, true), value.as_double()) ||
+                 !values_tried(list, dimension, true).contains(value.as_double())) {
+        extended += what;
+      }
+    }
+  }
+  if (!edges.empty()) return {Light::fail, "best trial at the edge of its grid: " + edges, {}};
+  if (!extended.empty()) return {Light::warn, "interior after an extension: " + extended, {}};
+  return {Light::pass, "every best trial lies inside its grid", {}};
+}
+
+CheckOutcome recipes_agree(const AuditInput& in) {
+  if (in.tuning.is_null()) return {Light::not_applicable, kNoTrials, {}};
+  Light light = Light::pass;
+  std::string text;
+  for (const auto& [hypothesis, effects] : in.tuning.at("headline").as_object()) {
+    const double r2 = effects.at("R2").as_double();
+    const Json *r1 = effects.find("R1"), *r3 = effects.find("R3");
+    const auto flips = [&](const Json* other) { return other && other->as_double() * r2 < 0; };
+    light = worse(light, flips(r3) || !r3 ? Light::fail : flips(r1) ? Light::warn : Light::pass);
+    text += hypothesis + " " + effects.dump() + "; ";
+  }
+  return {text.empty() ? Light::fail : light,
+          text.empty() ? "no headline under more than one recipe" : text,
+          {}};
+}
+
+CheckOutcome sensitivity(const AuditInput& in) {
+  if (in.tuning.is_null()) return {Light::fail, kNoTrials, {}};
+  std::string text, missing;
+  for (const auto& [cell, list] : trials_by_cell(in)) {
+    const auto losses = loss_by_rate(list);
+    if (losses.size() < 3) {
+      missing += " " + cell;
+      continue;
+    }
+    std::vector<double> all;
+    for (const Json* t : list) all.push_back(t->at("loss").as_double());
+    text += cell + format(" %.1f octaves, expected best %.4g of 1, %.4g of %zu; ",
+                          width_in_octaves(losses), expected_best(all, 1),
+                          expected_best(all, static_cast<int>(all.size())), all.size());
+  }
+  if (!missing.empty()) return {Light::fail, "fewer than three learning rates:" + missing, {}};
+  return {Light::pass, text, {}};
+}
+
+CheckOutcome tuning_cost(const AuditInput& in) {
+  if (in.tuning.is_null()) return {Light::not_applicable, kNoTrials, {}};
+  double macs = 0;
+  for (const Json& t : in.tuning.at("trials").as_array()) macs += t.at("macs").as_double();
+  const Json* totals = in.results.find("total_training_macs");
+  const Json* stated = totals ? totals->find("tuning") : nullptr;
+  const bool included = stated && std::abs(stated->as_double() - macs) <= 1e-6 * macs;
+  return {macs <= 0  ? Light::fail
+          : included ? Light::pass
+                     : Light::warn,
+          format("tuning %.3g multiply-adds, %s the totals of the study", macs,
+                 included ? "in" : "apart from"),
+          {}};
+}
+
+}  // namespace subquad::checks
