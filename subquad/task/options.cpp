@@ -52,7 +52,7 @@ std::string TaskOptionReader::choice(const std::string& key, const std::string& 
     if (!given->is_string() ||
         std::find(values.begin(), values.end(), given->as_string()) == values.end()) {
       const std::string near = given->is_string() ? nearest_key(given->as_string(), values) : "";
-      wrong(key, "got " + given->dump() + ", wanted " + list +
+      wrong(key, "got " + given->dump() + ", wanted " + list + " (" + help + ")" +
                      (near.empty() ? "" : "; did you mean \"" + near + "\"?"));
     }
     value = given->as_string();

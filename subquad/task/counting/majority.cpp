@@ -111,6 +111,7 @@ std::unique_ptr<Task> make_binary_majority(const std::string& name, const TaskOp
                 .source = "Arora et al. 2023 (arXiv:2312.04927), cumulative majority"}};
   t.answer_at_end = true;
   t.extra = close_accuracy;
+  t.unscored_tail = 1;
   apply_protocol(t, {.multiple = 8}, reader);
   t.answer = [](std::int32_t id) { return std::to_string(id); };
   t.row = [](Draw& d, const RowRequest& request, std::span<std::int32_t> in,

@@ -15,7 +15,7 @@ constexpr std::size_t kVariables = 5;
 constexpr std::int64_t kFixed = 1 + 2 * kVariables + 1 + 2;  // tokens beside bits and swaps
 constexpr std::int64_t kLeastSwaps = 4, kMostSwaps = 16;     // in training
 
-std::string name_of(std::int32_t id) {
+std::string token_text(std::int32_t id) {
   if (id >= kAddress) return "@" + std::to_string(id - kAddress);
   if (id >= kVariable) return std::string(1, "abcde"[id - kVariable]);
   if (id >= kBit) return std::to_string(id - kBit);
@@ -118,7 +118,7 @@ std::unique_ptr<Task> make_state_recall(const std::string& name, const TaskOptio
                   .tokens = 5000000,
                   .few_rows = true},
                  reader);
-  t.symbol = name_of;
+  t.symbol = token_text;
   t.answer = [](std::int32_t id) { return std::to_string(id); };
   t.row = [most](Draw& d, const RowRequest& request, std::span<std::int32_t> in,
                  std::span<std::int32_t> target) { state_row(most, d, request, in, target); };

@@ -146,6 +146,7 @@ std::unique_ptr<Task> make_arithmetic(const std::string& name, const TaskOptions
   }
   guide.source = "Beck et al. 2024 (arXiv:2405.04517), Deletang et al. 2023 (arXiv:2207.02098)";
   t.padding = ids.equals();
+  t.unscored_tail = 1;
   apply_protocol(
       t, {.final_answer = brackets, .curriculum = true, .multiple = 8, .tokens = 6000000}, reader);
   t.symbol = [ids](std::int32_t id) { return ids.text(id); };

@@ -105,6 +105,7 @@ std::unique_ptr<Task> make_group(const std::string& name, const TaskOptions& opt
                       .scored = "the product so far: the last one applied after all before it",
                       .source = g.source}};
   t.shortest = static_cast<std::int64_t>(every);
+  t.unscored_tail = t.shortest - 1;
   apply_protocol(t, {.curriculum = true, .multiple = 32, .tokens = g.tokens}, reader);
   const auto table = std::make_shared<const Group>(std::move(group));
   t.symbol = [table, inputs](std::int32_t id) {

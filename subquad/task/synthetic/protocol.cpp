@@ -19,11 +19,14 @@ constexpr Test kLong[] = {{1, 1024, 256}, {4, 1024, 64}, {16, 128, 16}};
 
 void apply_protocol(SyntheticTask& t, const Protocol& p, TaskOptionReader& options) {
   TaskSpec& s = t.spec;
+  std::vector<std::string> supervisions = {"dense"};
+  if (!p.dense_only) supervisions.emplace_back("final");
   t.final_answer =
-      options.choice("supervision", p.final_answer ? "final" : "dense", {"dense", "final"},
-                     t.variable_length
-                         ? "every position, or the last one of rows of 3 to train_length tokens"
-                         : "every answer of a row, or its last one") == "final";
+      options.choice("supervision", p.final_answer ? "final" : "dense", supervisions,
+                     p.dense_only        ? p.dense_only
+                     : t.variable_length ? "every position, or the last one of rows of 3 to "
+                                           "train_length tokens"
+                                         : "every answer of a row, or its last one") == "final";
   s.train_length =
       options.integer("train_length", p.train_length, std::max<std::int64_t>(16, t.shortest),
                       kLongestTraining, "tokens of the longest training sequence");

@@ -13,7 +13,7 @@ constexpr std::int64_t kEvalTokens = 16384;  // of one evaluation batch
 // evaluation length is shorter.
 constexpr std::size_t kShortestHeldOut = 8;
 constexpr std::int64_t kLongestRow = std::int64_t{1} << 24;
-constexpr std::uint64_t kMostAttempts = std::uint64_t{1} << 20;
+constexpr std::uint64_t kMostAttempts = std::uint64_t{1} << 16;
 
 enum class Share : std::uint8_t { train, validation, test };
 
@@ -60,9 +60,10 @@ class Synthetic final : public Task {
   }
 
   std::int64_t eval_batches(Split, std::int64_t length) const override {
-    const std::int64_t least =
-        t_.one_per_length ? t_.shortest
-                          : std::max(t_.shortest, static_cast<std::int64_t>(kShortestHeldOut));
+    std::int64_t least = t_.shortest;
+    if (!t_.one_per_length) {
+      least = std::max(least, static_cast<std::int64_t>(kShortestHeldOut) + t_.unscored_tail);
+    }
     require(length >= least && length <= kLongestRow, ErrorCode::invalid_argument, "task ",
             t_.spec.name, " at length ", length, ": wanted ", least, " to ", kLongestRow,
             t_.shortest < least ? " (shorter samples are all trained on)" : "");
@@ -187,8 +188,8 @@ class Synthetic final : public Task {
       const std::size_t n = seen(target);
       if (n > 0 && (t_.one_per_length || share_of(in.first(n)) == share)) return;
     }
-    fail(ErrorCode::internal, "task ", t_.spec.name, ": no row of ", request.length,
-         " tokens for this split in ", kMostAttempts, " attempts");
+    fail(ErrorCode::invalid_argument, "task ", t_.spec.name, ": of ", request.length,
+         " tokens there are too few different samples to hold some out; give a longer length");
   }
 
   Batch draw(const Rng& rng, std::uint64_t step, std::int64_t first, std::int64_t rows,
@@ -219,9 +220,9 @@ std::unique_ptr<Task> make_synthetic(SyntheticTask task, const TaskOptionReader&
       task.one_per_length
           ? "by length alone: a length has one sample, so the test at the training length is "
             "trained on; longer samples never are"
-          : "a hash of the sample (all a causal model sees up to the last scored position) decides "
-            "whether it belongs to train, validation or test; samples of fewer than 8 tokens are "
-            "too few to hold any out: all belong to train, and none is tested";
+          : "by a hash of the sample (what a causal model sees up to the last scored position): "
+            "none is in two of train, validation and test; samples of fewer than 8 tokens are too "
+            "few to hold any out, all belong to train and none is tested";
   return std::make_unique<Synthetic>(std::move(task), options);
 }
 

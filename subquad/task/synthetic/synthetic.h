@@ -49,8 +49,9 @@ struct SyntheticTask {
     return length;
   };
   std::int32_t padding = 0;
-  std::int64_t shortest = 2;     // least length a row can have
-  bool variable_length = true;   // rows of any length exist: curricula and final answers vary it
+  std::int64_t shortest = 2;       // least length a row can have
+  std::int64_t unscored_tail = 0;  // positions at the end that a length may leave without an answer
+  bool variable_length = true;     // rows of any length exist: curricula and final answers vary it
   bool answer_at_end = false;    // final answers: draw again where the last position is not scored
   bool one_per_length = false;   // a length has one sample only: nothing to hold out
   std::vector<LengthShare> mix;  // lengths of training batches; empty: train_length
@@ -68,12 +69,13 @@ struct SyntheticTask {
 // What a family says about its protocol; the options of a plan then choose within it.
 struct Protocol {
   std::int64_t train_length = 32;
-  bool final_answer = false;     // default supervision
-  bool curriculum = false;       // default
-  std::int64_t multiple = 8;     // of the training length, at which the primary metric is read
-  std::int64_t longest = 32;     // largest multiple that is tested
-  std::int64_t tokens = 800000;  // training budget
-  bool few_rows = false;         // long rows: fewer of them are tested
+  bool final_answer = false;         // default supervision
+  bool curriculum = false;           // default
+  std::int64_t multiple = 8;         // of the training length, at which the primary metric is read
+  std::int64_t longest = 32;         // largest multiple that is tested
+  std::int64_t tokens = 800000;      // training budget
+  bool few_rows = false;             // long rows: fewer of them are tested
+  const char* dense_only = nullptr;  // why there are no final answers
 };
 
 // Reads supervision, train_length and curriculum, and sets what follows from them: the tested
