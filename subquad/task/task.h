@@ -54,17 +54,17 @@ struct TaskGuide {
 };
 
 struct TaskSpec {
-  std::string name;
-  std::int64_t vocabulary = 0;        // input ids 0 .. vocabulary-1
-  std::int64_t classes = 0;           // target ids 0 .. classes-1
-  std::int64_t train_length = 0;      // longest training sequence
-  std::int64_t batch_size = 32;       // default number of sequences per step
-  std::vector<std::int64_t> lengths;  // evaluation lengths, the first is in-distribution
-  double chance = 0;                  // expected accuracy of guessing
-  std::string primary;                // name of the metric that verdicts use
-  std::int64_t primary_length = 0;    // and the length it is read at
-  std::int64_t default_tokens = 0;    // training tokens of the default study
-  double learning_rate = 2e-3;        // of the one shared recipe
+  std::string name = {};
+  std::int64_t vocabulary = 0;             // input ids 0 .. vocabulary-1
+  std::int64_t classes = 0;                // target ids 0 .. classes-1
+  std::int64_t train_length = 0;           // longest training sequence
+  std::int64_t batch_size = 32;            // default number of sequences per step
+  std::vector<std::int64_t> lengths = {};  // evaluation lengths, the first is in-distribution
+  double chance = 0;                       // expected accuracy of guessing
+  std::string primary = {};                // name of the metric that verdicts use
+  std::int64_t primary_length = 0;         // and the length it is read at
+  std::int64_t default_tokens = 0;         // training tokens of the default study
+  double learning_rate = 2e-3;             // of the one shared recipe
   TaskGuide guide = {};
 };
 
@@ -72,8 +72,8 @@ struct TaskOptions {
   std::uint64_t seed = 0;        // of the training stream; evaluation data depend on the task only
   std::int64_t total_steps = 0;  // curricula need it
   std::int64_t batch_size = 0;   // 0 = the task's own
-  std::string data;              // folder or file, for tasks that read one
-  Json extra;                    // task-specific keys of the plan (object or null)
+  std::string data = {};         // folder or file, for tasks that read one
+  Json extra = {};               // task-specific keys of the plan (object or null)
 };
 
 class Task {

@@ -33,8 +33,9 @@ TEST(Synthetic, BatchesArePureFunctionsOfSeedSplitLengthAndStep) {
     const std::int64_t length = a->spec().lengths.front();
     const Batch test = a->eval_batch(Split::test, length, 0);
     EXPECT_TRUE(same(test, other->eval_batch(Split::test, length, 0))) << "the seed is no part";
-    if (a->spec().guide.separation.starts_with("by a hash"))
+    if (a->spec().guide.separation.starts_with("by a hash")) {
       EXPECT_FALSE(same(test, a->eval_batch(Split::validation, length, 0)));
+    }
   }
 }
 
@@ -62,8 +63,9 @@ TEST(Synthetic, LengthsFollowTheTrainingLength) {
       EXPECT_EQ(rows, v.task.starts_with("anbn") ? 1 : std::max<std::int64_t>(rows, 16));
     }
     // A paper's setting: 20,000 steps.
-    if (v.extra.get("train_length", 0) == 128)
+    if (v.extra.get("train_length", 0) == 128) {
       EXPECT_EQ(s.default_tokens, 20000 * s.batch_size * 128);
+    }
   }
 }
 
