@@ -67,6 +67,23 @@ TEST(Synthetic, MetricsByHand) {
                    1 - 1.0 / static_cast<double>(p.inputs.shape()[0]));
 }
 
+// Power gaps put all queries early: a tail without a question has no accuracy.
+TEST(Synthetic, WhatIsNotScoredHasNoAccuracy) {
+  const auto mqar = Variant{"mqar", Json::Object{{"pairs", 1}, {"gaps", "power"}}}.make();
+  Batch b = mqar->eval_batch(Split::test, 64, 0);
+  b = {b.inputs.rows(0, 1), b.targets.rows(0, 1)};
+  const bool late = last_scored(rows_of(b)[0]) >= 48;
+  const Scored s[1] = {{b, std::vector<float>(64), targets(b)}};
+  bool tail = false, all = false;
+  for (const Metric& m : mqar->score(64, s)) {
+    tail = tail || m.name == "tail_accuracy" || m.name == "scaled_tail_accuracy";
+    all = all || (m.name == "accuracy" && m.value == 1);
+  }
+  EXPECT_FALSE(late) << "choose another row";
+  EXPECT_FALSE(tail);
+  EXPECT_TRUE(all);
+}
+
 // The metrics of single tasks, from predictions that are wrong exactly where the metric looks.
 TEST(Synthetic, CloseAndMovedAccuracyByHand) {
   const auto majority = make_task("binary_majority", {.extra = {}});

@@ -54,27 +54,25 @@ std::vector<Metric> score_synthetic(const SyntheticTask& task, std::int64_t leng
                                     std::span<const Scored> batches) {
   const std::int64_t columns = task.columns(length);
   const Counts c = count(columns, batches);
-  const auto mean = [&](std::int64_t from) {
+  const double chance = task.spec.chance;
+  std::vector<Metric> metrics;
+  // Accuracy over columns `from` and later, and the same scaled; nothing where nothing is scored.
+  const auto add = [&](std::int64_t from, const std::string& name) {
     double r = 0, n = 0;
     for (auto i = static_cast<std::size_t>(from); i < c.right.size(); ++i) {
       r += c.right[i];
       n += c.count[i];
     }
-    return n > 0 ? r / n : 0.0;
+    if (n == 0) return;
+    metrics.push_back({name, r / n, "", true});
+    metrics.push_back(
+        {"scaled_" + name, std::clamp((r / n - chance) / (1 - chance), 0.0, 1.0), "", true});
   };
-  const double chance = task.spec.chance;
-  const auto scaled = [&](double a) { return std::clamp((a - chance) / (1 - chance), 0.0, 1.0); };
-  const double accuracy = mean(0), tail = mean(columns - columns / 4);
-  std::vector<Metric> metrics;
-  if (task.final_answer) {
-    metrics = {{"accuracy", accuracy, "", true}, {"scaled_accuracy", scaled(accuracy), "", true}};
-  } else {
-    metrics = {{"accuracy", accuracy, "", true},
-               {"tail_accuracy", tail, "", true},
-               {"scaled_accuracy", scaled(accuracy), "", true},
-               {"scaled_tail_accuracy", scaled(tail), "", true},
-               {"sequence_accuracy", c.rows > 0 ? c.perfect / c.rows : 0.0, "", true},
-               {"horizon", horizon(c), "tokens", true}};
+  add(0, "accuracy");
+  if (!task.final_answer) {
+    add(columns - columns / 4, "tail_accuracy");
+    metrics.push_back({"sequence_accuracy", c.rows > 0 ? c.perfect / c.rows : 0.0, "", true});
+    metrics.push_back({"horizon", horizon(c), "tokens", true});
   }
   if (task.extra) task.extra(length, batches, metrics);
   return metrics;
