@@ -7,6 +7,7 @@
 
 #include "app/commands.h"
 #include "app/options.h"
+#include "app/task_options.h"
 #include "subquad/base/file.h"
 #include "subquad/model/sizing.h"
 #include "subquad/task/task.h"
@@ -40,6 +41,7 @@ void follow(std::int64_t parent) {
 
 int train(Arguments arguments) {
   std::string run, arm = "xlstm[1:1]", task = "parity", out, data, precision = "f32";
+  std::vector<std::string> task_options;
   std::int64_t seed = 0, tokens = 0, d_model = 64, blocks = 2, heads = 4, threads = 1, parent = 0;
   double learning_rate = 0;
   bool quiet = false;
@@ -54,6 +56,7 @@ int train(Arguments arguments) {
           "--arm", arm,
           "attention, mlstm, slstm, xlstm[1:1], mamba2, gated_deltanet[-1,1], a,b,... per layer")
       .option("--task", task, "see subquad tasks")
+      .list("--task-options", task_options, kTaskOptionsHelp)
       .option("--tokens", tokens, "training tokens (0: the task's own budget)", kTokens)
       .option("--seed", seed, "of the weights and the training data", kSeeds)
       .option("--d-model", d_model, "model width", kWidths)
@@ -79,7 +82,8 @@ int train(Arguments arguments) {
     const TaskEntry* entry = find_task(task);
     require(data.empty() || !entry || entry->reads_data, ErrorCode::invalid_argument, "--data ",
             data, ": the task ", task, " reads none; leave it out");
-    const auto made = make_task(task, {.data = data, .extra = {}});
+    c.task_extra = parse_task_options(task_options);
+    const auto made = make_task(task, {.data = data, .extra = c.task_extra});
     const TaskSpec spec = made->spec();
     require(arm != "ngram" || made->corpus(), ErrorCode::invalid_argument,
             "the ngram arm counts bytes: task ", task, " has none; it works with code and text");

@@ -149,6 +149,32 @@ void append_table(std::string& out, const std::string& header, const Json& table
 constexpr std::int64_t kMany = std::int64_t{1} << 40;
 constexpr std::int64_t kLongest = 1 << 24;
 
+// The options and lengths that a task itself refuses, at the place where the plan has them.
+void check_task(const Reader& r, const StudyTask& t, const std::string& prefix) {
+  const TaskEntry* entry = find_task(t.name);
+  if (!entry || entry->reads_data) return;  // their options are checked with their data
+  const auto refused = [&](const Json& extra) -> std::string {
+    try {
+      make_task(t.name, {.extra = extra});
+      return "";
+    } catch (const Error& e) {
+      return e.what();
+    }
+  };
+  if (const std::string whole = refused(t.extra); !whole.empty()) {
+    if (t.extra.is_object()) {
+      for (const auto& [key, value] : t.extra.as_object()) {
+        if (refused(Json::Object{{key, value}}) == whole) r.wrong(prefix + "extra." + key, whole);
+      }
+    }
+    r.wrong(prefix + "extra", whole);
+  }
+  r.guarded(prefix + "lengths", [&] {
+    const auto task = make_task(t.name, {.extra = t.extra});
+    for (const std::int64_t length : t.lengths) task->eval_batches(Split::test, length);
+  });
+}
+
 StudyTask read_task(const Reader& r, const std::string& name, const Json* table) {
   StudyTask t;
   t.name = name;
@@ -178,6 +204,7 @@ StudyTask read_task(const Reader& r, const std::string& name, const Json* table)
     });
   }
   if (const Json* extra = table->find("extra")) t.extra = *extra;
+  check_task(r, t, prefix);
   return t;
 }
 

@@ -37,26 +37,43 @@ struct Scored {
   std::vector<std::int32_t> predicted;
 };
 
-struct TaskSpec {
+// One key of TaskOptions::extra, as a task reads it.
+struct TaskOption {
   std::string name;
-  std::int64_t vocabulary = 0;        // input ids 0 .. vocabulary-1
-  std::int64_t classes = 0;           // target ids 0 .. classes-1
-  std::int64_t train_length = 0;      // longest training sequence
-  std::int64_t batch_size = 32;       // default number of sequences per step
-  std::vector<std::int64_t> lengths;  // evaluation lengths, the first is in-distribution
-  double chance = 0;                  // expected accuracy of guessing
-  std::string primary;                // name of the metric that verdicts use
-  std::int64_t primary_length = 0;    // and the length it is read at
-  std::int64_t default_tokens = 0;    // training tokens of the default study
-  double learning_rate = 2e-3;        // of the one shared recipe
+  std::string value;  // in force
+  std::string help;   // the values it takes and what they do
+};
+
+// What a reader needs to know: `subquad tasks show`. Sentences.
+struct TaskGuide {
+  std::string input = {};       // what the model sees
+  std::string scored = {};      // at which positions, against what
+  std::string source = {};      // who defined it
+  std::string separation = {};  // why no test sample is trained on, or where that cannot be
+  std::vector<TaskOption> options = {};
+};
+
+struct TaskSpec {
+  std::string name = {};
+  std::int64_t vocabulary = 0;             // input ids 0 .. vocabulary-1
+  std::int64_t classes = 0;                // target ids 0 .. classes-1
+  std::int64_t train_length = 0;           // longest training sequence
+  std::int64_t batch_size = 32;            // default number of sequences per step
+  std::vector<std::int64_t> lengths = {};  // evaluation lengths, the first is in-distribution
+  double chance = 0;                       // expected accuracy of guessing
+  std::string primary = {};                // name of the metric that verdicts use
+  std::int64_t primary_length = 0;         // and the length it is read at
+  std::int64_t default_tokens = 0;         // training tokens of the default study
+  double learning_rate = 2e-3;             // of the one shared recipe
+  TaskGuide guide = {};
 };
 
 struct TaskOptions {
   std::uint64_t seed = 0;        // of the training stream; evaluation data depend on the task only
   std::int64_t total_steps = 0;  // curricula need it
   std::int64_t batch_size = 0;   // 0 = the task's own
-  std::string data;              // folder or file, for tasks that read one
-  Json extra;                    // task-specific keys of the plan (object or null)
+  std::string data = {};         // folder or file, for tasks that read one
+  Json extra = {};               // task-specific keys of the plan (object or null)
 };
 
 class Task {
@@ -66,6 +83,7 @@ class Task {
   // Training batch of a step (rows may be shorter than train_length under a curriculum).
   virtual Batch train_batch(std::int64_t step) const = 0;
   // Evaluation batches of one of spec().lengths; the same for every seed.
+  // Errors: invalid_argument for a length the task cannot have, with the least it can.
   virtual std::int64_t eval_batches(Split split, std::int64_t length) const = 0;
   virtual Batch eval_batch(Split split, std::int64_t length, std::int64_t index) const = 0;
   // All metrics of one length from all its batches.
@@ -81,7 +99,7 @@ class Task {
 struct TaskEntry {
   std::string name;
   std::string summary;  // one line
-  std::unique_ptr<Task> (*make)(const TaskOptions&);
+  std::unique_ptr<Task> (*make)(const std::string& name, const TaskOptions&);
   bool reads_data = false;  // takes TaskOptions::data
   bool bytes = false;       // ids are the bytes of a text
 };

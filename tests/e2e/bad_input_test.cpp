@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <sstream>
 #include <vector>
 
 #include "tests/e2e/program.h"
@@ -87,6 +88,52 @@ TEST(BadInput, DataThatNoTaskReads) {
   EXPECT_FALSE(std::filesystem::exists(f / "r"));
   write(f / "plan.toml", std::string(kPlan) + "data = \"x\"\n");
   expect(run_program("compare " + (f / "plan.toml")), 2, {":11:", "data", "reads no data"});
+}
+
+TEST(BadInput, TaskOptionsAreRefusedWhereTheyStand) {
+  const Folder f("task-options");
+  const std::pair<const char*, std::vector<const char*>> plans[] = {
+      {"extra = { supervison = \"final\" }\n",
+       {":11:", "extra.supervison", "did you mean \"supervision\""}},
+      {"[task.parity.extra]\nsupervision = \"final\"\ntrain_length = 1\n",
+       {":13:", "extra.train_length", "got 1", "wanted 16 to"}},
+      {"extra = 3\n", {":11:", "extra", "wanted a table"}},
+      {"lengths = [32, 4]\n", {":11:", "lengths", "at length 4", "wanted 8 to"}}};
+  for (const auto& [line, parts] : plans) {
+    write(f / "plan.toml", std::string(kPlan) + line);
+    expect(run_program("compare " + (f / "plan.toml") + " --out " + (f / "r")), 2, parts);
+  }
+  const std::string train = "train --arm mlstm --d-model 32 --heads 2 --out " + (f / "r");
+  expect(run_program(train + " --task s3 --task-options train_length=5"), 2,
+         {"s3", "train_length", "got 5"});
+  expect(run_program(train + " --task s3 --task-options final"), 2, {"final", "KEY=VALUE"});
+  expect(run_program(train + " --task s3 --task-options curriculum=true,curriculum=false"), 2,
+         {"curriculum", "given twice"});
+  expect(run_program(train + " --task mqar --task-options pairs=99999999999999999999"), 2,
+         {"pairs", "whole number"});
+  expect(run_program(train + " --task tokens --task-options a=1"), 2, {"tokens", "no options"});
+  EXPECT_FALSE(std::filesystem::exists(f / "r"));
+  expect(run_program(train + " --task parity --tokens 4096 --task-options supervision=final"), 0,
+         {"length  1024  accuracy"});
+  expect(run_program("evaluate " + (f / "r") + " --lengths 4"), 2, {"at length 4", "wanted 8"});
+  expect(run_program("evaluate " + (f / "r") + " --lengths 40"), 0, {"length     40  accuracy"});
+}
+
+// Every task of the list explains itself, with what its options change.
+TEST(BadInput, EveryTaskThatReadsNoDataIsShown) {
+  std::istringstream list(run_program("tasks").text);
+  int shown = 0;
+  for (std::string line; std::getline(list, line);) {
+    const std::string name = line.substr(0, line.find(' '));
+    if (name == "code" || name == "text" || name == "tokens") continue;
+    expect(run_program("tasks show " + name + " --count 1"), 0,
+           {name.c_str(), "sees", "scored", "source", "apart", "chance",
+            "supervision = ", "sample 0", "input", "target"});
+    ++shown;
+  }
+  EXPECT_EQ(shown, 19);
+  expect(run_program("tasks show s5 --task-options elements=swaps,tokens_per_element=4"), 0,
+         {"12 input ids, 120 classes", "elements = swaps", "01234"});
 }
 
 TEST(BadInput, APatternThatDoesNotFitIsNoOtherArm) {

@@ -6,6 +6,7 @@
 
 #include "subquad/base/rng.h"
 #include "subquad/data/corpus.h"
+#include "subquad/task/options.h"
 
 namespace subquad {
 namespace {
@@ -19,13 +20,20 @@ class Bytes final : public Task {
       : options_(options),
         code_(code),
         corpus_({.source = source(options, code), .code = code, .cache = cache()}) {
-    if (!options.extra.is_null()) {
-      require(options.extra.is_object() && options.extra.size() == 0, ErrorCode::invalid_argument,
-              "task ", code ? "code" : "text", " takes no further options");
-    }
+    TaskOptionReader(code ? "code" : "text", options.extra).finish();  // it has none
   }
 
-  TaskSpec spec() const override { return byte_task_spec(code_ ? "code" : "text"); }
+  TaskSpec spec() const override {
+    TaskSpec s = byte_task_spec(code_ ? "code" : "text");
+    s.guide = {.input = "bytes of windows of source files or text; | is a document's end",
+               .scored = "every byte's target is the byte after it",
+               .source = "files the user chose, or the default corpus",
+               .separation =
+                   "documents belong to train, validation or test by a hash of their "
+                   "folder, file or place: " +
+                   corpus_.index().at("split").as_string()};
+    return s;
+  }
 
   Batch train_batch(std::int64_t step) const override {
     const std::int64_t rows = options_.batch_size > 0 ? options_.batch_size : spec().batch_size;

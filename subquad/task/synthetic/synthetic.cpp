@@ -9,84 +9,80 @@ namespace subquad {
 namespace {
 
 constexpr std::int64_t kEvalTokens = 16384;  // of one evaluation batch
+// Samples shorter than this are too few to hold some out: all of them are training samples, and no
+// evaluation length is shorter.
+constexpr std::size_t kShortestHeldOut = 8;
+constexpr std::int64_t kLongestRow = std::int64_t{1} << 24;
+constexpr std::uint64_t kMostAttempts = std::uint64_t{1} << 16;
 
-bool is_test_row(std::span<const std::int32_t> row) {
+enum class Share : std::uint8_t { train, validation, test };
+
+// Where a sample belongs: a function of the sample, so that it cannot be in two places.
+Share share_of(std::span<const std::int32_t> sample) {
+  if (sample.size() < kShortestHeldOut) return Share::train;
   std::uint64_t hash = 0xcbf29ce484222325ULL;
-  for (std::int32_t id : row) {
+  for (std::int32_t id : sample) {
     hash ^= static_cast<std::uint32_t>(id);
     hash *= 0x100000001b3ULL;
   }
-  return ((hash ^ (hash >> 29)) & 15) == 0;
+  if (((hash ^ (hash >> 29)) & 15) != 0) return Share::train;
+  return ((hash >> 24) ^ (hash >> 45)) & 1 ? Share::test : Share::validation;
+}
+
+// Keeps the last scored target alone.
+void keep_last(std::span<std::int32_t> target) {
+  bool found = false;
+  for (std::size_t i = target.size(); i-- > 0;) {
+    if (found) target[i] = -1;
+    found = found || target[i] >= 0;
+  }
+}
+
+// What a causal model sees before it has answered everything: positions up to the last scored one.
+std::size_t seen(std::span<const std::int32_t> target) {
+  std::size_t n = target.size();
+  while (n > 0 && target[n - 1] < 0) --n;
+  return n;
 }
 
 class Synthetic final : public Task {
  public:
   Synthetic(SyntheticTask definition, const TaskOptions& options)
-      : t_(std::move(definition)), options_(options) {
-    if (!options.extra.is_null()) {
-      require(options.extra.is_object() && options.extra.size() == 0, ErrorCode::invalid_argument,
-              "task ", t_.spec.name, " takes no further options");
-    }
-  }
+      : t_(std::move(definition)), options_(options) {}
 
   TaskSpec spec() const override { return t_.spec; }
 
   Batch train_batch(std::int64_t step) const override {
     const std::int64_t rows = options_.batch_size > 0 ? options_.batch_size : t_.spec.batch_size;
-    const Rng rng{options_.seed, stream_id(t_.spec.name + "/train")};
     const auto s = static_cast<std::uint64_t>(step);
-    std::int64_t length = t_.spec.train_length;
-    if (t_.curriculum && options_.total_steps > 0) {
-      const double progress =
-          static_cast<double>(step) / (0.6 * static_cast<double>(options_.total_steps));
-      const double longest = 4 + (static_cast<double>(length) - 4) * std::min(1.0, progress);
-      const auto L = static_cast<std::int64_t>(std::lround(longest));
-      const Rng pick{options_.seed, stream_id(t_.spec.name + "/length")};
-      length = L / 2 + pick.below(L - L / 2 + 1, s, 0);
-    }
-    return draw(rng, s, 0, rows, length, t_.draws_length, false);
+    return draw({options_.seed, stream_id(t_.spec.name + "/train")}, s, 0, rows, train_length(step),
+                Share::train);
   }
 
   std::int64_t eval_batches(Split, std::int64_t length) const override {
+    std::int64_t least = t_.shortest;
+    if (!t_.one_per_length) {
+      least = std::max(least, static_cast<std::int64_t>(kShortestHeldOut) + t_.unscored_tail);
+    }
+    require(length >= least && length <= kLongestRow, ErrorCode::invalid_argument, "task ",
+            t_.spec.name, " at length ", length, ": wanted ", least, " to ", kLongestRow,
+            t_.shortest < least ? " (shorter samples are all trained on)" : "");
     return (rows_at(length) + batch_rows(length) - 1) / batch_rows(length);
   }
 
   Batch eval_batch(Split split, std::int64_t length, std::int64_t index) const override {
-    const Rng rng{0, stream_id(t_.spec.name + (split == Split::test ? "/test" : "/validation"))};
+    require(index >= 0 && index < eval_batches(split, length), ErrorCode::invalid_argument, "task ",
+            t_.spec.name, " has no evaluation batch ", index, " at length ", length);
+    const bool test = split == Split::test;
+    const Rng rng{0, stream_id(t_.spec.name + (test ? "/test" : "/validation"))};
     const std::int64_t first = index * batch_rows(length);
     return draw(rng, static_cast<std::uint64_t>(length), first,
-                std::min(batch_rows(length), rows_at(length) - first), length, false, true);
+                std::min(batch_rows(length), rows_at(length) - first), length,
+                test ? Share::test : Share::validation);
   }
 
   std::vector<Metric> score(std::int64_t length, std::span<const Scored> batches) const override {
-    const std::int64_t columns = t_.columns(length);
-    std::vector<double> right(static_cast<std::size_t>(columns)), count(right);
-    for (const Scored& s : batches) {
-      const auto target = s.batch.targets.host<std::int32_t>();
-      for (std::size_t i = 0; i < target.size(); ++i) {
-        if (target[i] < 0) continue;
-        const std::size_t c = i % static_cast<std::size_t>(columns);
-        count[c] += 1;
-        right[c] += s.predicted[i] == target[i] ? 1 : 0;
-      }
-    }
-    const auto mean = [&](std::int64_t from) {
-      double r = 0, n = 0;
-      for (auto c = static_cast<std::size_t>(from); c < right.size(); ++c) {
-        r += right[c];
-        n += count[c];
-      }
-      return n > 0 ? r / n : 0.0;
-    };
-    const double accuracy = mean(0), tail = mean(columns - columns / 4), chance = t_.spec.chance;
-    const auto scaled = [&](double a) { return std::clamp((a - chance) / (1 - chance), 0.0, 1.0); };
-    std::vector<Metric> metrics = {{"accuracy", accuracy, "", true},
-                                   {"tail_accuracy", tail, "", true},
-                                   {"scaled_accuracy", scaled(accuracy), "", true},
-                                   {"scaled_tail_accuracy", scaled(tail), "", true},
-                                   {"horizon", horizon(right, count), "tokens", true}};
-    if (t_.extra) t_.extra(length, batches, metrics);
-    return metrics;
+    return score_synthetic(t_, length, batches);
   }
 
   Json provenance() const override {
@@ -98,30 +94,62 @@ class Synthetic final : public Task {
       const auto ids = b.inputs.host<std::int32_t>();
       j["test/" + std::to_string(length)] = "sha256:" + sha256(std::as_bytes(std::span(ids)));
     }
-    j["separation"] =
-        t_.separate_by_hash
-            ? "a hash of the sample decides: no sample is in both train and test"
-            : "by length: samples longer than the training length are never trained on";
+    j["separation"] = t_.spec.guide.separation;
     return j;
   }
 
   std::string describe_sample(std::int64_t index) const override {
-    const std::int64_t length = std::min<std::int64_t>(t_.spec.train_length, 24);
-    const Rng rng{options_.seed, stream_id(t_.spec.name + "/show")};
-    const Batch b = draw(rng, 0, index, 1, length, false, false);
-    std::string in = "  input  ", target = "  target ";
+    const std::int64_t length =
+        std::min(t_.spec.train_length, std::max<std::int64_t>(24, t_.shortest + t_.shortest / 2));
+    const Batch b =
+        draw({options_.seed, stream_id(t_.spec.name + "/show")}, 0, index, 1, length, Share::train);
+    std::string out, in, target;
     for (std::int64_t i = 0; i < b.inputs.numel(); ++i) {
-      const std::string x = std::to_string(b.inputs.data<std::int32_t>()[i]);
-      const std::int32_t y = b.targets.data<std::int32_t>()[i];
-      const std::string z = y < 0 ? "." : std::to_string(y);
-      const std::size_t width = std::max(x.size(), z.size()) + 1;
+      const std::int32_t id = b.inputs.data<std::int32_t>()[i];
+      const std::int32_t answer = b.targets.data<std::int32_t>()[i];
+      const std::string x = print_input(id), y = answer < 0 ? "." : print_answer(answer);
+      const std::size_t width = std::max(x.size(), y.size()) + 1;
       in += std::string(width - x.size(), ' ') + x;
-      target += std::string(width - z.size(), ' ') + z;
+      target += std::string(width - y.size(), ' ') + y;
+      if (in.size() < 88 && i + 1 < b.inputs.numel()) continue;
+      out += "  input  " + in + "\n  target " + target + "\n";
+      in.clear();
+      target.clear();
     }
-    return in + "\n" + target + "\n  " + t_.legend + "\n";
+    return out;
   }
 
  private:
+  std::string print_input(std::int32_t id) const {
+    if (t_.final_answer && t_.variable_length && id == t_.padding) return "_";
+    return t_.symbol ? t_.symbol(id) : std::to_string(id);
+  }
+  std::string print_answer(std::int32_t id) const {
+    return t_.answer ? t_.answer(id) : print_input(id);
+  }
+
+  // Length of the rows of a step.
+  std::int64_t train_length(std::int64_t step) const {
+    const auto s = static_cast<std::uint64_t>(step);
+    const Rng pick{options_.seed, stream_id(t_.spec.name + "/length")};
+    if (!t_.mix.empty()) {
+      std::int64_t all = 0;
+      for (const LengthShare& m : t_.mix) all += m.weight;
+      std::int64_t at = pick.below(all, s, 0);
+      for (const LengthShare& m : t_.mix) {
+        if (at < m.weight) return m.length;
+        at -= m.weight;
+      }
+    }
+    const std::int64_t length = t_.spec.train_length;
+    if (!t_.curriculum || options_.total_steps <= 0) return length;
+    const double progress =
+        static_cast<double>(step) / (0.6 * static_cast<double>(options_.total_steps));
+    const double longest = 4 + (static_cast<double>(length) - 4) * std::min(1.0, progress);
+    const auto L = static_cast<std::int64_t>(std::lround(longest));
+    return std::max(t_.shortest, L / 2 + pick.below(L - L / 2 + 1, s, 0));
+  }
+
   std::int64_t batch_rows(std::int64_t length) const {
     return std::max<std::int64_t>(1, std::min(rows_at(length), kEvalTokens / t_.columns(length)));
   }
@@ -129,46 +157,54 @@ class Synthetic final : public Task {
     for (std::size_t i = 0; i < t_.spec.lengths.size(); ++i) {
       if (t_.spec.lengths[i] == length) return t_.rows[i];
     }
+    if (t_.one_per_length) return 1;
     return std::clamp<std::int64_t>(32768 / std::max<std::int64_t>(length, 1), 16,
                                     256);  // a length from the plan
   }
 
+  // Data tokens of one row of a batch of `length`: final answers are asked after 3 tokens and more.
+  std::int64_t row_length(const Rng& rng, std::uint64_t step, std::int64_t row, std::int64_t length,
+                          Share share) const {
+    const std::int64_t least = std::max<std::int64_t>(3, t_.shortest);
+    if (share != Share::train || !t_.final_answer || !t_.variable_length || length <= least)
+      return length;
+    const Rng pick{rng.seed, rng.stream ^ stream_id("row length")};
+    return least + pick.below(length - least + 1, step, static_cast<std::uint64_t>(row));
+  }
+
+  // Draws one row until it is of the wanted share.
+  void draw_row(const Rng& rng, std::uint64_t step, std::int64_t row, const RowRequest& request,
+                Share share, std::span<std::int32_t> in, std::span<std::int32_t> target) const {
+    const auto columns = static_cast<std::size_t>(t_.columns(request.length));
+    for (std::uint64_t attempt = 0; attempt < kMostAttempts; ++attempt) {
+      std::fill(in.begin(), in.end(), t_.padding);
+      std::fill(target.begin(), target.end(), -1);
+      Draw d(rng, step, (static_cast<std::uint64_t>(row) << 32) | (attempt << 20));
+      t_.row(d, request, in.first(columns), target.first(columns));
+      if (t_.final_answer) {
+        if (t_.answer_at_end && target[columns - 1] < 0) continue;
+        keep_last(target);
+      }
+      const std::size_t n = seen(target);
+      if (n > 0 && (t_.one_per_length || share_of(in.first(n)) == share)) return;
+    }
+    fail(ErrorCode::invalid_argument, "task ", t_.spec.name, ": of ", request.length,
+         " tokens there are too few different samples to hold some out; give a longer length");
+  }
+
   Batch draw(const Rng& rng, std::uint64_t step, std::int64_t first, std::int64_t rows,
-             std::int64_t length, bool draw_length, bool test) const {
+             std::int64_t length, Share share) const {
     const std::int64_t columns = t_.columns(length);
     Batch b{Tensor({rows, columns}, DType::i32), Tensor({rows, columns}, DType::i32)};
     for (std::int64_t r = 0; r < rows; ++r) {
       const std::span<std::int32_t> in(b.inputs.data<std::int32_t>() + r * columns,
                                        static_cast<std::size_t>(columns));
       const std::span<std::int32_t> target(b.targets.data<std::int32_t>() + r * columns, in.size());
-      for (std::uint64_t attempt = 0;; ++attempt) {
-        std::fill(in.begin(), in.end(), t_.padding);
-        std::fill(target.begin(), target.end(), -1);
-        Draw d(rng, step, (static_cast<std::uint64_t>(first + r) << 32) | (attempt << 20));
-        t_.row(d, draw_length ? -length : length, in, target);
-        // Rows too short to have enough variety on both sides (curriculum starts at 2) are not
-        // rejected for long.
-        if (!t_.separate_by_hash || is_test_row(in) == test || attempt >= 4000) break;
-      }
+      const RowRequest request{row_length(rng, step, first + r, length, share),
+                               share == Share::train, t_.final_answer};
+      draw_row(rng, step, first + r, request, share, in, target);
     }
     return b;
-  }
-
-  // Largest position up to which every window of 16 positions is at least 90 % right.
-  static double horizon(const std::vector<double>& right, const std::vector<double>& count) {
-    constexpr std::size_t kWindow = 16;
-    double r = 0, n = 0, reached = 0;
-    for (std::size_t c = 0; c < right.size(); ++c) {
-      r += right[c];
-      n += count[c];
-      if (c >= kWindow) {
-        r -= right[c - kWindow];
-        n -= count[c - kWindow];
-      }
-      if (n > 0 && r / n < 0.9) break;
-      reached = static_cast<double>(c + 1);
-    }
-    return reached;
   }
 
   SyntheticTask t_;
@@ -177,8 +213,17 @@ class Synthetic final : public Task {
 
 }  // namespace
 
-std::unique_ptr<Task> make_synthetic(SyntheticTask definition, const TaskOptions& options) {
-  return std::make_unique<Synthetic>(std::move(definition), options);
+std::unique_ptr<Task> make_synthetic(SyntheticTask task, const TaskOptionReader& reader,
+                                     const TaskOptions& options) {
+  task.spec.guide.options = reader.finish();
+  task.spec.guide.separation =
+      task.one_per_length
+          ? "by length alone: a length has one sample, so the test at the training length is "
+            "trained on; longer samples never are"
+          : "by a hash of the sample (what a causal model sees up to the last scored position): "
+            "none is in two of train, validation and test; samples of fewer than 8 tokens are too "
+            "few to hold any out, all belong to train and none is tested";
+  return std::make_unique<Synthetic>(std::move(task), options);
 }
 
 }  // namespace subquad

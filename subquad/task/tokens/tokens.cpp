@@ -7,6 +7,7 @@
 #include "subquad/base/digest.h"
 #include "subquad/base/file.h"
 #include "subquad/base/rng.h"
+#include "subquad/task/options.h"
 
 namespace subquad {
 namespace {
@@ -64,6 +65,7 @@ std::vector<Sample> read_lines(const std::string& path) {
 class Tokens final : public Task {
  public:
   explicit Tokens(const TaskOptions& options) : options_(options) {
+    TaskOptionReader("tokens", options.extra).finish();  // it has none
     const std::string& data = options.data;
     require(!data.empty(), ErrorCode::invalid_argument,
             "task tokens needs --data: a folder with train.jsonl, or one .jsonl file");
@@ -104,6 +106,11 @@ class Tokens final : public Task {
     s.primary = "accuracy";
     s.primary_length = length_;
     s.default_tokens = 1000000;
+    s.guide = {
+        .input = "the ids of `input`",
+        .scored = "the ids of `target`, not where they are -1",
+        .source = "the user's file",
+        .separation = "a file per split, or a hash of `input`: equal inputs are in one split"};
     return s;
   }
   Batch train_batch(std::int64_t step) const override {
