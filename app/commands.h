@@ -18,5 +18,6 @@ int diff(Arguments arguments);
 int generate(Arguments arguments);
 int evaluate(Arguments arguments);
 int bench(Arguments arguments);
+int tokenizer(Arguments arguments);
 
 }  // namespace subquad::app

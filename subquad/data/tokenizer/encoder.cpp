@@ -77,7 +77,7 @@ void Encoder::encode_words(std::string_view text, std::vector<std::int32_t>& out
     text = prefixed_;
   }
   for (std::size_t at = 0; at < text.size();) {
-    const std::size_t end = word_end(d.pattern, text, at);
+    const std::size_t end = tokenizer_.word_end(text, at);
     encode_word(text.substr(at, end - at), out);
     at = end;
   }

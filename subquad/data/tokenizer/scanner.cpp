@@ -1,5 +1,6 @@
 #include "subquad/data/tokenizer/scanner.h"
 
+#include "subquad/base/error.h"
 #include "subquad/data/tokenizer/unicode.h"
 
 namespace subquad {
@@ -137,6 +138,15 @@ const std::vector<WordPattern>& word_patterns() {
   static const std::vector<WordPattern> all = {WordPattern::gpt2, WordPattern::llama3,
                                                WordPattern::qwen2, WordPattern::qwen3_5};
   return all;
+}
+
+WordPattern word_pattern_named(std::string_view name) {
+  std::string names;
+  for (const Known& k : kKnown) {
+    if (k.name == name) return k.pattern;
+    names += (names.empty() ? "" : ", ") + std::string(k.name);
+  }
+  fail(ErrorCode::invalid_argument, "word pattern \"", name, "\": wanted one of ", names);
 }
 
 std::size_t word_end(WordPattern pattern, std::string_view text, std::size_t at) {

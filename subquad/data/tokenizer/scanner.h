@@ -23,6 +23,8 @@ enum class WordPattern : std::uint8_t {
 std::string_view regex_of(WordPattern pattern);
 std::string_view name_of(WordPattern pattern);
 const std::vector<WordPattern>& word_patterns();  // all but `whole`
+// Errors: invalid_argument for a name of none, naming all.
+WordPattern word_pattern_named(std::string_view name);
 
 // The end of the word that starts at `at` < text.size(); it is greater than `at`.
 // \s is White_Space, \p{L}, \p{N}, \p{M} are general categories; a byte that is not part of valid

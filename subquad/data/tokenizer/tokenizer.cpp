@@ -11,6 +11,8 @@
 namespace subquad {
 namespace {
 
+constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
+
 // A text in errors.
 std::string quoted(std::string_view text) {
   constexpr std::size_t kMost = 60;
@@ -131,6 +133,7 @@ Tokenizer::Tokenizer(TokenizerDefinition definition)
     }
   }
   set_words();
+  if (!definition_.byte_level) set_spans();
   set_merges();
 }
 
@@ -178,6 +181,32 @@ void Tokenizer::set_merges() {
   merger_ = PairMerger(std::move(merges), vocabulary());
   definition_.merges.clear();  // of the size of the file; the merger has them now
   definition_.merges.shrink_to_fit();
+}
+
+// Where no result of a merge has a byte before a U+2581 (what a space became) inside, no merge spans
+// that place: the two sides encode apart, with the same ids, and the cache knows the words.
+void Tokenizer::set_spans() {
+  for (const auto& [left, right] : definition_.merges) {
+    const std::string result = left + right;
+    for (std::size_t at = result.find(kSpaceMark, 1); at != std::string::npos;
+         at = result.find(kSpaceMark, at + 1)) {
+      spans_[static_cast<unsigned char>(result[at - 1])] = true;
+    }
+    // A byte token does not end with the byte that it stands for.
+    if (byte_of_fallback_token(left) >= 0 || byte_of_fallback_token(right) >= 0) {
+      std::fill(std::begin(spans_), std::end(spans_), true);
+      return;
+    }
+  }
+}
+
+std::size_t Tokenizer::word_end(std::string_view text, std::size_t at) const {
+  if (definition_.byte_level) return subquad::word_end(definition_.pattern, text, at);
+  std::size_t end = text.find(kSpaceMark, at + 1);
+  while (end != std::string_view::npos && spans_[static_cast<unsigned char>(text[end - 1])]) {
+    end = text.find(kSpaceMark, end + 1);
+  }
+  return std::min(end, text.size());
 }
 
 std::optional<std::int32_t> Tokenizer::find(std::string_view token) const {

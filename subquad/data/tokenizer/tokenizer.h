@@ -49,6 +49,8 @@ class Tokenizer {
   friend class Encoder;
   void set_words();
   void set_merges();
+  void set_spans();
+  std::size_t word_end(std::string_view text, std::size_t at) const;
   std::string joined(std::span<const std::int32_t> ids, bool skip_special, bool exact) const;
 
   TokenizerDefinition definition_;
@@ -59,6 +61,8 @@ class Tokenizer {
   std::vector<std::string> bytes_;   // by id, of byte-level tokenizers: what it stands for
   std::vector<std::int32_t> words_;  // if ignore_merges: ids in the order of bytes_
   std::int32_t byte_ids_[256] = {};
+  // Without a word pattern: whether some merge spans the place between this byte and a U+2581.
+  bool spans_[256] = {};
   AddedTokenFinder raw_, normalized_;
   PairMerger merger_;
 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <queue>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "subquad/base/error.h"
 #include "subquad/data/tokenizer/byte_alphabet.h"
@@ -92,13 +93,16 @@ class Merging {
   std::pair<Pair, std::int64_t> best() {
     while (!queue_.empty()) {
       const Candidate top = queue_.top();
-      const std::int64_t now = pairs_[top.pair].count;
+      const auto entry = pairs_.find(top.pair);
+      const std::int64_t now = entry == pairs_.end() ? 0 : entry->second.count;
       if (now == top.count) return {top.pair, now};
       queue_.pop();  // counted before other merges took some of it
       if (now > 0) queue_.push({now, top.pair});
     }
     return {};
   }
+
+  void pass_over() { queue_.pop(); }  // the best pair, for good
 
   void merge(Pair pair, std::int32_t result) {
     changed_.clear();
@@ -224,19 +228,24 @@ TokenizerDefinition train_tokenizer(std::span<const std::string_view> documents,
   d.decoder = {{}};
   std::int32_t byte_ids[256];
   add_first_tokens(o, d, byte_ids);
-  std::unordered_map<std::string, std::int32_t> id_of(d.vocabulary.begin(), d.vocabulary.end());
+  std::unordered_set<std::string> known;
+  for (const auto& [token, id] : d.vocabulary) known.insert(token);
   Merging merging(all_words(documents, o.pattern, pool), byte_ids);
   while (static_cast<std::int64_t>(d.vocabulary.size()) < o.vocabulary) {
     const auto [pair, count] = merging.best();
     if (count < std::max<std::int64_t>(o.min_count, 1)) break;
     const std::string left = d.vocabulary[static_cast<std::size_t>(pair.left)].first,
                       right = d.vocabulary[static_cast<std::size_t>(pair.right)].first;
-    // Two pairs may join to the same text: one token, two merges.
-    const auto [token, is_new] =
-        id_of.try_emplace(left + right, static_cast<std::int32_t>(d.vocabulary.size()));
-    if (is_new) d.vocabulary.emplace_back(token->first, token->second);
+    const auto id = static_cast<std::int32_t>(d.vocabulary.size());
+    // Two pairs may join to the same text. Every token has one merge: a second one would bring the
+    // token beside neighbours whose merges have had their turn.
+    if (!known.insert(left + right).second) {
+      merging.pass_over();
+      continue;
+    }
+    d.vocabulary.emplace_back(left + right, id);
     d.merges.emplace_back(left, right);
-    merging.merge(pair, token->second);
+    merging.merge(pair, id);
   }
   return d;
 }
