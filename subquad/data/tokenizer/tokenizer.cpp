@@ -32,6 +32,7 @@ class TokenTable {
     limit_ = 4 * static_cast<std::int64_t>(d.vocabulary.size() + d.added_tokens.size()) + 65536;
     for (const auto& [token, id] : d.vocabulary) put(token, id, "model.vocab");
     sort_by_text();
+    refuse_repeated_contents();
     for (std::size_t i = 0; i < d.added_tokens.size(); ++i) put_added(i);
     sort_by_text();
   }
@@ -54,6 +55,19 @@ class TokenTable {
     tokens[at] = token;
     taken[at] = 1;
     used.push_back(id);
+  }
+
+  void refuse_repeated_contents() const {
+    std::vector<std::pair<std::string_view, std::size_t>> contents;
+    for (std::size_t i = 0; i < d_.added_tokens.size(); ++i) {
+      contents.emplace_back(d_.added_tokens[i].content, i);
+    }
+    std::sort(contents.begin(), contents.end());
+    for (std::size_t i = 1; i < contents.size(); ++i) {
+      check(contents[i - 1].first != contents[i].first, d_, "added_tokens[", contents[i].second,
+            "]: ", quoted(contents[i].first), " is the content of added_tokens[",
+            contents[i - 1].second, "], too");
+    }
   }
 
   // An added token may stand in the vocabulary, too; then both have the same id.
