@@ -92,9 +92,10 @@ TEST(TokenizerFile, OldMergesAndMissingKeys) {
 
 TEST(TokenizerFile, MergesThatCannotBe) {
   expect_refused(merges(Json::Array{"a", "b"}, Json::Array{"a", "zz"}),
-                 {"model.merges[1]", "\"zz\"", "not in model.vocab"});
-  expect_refused(merges(Json::Array{"b", "a"}), {"model.merges[0]", "result \"ba\""});
-  expect_refused(merges(Json::Array{"", "a"}), {"model.merges[0]", "\"\""});  // a + "" = a: a cycle
+                 {"model: merges[1]", "\"zz\"", "not in model.vocab"});
+  expect_refused(merges(Json::Array{"b", "a"}), {"model: merges[0]", "result \"ba\""});
+  expect_refused(merges(Json::Array{"", "a"}),
+                 {"model: merges[0]", "\"\""});  // a + "" = a: a cycle
   expect_refused(merges(Json::Array{"a", "b", "c"}), {"model: merges[0]", "3 items", "two tokens"});
   expect_refused(merges(Json("abc")), {"merges[0]", "one space between"});
   expect_refused(merges(Json("a b c")), {"merges[0]", "one space between"});
@@ -106,7 +107,7 @@ TEST(TokenizerFile, MergesThatCannotBe) {
 
 TEST(TokenizerFile, IdsThatCannotBe) {
   expect_refused(with({"model", "vocab", "abc"}, 5),
-                 {"model.vocab", "\"abc\"", "id 5", "one token"});
+                 {"model: vocab", "\"abc\"", "id 5", "one token"});
   expect_refused(with({"model", "vocab", "abc"}, -1), {"vocab[\"abc\"]", "id -1"});
   expect_refused(with({"model", "vocab", "abc"}, 2000000000),
                  {"\"abc\"", "2000000000", "less than"});
@@ -136,7 +137,7 @@ TEST(TokenizerFile, IdsThatCannotBe) {
   Json no_byte = small();
   no_byte["model"]["vocab"] = Json::Object{{"a", 0}};
   no_byte["model"]["merges"] = Json::array();
-  expect_refused(no_byte, {"model.vocab", "of the byte 0 is missing"});
+  expect_refused(no_byte, {"model: vocab", "of the byte 0 is missing"});
 }
 
 TEST(TokenizerFile, PartsThatAreNotKnown) {
@@ -231,6 +232,15 @@ TEST(TokenizerFile, BrokenJson) {
   expect_file_refused(std::string(100000, '['), "nested deeper");
   expect_file_refused("{\"version\":\"\xFF\"}", "not valid JSON");
   EXPECT_THROW(Tokenizer::load("/nowhere/tokenizer.json"), Error);
+  // A sparse file of 1 TiB: refused by its size, not read.
+  const Written large("{");
+  std::filesystem::resize_file(large.path(), std::uintmax_t{1} << 40);
+  try {
+    Tokenizer::load(large.path());
+    ADD_FAILURE();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("1099511627776 bytes"), std::string::npos) << e.what();
+  }
 }
 
 // Cut anywhere, or with some bytes changed, a file is refused or works; nothing else happens.

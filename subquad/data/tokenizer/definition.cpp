@@ -10,7 +10,7 @@
 namespace subquad {
 namespace {
 
-constexpr std::uintmax_t kMostFileBytes = std::uintmax_t{256} << 20;
+constexpr std::uintmax_t kMostFileBytes = std::uintmax_t{64} << 20;
 constexpr std::size_t kMostContentBytes = 1024;  // of an added token
 constexpr std::size_t kMostStepBytes = 64;       // of what a normalizer or decoder step inserts
 
@@ -334,7 +334,7 @@ TokenizerDefinition read_tokenizer(const std::string& path) {
   const std::uintmax_t bytes = fs::is_regular_file(file, error) ? fs::file_size(file, error) : 0;
   require(bytes <= kMostFileBytes, ErrorCode::format, file, ": got ", bytes,
           " bytes, wanted at most ", kMostFileBytes,
-          "; the largest published tokenizers have a tenth of that");
+          "; the largest published tokenizers have half of that");
   return parse_tokenizer(Json::read(file), file);
 }
 

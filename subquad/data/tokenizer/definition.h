@@ -52,7 +52,7 @@ struct TokenizerDefinition {
   std::vector<DecoderStep> decoder;
 };
 
-// Reads a tokenizer.json, or the one in a folder. Bounds: files of at most 256 MiB, ids below
+// Reads a tokenizer.json, or the one in a folder. Bounds: files of at most 64 MiB, ids below
 // 4 x (number of tokens) + 65536, contents of added tokens of at most 1024 bytes.
 // Errors: io; format, naming the file and the entry; unsupported, naming the part, for whatever
 // would give other ids than the reference library does.

@@ -30,7 +30,7 @@ class TokenTable {
  public:
   explicit TokenTable(const TokenizerDefinition& d) : d_(d) {
     limit_ = 4 * static_cast<std::int64_t>(d.vocabulary.size() + d.added_tokens.size()) + 65536;
-    for (const auto& [token, id] : d.vocabulary) put(token, id, "model.vocab");
+    for (const auto& [token, id] : d.vocabulary) put(token, id, "model: vocab");
     sort_by_text();
     refuse_repeated_contents();
     for (std::size_t i = 0; i < d.added_tokens.size(); ++i) put_added(i);
@@ -158,7 +158,7 @@ void Tokenizer::set_words() {
                                  ? std::string(letter_of(static_cast<std::uint8_t>(byte)))
                                  : fallback_token(byte);
     const auto id = find(name);
-    check(id.has_value(), definition_, "model.vocab: the token ", quoted(name), " of the byte ",
+    check(id.has_value(), definition_, "model: vocab: the token ", quoted(name), " of the byte ",
           byte, " is missing; wanted one for each of the 256 bytes");
     byte_ids_[byte] = *id;
   }
@@ -182,7 +182,7 @@ void Tokenizer::set_merges() {
   merges.reserve(definition_.merges.size());
   const auto id_of = [&](std::size_t i, const std::string& token, const char* what) {
     const auto id = token.empty() ? std::nullopt : find(token);
-    check(id.has_value(), definition_, "model.merges[", i, "] (",
+    check(id.has_value(), definition_, "model: merges[", i, "] (",
           quoted(definition_.merges[i].first), " ", quoted(definition_.merges[i].second),
           "): ", what, " ", quoted(token), " is not in model.vocab");
     return *id;
