@@ -225,7 +225,7 @@ TokenizerDefinition train_tokenizer(std::span<const std::string_view> documents,
   TokenizerDefinition d;
   d.source = "a new tokenizer";
   d.pattern = o.pattern;
-  d.decoder = {{}};
+  d.decoder.emplace_back();  // ByteLevel
   std::int32_t byte_ids[256];
   add_first_tokens(o, d, byte_ids);
   std::unordered_set<std::string> known;
