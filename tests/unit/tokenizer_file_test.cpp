@@ -154,7 +154,11 @@ TEST(TokenizerFile, PartsThatAreNotKnown) {
                  {"post_processor", "BertProcessing", "TemplateProcessing"});
   expect_refused(with({"pre_tokenizer"}, Json::Object{{"type", "Whitespace"}}),
                  {"pre_tokenizer", "Whitespace", "ByteLevel"});
-  expect_refused(with({"pre_tokenizer"}, Json()), {"byte_fallback"});
+  expect_refused(with({"pre_tokenizer"}, Json()), {"decoder", "without ByteLevel"});
+  expect_refused(with({"decoder"}, Json::Object{{"type", "Fuse"}}), {"decoder", "ByteLevel alone"});
+  Json neither = with({"pre_tokenizer"}, Json());
+  neither["decoder"] = Json::Object{{"type", "Fuse"}};
+  expect_refused(neither, {"model", "byte_fallback"});
   expect_refused(with({"extra"}, 1), {"\"extra\""});
   Json json = small();
   const Json split = json.at("pre_tokenizer").at("pretokenizers")[0];

@@ -227,7 +227,11 @@ void read_decoder(const Json& json, TokenizerDefinition& d) {
     }
   });
   const bool bytes = !d.decoder.empty() && d.decoder[0].kind == DecoderStep::Kind::byte_level;
-  if (d.decoder.empty() || (bytes && d.decoder.size() > 1)) refuse("ByteLevel must stand alone");
+  if (bytes != d.byte_level || (bytes && d.decoder.size() > 1)) {
+    refuse("got ", shown(json), ", wanted ",
+           d.byte_level ? "ByteLevel alone, as the pre_tokenizer is"
+                        : "steps without ByteLevel, as the pre_tokenizer has none");
+  }
 }
 
 AddedToken read_added_token(const Json& json) {

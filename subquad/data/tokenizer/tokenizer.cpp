@@ -13,11 +13,14 @@ namespace {
 
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
 
-// A text in errors.
-std::string quoted(std::string_view text) {
+// A text in errors, made only when one is thrown.
+struct Quoted {
+  std::string_view text;
+};
+std::ostream& operator<<(std::ostream& out, const Quoted& q) {
   constexpr std::size_t kMost = 60;
-  return Json(replace_invalid_utf8(text.substr(0, kMost))).dump() +
-         (text.size() > kMost ? "..." : "");
+  return out << Json(replace_invalid_utf8(q.text.substr(0, kMost))).dump()
+             << (q.text.size() > kMost ? "..." : "");
 }
 
 template <class... Parts>
@@ -43,15 +46,15 @@ class TokenTable {
 
  private:
   void put(const std::string& token, std::int32_t id, const std::string& entry) {
-    check(id < limit_, d_, entry, ": ", quoted(token), " has the id ", id, ", wanted less than ",
+    check(id < limit_, d_, entry, ": ", Quoted{token}, " has the id ", id, ", wanted less than ",
           limit_, ", four times the number of tokens and 65536 more");
     const auto at = static_cast<std::size_t>(id);
     if (at >= tokens.size()) {
       tokens.resize(at + 1);
       taken.resize(at + 1);
     }
-    check(taken[at] == 0, d_, entry, ": ", quoted(token), " has the id ", id, ", which is that of ",
-          quoted(tokens[at]), "; wanted one token for each id");
+    check(taken[at] == 0, d_, entry, ": ", Quoted{token}, " has the id ", id, ", which is that of ",
+          Quoted{tokens[at]}, "; wanted one token for each id");
     tokens[at] = token;
     taken[at] = 1;
     used.push_back(id);
@@ -65,7 +68,7 @@ class TokenTable {
     std::sort(contents.begin(), contents.end());
     for (std::size_t i = 1; i < contents.size(); ++i) {
       check(contents[i - 1].first != contents[i].first, d_, "added_tokens[", contents[i].second,
-            "]: ", quoted(contents[i].first), " is the content of added_tokens[",
+            "]: ", Quoted{contents[i].first}, " is the content of added_tokens[",
             contents[i - 1].second, "], too");
     }
   }
@@ -81,7 +84,7 @@ class TokenTable {
     if (found == by_text.end() || tokens[static_cast<std::size_t>(*found)] != t.content) {
       return put(t.content, t.id, entry);
     }
-    check(*found == t.id, d_, entry, ": ", quoted(t.content), " has the id ", t.id,
+    check(*found == t.id, d_, entry, ": ", Quoted{t.content}, " has the id ", t.id,
           ", in model.vocab it has ", *found);
   }
 
@@ -93,7 +96,7 @@ class TokenTable {
     for (std::size_t i = 1; i < by_text.size(); ++i) {
       const auto a = static_cast<std::size_t>(by_text[i - 1]),
                  b = static_cast<std::size_t>(by_text[i]);
-      check(tokens[a] != tokens[b], d_, "the token ", quoted(tokens[a]), " has the ids ", a,
+      check(tokens[a] != tokens[b], d_, "the token ", Quoted{tokens[a]}, " has the ids ", a,
             " and ", b, "; wanted one");
     }
   }
@@ -110,7 +113,7 @@ std::vector<AddedToken> added_tokens(const TokenizerDefinition& d, bool normaliz
     if (!normalized) continue;
     std::string buffers[2];
     found.back().content = normalize(d.normalizer, t.content, buffers);
-    check(!found.back().content.empty(), d, "the added token ", quoted(t.content),
+    check(!found.back().content.empty(), d, "the added token ", Quoted{t.content},
           " is empty in normalized form");
   }
   std::vector<std::string_view> contents;
@@ -118,7 +121,7 @@ std::vector<AddedToken> added_tokens(const TokenizerDefinition& d, bool normaliz
   std::sort(contents.begin(), contents.end());
   const auto twice = std::adjacent_find(contents.begin(), contents.end());
   check(twice == contents.end(), d, "added_tokens: two have the content ",
-        twice == contents.end() ? "" : quoted(*twice));
+        Quoted{twice == contents.end() ? std::string_view() : *twice});
   return found;
 }
 
@@ -158,7 +161,7 @@ void Tokenizer::set_words() {
                                  ? std::string(letter_of(static_cast<std::uint8_t>(byte)))
                                  : fallback_token(byte);
     const auto id = find(name);
-    check(id.has_value(), definition_, "model: vocab: the token ", quoted(name), " of the byte ",
+    check(id.has_value(), definition_, "model: vocab: the token ", Quoted{name}, " of the byte ",
           byte, " is missing; wanted one for each of the 256 bytes");
     byte_ids_[byte] = *id;
   }
@@ -183,8 +186,8 @@ void Tokenizer::set_merges() {
   const auto id_of = [&](std::size_t i, const std::string& token, const char* what) {
     const auto id = token.empty() ? std::nullopt : find(token);
     check(id.has_value(), definition_, "model: merges[", i, "] (",
-          quoted(definition_.merges[i].first), " ", quoted(definition_.merges[i].second),
-          "): ", what, " ", quoted(token), " is not in model.vocab");
+          Quoted{definition_.merges[i].first}, " ", Quoted{definition_.merges[i].second},
+          "): ", what, " ", Quoted{token}, " is not in model.vocab");
     return *id;
   };
   for (std::size_t i = 0; i < definition_.merges.size(); ++i) {
