@@ -20,5 +20,6 @@ int evaluate(Arguments arguments);
 int bench(Arguments arguments);
 int protocol(Arguments arguments);
 int audit(Arguments arguments);
+int tokenizer(Arguments arguments);
 
 }  // namespace subquad::app

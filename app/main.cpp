@@ -35,6 +35,8 @@ constexpr Command kCommands[] = {
     {"info", "sizes, costs and state bytes of arms, before anything is trained",
      subquad::app::info},
     {"bench", "speed of the mixer cores against the machine's peak", subquad::app::bench},
+    {"tokenizer", "train, inspect and measure tokenizers; text to ids and back",
+     subquad::app::tokenizer},
     {"tasks", "list the tasks, or show samples of one", subquad::app::tasks},
 };
 

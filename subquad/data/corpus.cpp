@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <map>
@@ -325,6 +326,11 @@ std::string broken_rule(const std::string& text) {
   if (letters * 10 < n * 3) return "fewer than 30 % letters";
   if (digits * 10 > n * 4) return "mostly numbers";
   return generated(text) ? "generated" : "";
+}
+
+std::string default_corpus_cache() {
+  const char* set = std::getenv("SUBQUAD_DATA");
+  return set ? set : "data/cache";
 }
 
 ByteCorpus::ByteCorpus(const CorpusOptions& options) {

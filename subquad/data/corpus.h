@@ -19,6 +19,8 @@ struct CorpusOptions {
   std::string cache;                                 // folder for the built shards
 };
 
+std::string default_corpus_cache();  // $SUBQUAD_DATA, else data/cache
+
 class ByteCorpus {
  public:
   // Builds the shards unless the cache holds those of the same files (paths, sizes, times,

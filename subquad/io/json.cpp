@@ -29,17 +29,23 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   bool number_float(double v, const std::string&) override { return put(Json(v)); }
   bool string(std::string& v) override { return put(Json(std::move(v))); }
   bool binary(nlohmann::json::binary_t&) override { return false; }
-  bool start_object(std::size_t) override { return open(Json::object()); }
+  bool start_object(std::size_t) override { return open(); }
   bool key(std::string& k) override {
-    keys_.back() = std::move(k);
-    const Json& top = stack_.back();
-    require(!top.contains(keys_.back()), ErrorCode::format, source_, ": key \"", keys_.back(),
-            "\" appears twice in one object");
+    stack_.back().keys.push_back(std::move(k));
     return true;
   }
-  bool end_object() override { return close(); }
-  bool start_array(std::size_t) override { return open(Json::array()); }
-  bool end_array() override { return close(); }
+  bool end_object() override {
+    Open& top = stack_.back();
+    refuse_repeated(top.keys);
+    Json::Object object;
+    object.reserve(top.keys.size());
+    for (std::size_t i = 0; i < top.keys.size(); ++i) {
+      object.emplace_back(std::move(top.keys[i]), std::move(top.values[i]));
+    }
+    return close(Json(std::move(object)));
+  }
+  bool start_array(std::size_t) override { return open(); }
+  bool end_array() override { return close(Json(std::move(stack_.back().values))); }
   bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception& e) override {
     std::string what = e.what();
     if (const auto at = what.find("parse error"); at != std::string::npos) what = what.substr(at);
@@ -49,34 +55,42 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
  private:
   static constexpr std::size_t kMaxDepth = 512;
 
-  bool open(Json container) {
+  // A container whose end has not come yet; keys only in an object.
+  struct Open {
+    std::vector<std::string> keys;
+    Json::Array values;
+  };
+
+  bool open() {
     require(stack_.size() < kMaxDepth, ErrorCode::format, source_, ": nested deeper than ",
             kMaxDepth);
-    stack_.push_back(std::move(container));
-    keys_.emplace_back();
+    stack_.emplace_back();
     return true;
   }
-  bool close() {
-    Json done = std::move(stack_.back());
+  bool close(Json done) {
     stack_.pop_back();
-    keys_.pop_back();
     return put(std::move(done));
   }
   bool put(Json v) {
     if (stack_.empty()) {
       root_ = std::move(v);
-    } else if (stack_.back().is_array()) {
-      stack_.back().push_back(std::move(v));
     } else {
-      stack_.back()[keys_.back()] = std::move(v);
+      stack_.back().values.push_back(std::move(v));
     }
     return true;
+  }
+  // Sorted, as objects may have a million keys.
+  void refuse_repeated(const std::vector<std::string>& keys) const {
+    std::vector<std::string_view> sorted(keys.begin(), keys.end());
+    std::sort(sorted.begin(), sorted.end());
+    const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
+    require(twice == sorted.end(), ErrorCode::format, source_, ": key \"",
+            twice == sorted.end() ? "" : *twice, "\" appears twice in one object");
   }
 
   const std::string& source_;
   Json root_;
-  std::vector<Json> stack_;
-  std::vector<std::string> keys_;
+  std::vector<Open> stack_;
 };
 
 void append_string(std::string& out, const std::string& s) {

@@ -19,7 +19,7 @@ class Bytes final : public Task {
   Bytes(const TaskOptions& options, bool code)
       : options_(options),
         code_(code),
-        corpus_({.source = source(options, code), .code = code, .cache = cache()}) {
+        corpus_({.source = source(options, code), .code = code, .cache = default_corpus_cache()}) {
     TaskOptionReader(code ? "code" : "text", options.extra).finish();  // it has none
   }
 
@@ -130,10 +130,6 @@ class Bytes final : public Task {
     require(code, ErrorCode::invalid_argument, "task text needs --data: any UTF-8 file or folder");
     const char* set = std::getenv("SUBQUAD_CORPUS");
     return set ? set : "data/corpus";
-  }
-  static std::string cache() {
-    const char* set = std::getenv("SUBQUAD_DATA");
-    return set ? set : "data/cache";
   }
   std::int64_t rows_of(Split split, std::int64_t length) const {
     const std::int64_t wanted = split == Split::test ? kTestBytes : kValidationBytes;
