@@ -18,5 +18,7 @@ int diff(Arguments arguments);
 int generate(Arguments arguments);
 int evaluate(Arguments arguments);
 int bench(Arguments arguments);
+int forecast(Arguments arguments);
+int backtest(Arguments arguments);
 
 }  // namespace subquad::app

@@ -32,6 +32,10 @@ constexpr Command kCommands[] = {
     {"info", "sizes, costs and state bytes of arms, before anything is trained",
      subquad::app::info},
     {"bench", "speed of the mixer cores against the machine's peak", subquad::app::bench},
+    {"forecast", "forecast the series of a CSV file with classical baselines",
+     subquad::app::forecast},
+    {"backtest", "score classical baselines on rolling windows of CSV files",
+     subquad::app::backtest},
     {"tasks", "list the tasks, or show samples of one", subquad::app::tasks},
 };
 

@@ -80,5 +80,59 @@ TEST(GoldenSeriesBaselines, RulesWithoutAnOptimiser) {
   }
 }
 
+// "ETS(M,Ad,A)"
+EtsForm form_named(const std::string& text) {
+  const bool damped = text.find("Ad,") != std::string::npos && text[7] == 'd';
+  return {text[4], text[6], text[text.size() - 2], damped};
+}
+
+// The likelihood is reached, often exceeded; where both end at the same optimum, so do the numbers.
+TEST(GoldenSeriesBaselines, ExponentialSmoothingReachesTheLikelihood) {
+  int same = 0;
+  for (const Json& j : golden_lines("baselines")) {
+    const Case c(j);
+    for (const char* name : {"AutoETS", "Holt", "HoltWinters"}) {
+      const Json& want = c.models->at(name);
+      if (want.contains("error")) continue;
+      const std::string form = want.at("info").at("method").as_string();
+      const std::string what = c.id + " " + name + " " + form;
+      const double aicc = want.at("info").at("aicc").as_double();
+      const auto fit = fit_ets(c.y, c.history.season, form_named(form));
+      ASSERT_TRUE(fit) << what;
+      EXPECT_EQ(fit->form.text(), form);
+      EXPECT_LE(fit->aicc, aicc + 1) << what;
+      if (std::string(name) == "AutoETS") {
+        EXPECT_LE(select_ets(c.y, c.history.season)->aicc, aicc + 1) << what;
+      }
+      if (std::abs(fit->aicc - aicc) > 0.05) continue;
+      ++same;
+      NormalForecast got = forecast_ets(*fit, c.history.horizon);
+      EXPECT_LE(distance(got.mean, golden_numbers(want.at("mean"))), 0.05 * c.deviation) << what;
+      const double z = normal_quantile(0.1);
+      for (std::size_t i = 0; i < got.mean.size(); ++i) got.mean[i] += z * got.deviation[i];
+      EXPECT_LE(distance(got.mean, golden_numbers(want.at("lo-80"))), 0.05 * c.deviation) << what;
+    }
+  }
+  RecordProperty("same optimum", same);
+}
+
+TEST(GoldenSeriesBaselines, ThetaAndSmoothing) {
+  const struct {
+    const char* name;
+    Rule rule;
+    double bound;  // in standard deviations of the training values
+  } cases[] = {{"SESOptimized", ses, 1e-3},
+               {"Theta", theta, 1e-2},
+               {"DynamicOptimizedTheta", dynamic_theta, 0.1}};
+  for (const Json& j : golden_lines("baselines")) {
+    const Case c(j);
+    for (const auto& k : cases) {
+      EXPECT_LE(distance(k.rule(c.history).mean, golden_numbers(c.models->at(k.name).at("mean"))),
+                k.bound * c.deviation)
+          << c.id << " " << k.name;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace subquad

@@ -159,11 +159,14 @@ std::optional<EtsFit> fit_ets(std::span<const double> y, std::int64_t season, co
     return true;
   };
   LeastSquares best{{}, std::numeric_limits<double>::infinity()};
-  for (const double alpha : {0.1, 0.5, 0.9}) {
-    start.alpha = alpha;
-    start.beta = 0.1 * alpha;
-    start.gamma = 0.1 * (1 - alpha);
-    start.phi = 0.95;
+  constexpr struct {
+    double alpha, beta, phi;
+  } kStarts[] = {{0.03, 0.005, 0.93}, {0.1, 0.01, 0.95}, {0.5, 0.05, 0.9}, {0.9, 0.5, 0.97}};
+  for (const auto& from : kStarts) {
+    start.alpha = from.alpha;
+    start.beta = from.beta;
+    start.gamma = 0.1 * (1 - from.alpha);
+    start.phi = from.phi;
     LeastSquares found = minimise_squares(residuals, c.from(start), y.size());
     if (found.sum < best.sum) best = std::move(found);
   }
@@ -175,7 +178,7 @@ std::optional<EtsFit> fit_ets(std::span<const double> y, std::int64_t season, co
   double squares = 0;
   for (const double x : e) squares += x * x;
   const auto n = static_cast<double>(y.size()), k = static_cast<double>(c.size() + 1);
-  fit.variance = squares / (n - (k - 1));
+  fit.variance = squares / (n - k - 1);
   fit.log_likelihood = -(n * std::log(squares) + (form.error == 'M' ? 2 * logs : 0)) / 2;
   fit.aicc = 2 * k - 2 * fit.log_likelihood + 2 * k * (k + 1) / (n - k - 1);
   return std::isfinite(fit.aicc) ? std::optional(fit) : std::nullopt;

@@ -75,6 +75,7 @@ LeastSquares minimise_squares(const Residuals& residuals, std::vector<double> st
   std::vector<double> r(count), trial_r(count), square(n * n), right(n);
   if (!residuals(start, r)) return {std::move(start), std::numeric_limits<double>::infinity()};
   double sum = sum_of_squares(r), damping = 1e-3, growth = 2;
+  int idle = 0;
   for (int i = 0; i < iterations && sum > 0 && std::isfinite(sum); ++i) {
     if (!normal_equations(residuals, start, r, square, right)) break;
     double gain = -1;
@@ -96,7 +97,8 @@ LeastSquares minimise_squares(const Residuals& residuals, std::vector<double> st
       damping *= growth;
       growth *= 2;
     }
-    if (gain < 1e-10) break;  // no step helps, or hardly
+    idle = gain < 1e-9 ? idle + 1 : 0;
+    if (gain < 0 || idle == 3) break;  // no step helps, or hardly
   }
   return {std::move(start), sum};
 }

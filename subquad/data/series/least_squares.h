@@ -17,7 +17,7 @@ struct LeastSquares {
 // Source: Marquardt 1963; damping as in Nielsen 1999.
 using Residuals = std::function<bool(const std::vector<double>&, std::vector<double>&)>;
 LeastSquares minimise_squares(const Residuals& residuals, std::vector<double> start,
-                              std::size_t count, int iterations = 60);
+                              std::size_t count, int iterations = 100);
 
 // Parameters between bounds as free numbers: low + (high - low) / (1 + exp(-x)), and back.
 double bounded(double x, double low, double high);

@@ -154,8 +154,9 @@ void MetricSums::add_point(double y, double median, double mean, double scale,
 void MetricSums::add(const ForecastWindow& w) {
   check(w);
   const bool gluonts = setup_.convention == Convention::gluonts;
-  double scale = seasonal_error(w.past, setup_.season, setup_.convention),
-         square_scale = seasonal_square_error(w.past, setup_.season, setup_.convention);
+  const std::int64_t season = w.season > 0 ? w.season : setup_.season;
+  double scale = seasonal_error(w.past, season, setup_.convention),
+         square_scale = seasonal_square_error(w.past, season, setup_.convention);
   if (scale < setup_.epsilon) scale = setup_.epsilon;
   if (square_scale < setup_.epsilon * setup_.epsilon)
     square_scale = setup_.epsilon * setup_.epsilon;

@@ -45,6 +45,7 @@ struct ForecastWindow {
   std::span<const double> past, actual;
   std::vector<std::span<const double>> quantiles;  // [level][step]
   std::span<const double> mean = {};               // empty: the median
+  std::int64_t season = 0;                         // of this one's scale; 0: the setup's
   // Quantiles 0.025 and 0.975; empty: quantile_at() of those that are there.
   std::span<const double> low95 = {}, high95 = {};
 };
