@@ -11,12 +11,12 @@
 #include "subquad/base/interrupt.h"
 #include "subquad/data/series/backtest.h"
 #include "subquad/io/csv.h"
-#include "subquad/io/json.h"
+#include "subquad/study/format.h"
 
 namespace subquad::app {
 namespace {
 
-// The metrics of tables and files. `relative`: errors that a ratio to Seasonal Naive makes sense of.
+// The metrics of tables and files.
 struct Metric {
   const char* name;
   double (*of)(const Score&);
@@ -54,7 +54,7 @@ void print_number(double x) {
   if (std::isnan(x)) {
     std::printf(" %10s", "-");
   } else {
-    std::printf(std::abs(x) < 1e5 ? " %10.4f" : " %10.3g", x);
+    std::printf("%s", format(std::abs(x) < 1e5 ? " %10.4f" : " %10.3g", x).c_str());
   }
 }
 
@@ -65,15 +65,17 @@ void print_table(const Table& t, const std::vector<const Baseline*>& models) {
               static_cast<long long>(r.windows), static_cast<long long>(r.horizon));
   std::printf("%-22s", "model");
   for (const Metric& m : kMetrics) std::printf(" %10s", m.name);
-  std::printf(base ? " %9s %9s\n" : "\n", "rel. MASE", "rel. WQL");
+  for (std::size_t k = 0; base && k < kRelative; ++k) std::printf("  rel. %-5s", kMetrics[k].name);
+  std::printf("\n");
   for (std::size_t m = 0; m < models.size(); ++m) {
     const Score& s = r.total[m];
     std::printf("%-22s", models[m]->title);
     for (const Metric& k : kMetrics) print_number(k.of(s));
     for (std::size_t k = 0; base && k < kRelative; ++k)
-      std::printf(" %9s", ratio_text(kMetrics[k].of(s), kMetrics[k].of(r.total[*base])).c_str());
-    std::printf(s.fallbacks ? "  %lld windows by Seasonal Naive\n" : "\n",
-                static_cast<long long>(s.fallbacks));
+      std::printf(" %10s", ratio_text(kMetrics[k].of(s), kMetrics[k].of(r.total[*base])).c_str());
+    if (s.fallbacks > 0)
+      std::printf("  %lld windows by Seasonal Naive", static_cast<long long>(s.fallbacks));
+    std::printf("\n");
   }
   const PointCounts& c = r.total[0].counts;
   std::printf(

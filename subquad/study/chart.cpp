@@ -171,8 +171,12 @@ std::string line_chart(const ChartSetup& c, const std::vector<Series>& series) {
   }
   const std::vector<double> x_ticks = c.x_ticks.empty() ? ticks(x) : c.x_ticks;
   for (std::size_t i = 0; i < x_ticks.size(); ++i) {
-    text(svg, x.at(x_ticks[i]), kHeight - kBottom + 16, "class='tick' text-anchor='middle'",
-         c.x_tick_labels.empty() ? short_number(x_ticks[i]) : c.x_tick_labels[i]);
+    const bool named = !c.x_tick_labels.empty();  // long ones: the outer two stay inside
+    const char* style = named && i == 0                    ? "class='tick' text-anchor='start'"
+                        : named && i + 1 == x_ticks.size() ? "class='tick' text-anchor='end'"
+                                                           : "class='tick' text-anchor='middle'";
+    text(svg, x.at(x_ticks[i]), kHeight - kBottom + 16, style,
+         named ? c.x_tick_labels[i] : short_number(x_ticks[i]));
   }
   text(svg, (kLeft + kWidth - kRight) / 2, kHeight - 8, "class='label' text-anchor='middle'",
        c.x_label);

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "subquad/base/error.h"
+#include "subquad/base/rng.h"
 #include "subquad/data/series/series.h"
 #include "subquad/io/csv.h"
 
@@ -293,6 +294,42 @@ TEST(SeriesFile, ErrorsSayWhereAndWhat) {
   expect_says(error_of("ds,y\n2020-01-01T00:00:01,1\n2020-01-01T05:13:20,1\n"
                        "2020-01-02T17:00:07,1\n2020-01-09T20:41:58,1\n"),
               "no regular grid");
+}
+
+TEST(SeriesFile, DamagedFilesGiveSeriesOrErrors) {
+  const std::string seeds[] = {
+      "unique_id,ds,y\na,2020-01-01,1\na,2020-01-02,2\nb,2020-01-01T10:00+02:00,3\n",
+      "date;a;b\n2020-01;1;\n2020-02;2,5;8\n\"2020-03\";NA;9\n", "1\n2\n3\n4.5e300\n-inf\n"};
+  const std::string bytes = "0123456789-:T,;\t\"\n\r.eZ \xff";
+  const Rng rng{7, 7};
+  int read = 0, refused = 0;
+  for (std::uint64_t k = 0; k < 6000; ++k) {
+    std::string text = seeds[k % 3];
+    for (std::uint64_t e = 0; e < 1 + k % 4; ++e) {
+      const auto at =
+          static_cast<std::size_t>(rng.below(static_cast<std::int64_t>(text.size()), k, 2 * e));
+      const char c = bytes[static_cast<std::size_t>(
+          rng.below(static_cast<std::int64_t>(bytes.size()), k, 2 * e + 1))];
+      if (k % 2 == 0) {
+        text[at] = c;
+      } else {
+        text.insert(at, 1, c);
+      }
+    }
+    try {
+      for (const TimeSeries& s : parse(text).series) {
+        ASSERT_FALSE(s.values.empty());
+        EXPECT_FALSE(std::isnan(s.values.front()) || std::isnan(s.values.back()));
+        EXPECT_LE(s.values.size(), 2000u);
+      }
+      ++read;
+    } catch (const Error& e) {
+      EXPECT_GT(std::string(e.what()).size(), 10u);
+      ++refused;
+    }
+  }
+  EXPECT_GT(read, 500);
+  EXPECT_GT(refused, 500);
 }
 
 TEST(SeriesFile, ManySeries) {

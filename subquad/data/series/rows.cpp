@@ -13,6 +13,13 @@ namespace {
 constexpr std::int64_t kMinute = 60'000'000, kDay = 24 * 60 * kMinute;
 constexpr std::int64_t kSlotsPerRow = 100, kSlotsAnyway = 1000;
 
+// A frequency shows in this many stamps; more only cost time.
+constexpr std::size_t kLookedAt = 20'000;
+
+std::span<const std::int64_t> head(const std::vector<std::int64_t>& times) {
+  return std::span(times).first(std::min(times.size(), kLookedAt));
+}
+
 bool below_a_day(const Frequency& f) { return f.kind == Frequency::Kind::fixed && f.step < kDay; }
 
 }  // namespace
@@ -81,7 +88,7 @@ StampStyle RowCollector::settle_clock(SeriesRows& rows) const {
     std::vector<std::int64_t> sorted = rows.times;
     std::sort(sorted.begin(), sorted.end());
     sorted.erase(std::unique(sorted.begin(), sorted.end()), sorted.end());
-    if (const auto grid = infer_grid(sorted, rows.kind)) f = grid->frequency;
+    if (const auto grid = infer_grid(head(sorted), rows.kind)) f = grid->frequency;
   }
   if (f && !below_a_day(*f)) return style;
   for (std::size_t i = 0; i < rows.times.size(); ++i) rows.times[i] -= rows.offsets[i] * kMinute;
@@ -127,7 +134,7 @@ std::optional<Frequency> RowCollector::commonest_frequency() const {
   std::vector<std::pair<Frequency, std::int64_t>> found;
   for (const SeriesRows& rows : rows_) {
     if (rows.times.size() < 3) continue;
-    const auto grid = infer_grid(rows.times, rows.kind);
+    const auto grid = infer_grid(head(rows.times), rows.kind);
     if (!grid) continue;
     const auto known = std::find_if(found.begin(), found.end(),
                                     [&](const auto& f) { return f.first == grid->frequency; });
@@ -151,13 +158,13 @@ Grid RowCollector::grid_of(const SeriesRows& rows, const std::optional<Frequency
     require(!mismatch(f), ErrorCode::invalid_argument, "--freq ", setup_.frequency,
             ", but series \"", rows.id, "\" has ",
             rows.kind == StampKind::integer ? "integers" : "dates", " as time stamps");
-    return grid_with(f, rows.times);
+    return grid_with(f, head(rows.times));
   }
   const bool short_one = rows.times.size() < 3;
   if (!short_one || !common || mismatch(*common)) {
-    if (const auto grid = infer_grid(rows.times, rows.kind)) return *grid;
+    if (const auto grid = infer_grid(head(rows.times), rows.kind)) return *grid;
   }
-  if (common && !mismatch(*common)) return grid_with(*common, rows.times);
+  if (common && !mismatch(*common)) return grid_with(*common, head(rows.times));
   require(!short_one, ErrorCode::format, source_, ": series \"", rows.id, "\" has ",
           rows.times.size(), " time stamp", rows.times.size() == 1 ? "" : "s",
           ", too few to see how far apart they are; give --freq, for example --freq D");

@@ -29,8 +29,9 @@ struct ReadSetup {
   // timestamp, datetime, date or time; y, target or value, in any case; in a file without a header
   // the first three columns.
   std::string id_column = {}, time_column = {}, target = {};
-  std::string frequency = {};  // pandas alias; empty: inferred, series by series
-  char delimiter = 0;          // 0: of , ; tab and | the commonest in the first row
+  // pandas alias; empty: inferred, series by series, from the first 20000 stamps
+  std::string frequency = {};
+  char delimiter = 0;  // 0: of , ; tab and | the commonest in the first row
   char decimal = '.';
   std::int64_t max_points = std::int64_t{1} << 28;  // rows, and slots of all grids
 };
