@@ -148,9 +148,9 @@ std::string line_chart(const ChartSetup& c, const std::vector<Series>& series) {
     y.low = c.y_low;
     y.high = c.y_high;
   } else if (!c.log_y) {
-    const double pad =  // equal values: a range around them that can be labelled
-        std::max(0.06 * (y.high - y.low),
-                 y.high == y.low ? 0.05 * std::max(std::abs(y.low), 1.0) : 0.0);
+    const double largest = std::max(std::abs(y.low), std::abs(y.high));
+    const bool flat = y.high - y.low <= 1e-9 * largest;  // a range that can be labelled
+    const double pad = flat ? 0.05 * std::max(largest, 1.0) : 0.06 * (y.high - y.low);
     y.low -= pad;
     y.high += pad;
   }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 #include "subquad/base/error.h"
@@ -10,6 +11,8 @@
 
 namespace subquad {
 namespace {
+
+constexpr double kLargest = 1e100;  // beyond it squares overflow: such series are scaled
 
 constexpr Baseline kBaselines[] = {
     {"naive", "Naive", "the last value", naive},
@@ -110,6 +113,34 @@ Forecast median_of(const std::vector<Forecast>& members) {
   return f;
 }
 
+Forecast forecast_clean(const Baseline& baseline, const History& h,
+                        const std::vector<double>& levels) {
+  if (baseline.run) {
+    std::string fallback;
+    Forecast f = with_quantiles(guarded(baseline, h, fallback), levels);
+    f.fallback = std::move(fallback);
+    return f;
+  }
+  std::vector<Forecast> members;
+  std::string fitted, fallback;
+  for (const char* key : kMembers) {
+    std::string why;
+    const NormalForecast n = guarded(baseline_named(key), h, why);
+    if (!n.fitted.empty()) fitted = n.fitted;
+    if (why.empty()) {
+      members.push_back(with_quantiles(n, levels));
+    } else {
+      fallback = std::move(why);
+    }
+  }
+  const bool failed = members.empty();
+  if (failed) members.push_back(with_quantiles(seasonal_naive(h), levels));
+  Forecast f = median_of(members);
+  f.fitted = std::move(fitted);
+  if (failed) f.fallback = std::move(fallback);
+  return f;
+}
+
 }  // namespace
 
 std::span<const Baseline> all_baselines() { return kBaselines; }
@@ -156,30 +187,18 @@ Forecast run_baseline(const Baseline& baseline, std::span<const double> values,
   require(!y.empty(), ErrorCode::invalid_argument, "the series has no observation");
   const auto length = static_cast<std::int64_t>(y.size());
   if (length > setup.max_history) y.erase(y.begin(), y.begin() + (length - setup.max_history));
-  const History h{y, setup.season, setup.horizon};
-  if (baseline.run) {
-    std::string fallback;
-    Forecast f = with_quantiles(guarded(baseline, h, fallback), setup.levels);
-    f.fallback = std::move(fallback);
-    return f;
-  }
-  std::vector<Forecast> members;
-  std::string fitted, fallback;
-  for (const char* key : kMembers) {
-    std::string why;
-    const NormalForecast n = guarded(baseline_named(key), h, why);
-    if (!n.fitted.empty()) fitted = n.fitted;
-    if (why.empty()) members.push_back(with_quantiles(n, setup.levels));
-    if (!why.empty()) fallback = why;
-  }
-  if (members.empty()) {
-    members.push_back(with_quantiles(seasonal_naive(h), setup.levels));
-  } else {
-    fallback.clear();  // the others stand
-  }
-  Forecast f = median_of(members);
-  f.fitted = fitted;
-  f.fallback = std::move(fallback);
+  double largest = 0;
+  for (const double x : y) largest = std::max(largest, std::abs(x));
+  const bool scaled = largest > kLargest;
+  for (double& x : y) x /= scaled ? largest : 1;
+  Forecast f = forecast_clean(baseline, {y, setup.season, setup.horizon}, setup.levels);
+  if (!scaled) return f;
+  const auto grow = [&](std::vector<double>& numbers) {
+    constexpr double kMost = std::numeric_limits<double>::max();
+    for (double& x : numbers) x = std::clamp(x * largest, -kMost, kMost);
+  };
+  grow(f.mean);
+  for (auto& q : f.quantiles) grow(q);
   return f;
 }
 
