@@ -65,7 +65,8 @@ void print_table(const Table& t, const std::vector<const Baseline*>& models) {
               static_cast<long long>(r.windows), static_cast<long long>(r.horizon));
   std::printf("%-22s", "model");
   for (const Metric& m : kMetrics) std::printf(" %10s", m.name);
-  for (std::size_t k = 0; base && k < kRelative; ++k) std::printf("  rel. %-5s", kMetrics[k].name);
+  for (std::size_t k = 0; base && k < kRelative; ++k)
+    std::printf(" %10s", ("rel. " + std::string(kMetrics[k].name)).c_str());
   std::printf("\n");
   for (std::size_t m = 0; m < models.size(); ++m) {
     const Score& s = r.total[m];

@@ -258,6 +258,7 @@ TEST(SeriesFile, ShortSeriesTakeTheFrequencyOfTheOthers) {
   EXPECT_EQ(f.series[0].stamp(1), "2020-04-01");
   expect_says(error_of("ds,y\n2020-03-01,1\n"), "give --freq");
   EXPECT_EQ(parse("ds,y\n2020-03-01,1\n", {.frequency = "D"}).series[0].stamp(1), "2020-03-02");
+  EXPECT_EQ(parse("5\n").series[0].stamp(1), "2") << "integers count by one";
   // Each series has its own.
   const SeriesFile mixed = parse(
       "unique_id,ds,y\na,2020-01-01,1\na,2020-01-02,1\na,2020-01-03,1\nb,2020-01-01,1\nb,2020-02-"
@@ -282,6 +283,7 @@ TEST(SeriesFile, ErrorsSayWhereAndWhat) {
   expect_says(error_of("unique_id,ds,y\na,1,NA\na,2,\n"), "every value is missing");
   expect_says(error_of("unique_id,ds,y\na,1,1\na,2020-01-01,2\n"), "mixes integers with dates");
   expect_says(error_of("unique_id,ds,y\na,\"1,1\n"), "line 2, column 2: a quote is opened");
+  EXPECT_EQ(error_of("ds,y\n1,\x1b[2J\n").find('\x1b'), std::string::npos) << "steers a terminal";
   // A wrong year must not make a grid of billions of slots.
   expect_says(error_of("ds,y\n2020-01-01T00:00:00,1\n2020-01-01T00:00:01,1\n2020-01-01T00:00:02,1\n"
                        "9020-01-01T00:00:03,1\n"),

@@ -60,6 +60,14 @@ bool parse_number(std::string_view s, char decimal, double& to) {
   return error != std::errc::invalid_argument;
 }
 
+// Of a file for a terminal: the beginning, without what could steer the terminal.
+std::string shown(std::string_view s) {
+  constexpr std::size_t kLongest = 40;
+  std::string out(s.substr(0, kLongest));
+  for (char& c : out) c = static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
+  return out;
+}
+
 class Reader {
  public:
   Reader(std::string_view text, const std::string& source, const ReadSetup& setup)
@@ -113,7 +121,7 @@ class Reader {
       const auto at = std::find(names_.begin(), names_.end(), wanted);
       const std::string near = nearest_key(wanted, names_);
       std::string all;
-      for (const std::string& n : names_) all += (all.empty() ? "" : ", ") + n;
+      for (const std::string& n : names_) all += (all.empty() ? "" : ", ") + shown(n);
       require(at != names_.end(), ErrorCode::invalid_argument, option, " ", wanted, ": ",
               csv_.source(), " has no such column",
               near.empty() ? "; it has " + all : "; did you mean \"" + near + "\"?");
@@ -177,7 +185,7 @@ class Reader {
     if (is_missing(text)) return value;
     if (!parse_number(text, setup_.decimal, value)) {
       const bool comma = setup_.decimal == '.' && text.find(',') != std::string_view::npos;
-      fail(ErrorCode::format, csv_.place(cell), " (", names_[cell], "): \"", text.substr(0, 40),
+      fail(ErrorCode::format, csv_.place(cell), " (", shown(names_[cell]), "): \"", shown(text),
            "\" is no number",
            comma ? "; for a decimal comma give --decimal ,"
                  : "; missing values are empty, NA, NaN or null");
@@ -193,8 +201,8 @@ class Reader {
     const std::string_view text = trimmed(csv_.cells()[cell]);
     const auto stamp = parse_stamp(text);
     require(
-        stamp.has_value(), ErrorCode::format, csv_.place(cell), " (", names_[cell], "): \"",
-        text.substr(0, 40),
+        stamp.has_value(), ErrorCode::format, csv_.place(cell), " (", shown(names_[cell]), "): \"",
+        shown(text),
         "\" is no time; wanted 2014-03-01, 2014-03-01T10:00[:00][+02:00], 2014-03, 2014Q1 or an "
         "integer");
     return *stamp;
@@ -204,7 +212,7 @@ class Reader {
     std::string_view id = "series";
     if (id_ != kNone) {
       id = trimmed(csv_.cells()[id_]);
-      require(!id.empty(), ErrorCode::format, csv_.place(id_), " (", names_[id_],
+      require(!id.empty(), ErrorCode::format, csv_.place(id_), " (", shown(names_[id_]),
               "): the series has no name");
     }
     const Stamp stamp = stamp_at(time_);

@@ -165,6 +165,8 @@ Grid RowCollector::grid_of(const SeriesRows& rows, const std::optional<Frequency
     if (const auto grid = infer_grid(head(rows.times), rows.kind)) return *grid;
   }
   if (common && !mismatch(*common)) return grid_with(*common, head(rows.times));
+  if (short_one && rows.kind == StampKind::integer)
+    return grid_with({Frequency::Kind::integer, 1, false}, rows.times);
   require(!short_one, ErrorCode::format, source_, ": series \"", rows.id, "\" has ",
           rows.times.size(), " time stamp", rows.times.size() == 1 ? "" : "s",
           ", too few to see how far apart they are; give --freq, for example --freq D");
