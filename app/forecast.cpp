@@ -17,8 +17,7 @@
 namespace subquad::app {
 namespace {
 
-constexpr std::size_t kPictures = 100, kPreviews = 10;
-constexpr std::int64_t kShownSeasons = 5;
+constexpr std::size_t kPreviews = 10;
 
 double number_in(const char* option, const std::string& text, double low, double high) {
   double value = 0;
@@ -144,30 +143,6 @@ std::string json_rows(const TimeSeries& s, const std::vector<Forecast>& forecast
   return j.dump();
 }
 
-std::string note_of(const Forecast& f) {
-  return f.fallback.empty() ? f.fitted : "Seasonal Naive, because " + f.fallback;
-}
-
-ForecastPicture picture_of(const TimeSeries& s, const Forecast& f, const Baseline& model,
-                           const Job& job) {
-  const auto length = static_cast<std::int64_t>(s.values.size());
-  const std::int64_t season = default_season(s.grid.frequency, true);
-  const std::int64_t shown =
-      std::min(length, std::max({3 * job.horizon, kShownSeasons * season, std::int64_t{24}}));
-  ForecastPicture p{.id = s.id,
-                    .model = model.title,
-                    .note = note_of(f),
-                    .history = {},
-                    .stamps = {},
-                    .levels = job.columns.levels,
-                    .mean = f.mean,
-                    .quantiles = f.quantiles};
-  p.history.assign(s.values.end() - shown, s.values.end());
-  for (std::int64_t i = length - shown; i < length + job.horizon; ++i)
-    p.stamps.push_back(s.stamp(i));
-  return p;
-}
-
 void preview(const TimeSeries& s, const Forecast& f) {
   constexpr std::size_t kPast = 40, kFuture = 24;
   const std::size_t past = std::min(kPast, s.values.size());
@@ -219,7 +194,8 @@ void run_all(const std::vector<TimeSeries>& series, const Job& job, bool json, b
       for (std::size_t m = 0; m < made[i].size(); ++m) {
         fallbacks += !made[i][m].fallback.empty();
         if (!plot.empty() && pictures.size() < kPictures)
-          pictures.push_back(picture_of(s, made[i][m], *job.models[m], job));
+          pictures.push_back(picture_of(s, static_cast<std::int64_t>(s.values.size()),
+                                        *job.models[m], made[i][m], job.columns.levels));
       }
       if (!quiet && number < kPreviews) preview(s, made[i][0]);
     }

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
@@ -75,6 +76,32 @@ std::string baseline_keys() {
   std::string all;
   for (const Baseline& b : all_baselines()) all += (all.empty() ? "" : " ") + std::string(b.key);
   return all;
+}
+
+std::string note_of(const Forecast& f) {
+  return f.fallback.empty() ? f.fitted : "Seasonal Naive, because " + f.fallback;
+}
+
+ForecastPicture picture_of(const TimeSeries& s, std::int64_t cut, const Baseline& model,
+                           const Forecast& f, const std::vector<double>& levels) {
+  constexpr std::int64_t kSeasons = 5, kHorizons = 3, kLeast = 24;
+  const auto steps = static_cast<std::int64_t>(f.mean.size()),
+             length = static_cast<std::int64_t>(s.values.size());
+  const std::int64_t season = default_season(s.grid.frequency, true);
+  const std::int64_t shown =
+      std::min(cut, std::max({kHorizons * steps, kSeasons * season, kLeast}));
+  ForecastPicture p{.id = s.id,
+                    .model = model.title,
+                    .note = note_of(f),
+                    .history = {s.values.begin() + (cut - shown), s.values.begin() + cut},
+                    .stamps = {},
+                    .levels = levels,
+                    .mean = f.mean,
+                    .quantiles = f.quantiles};
+  for (std::int64_t i = cut - shown; i < cut + steps; ++i) p.stamps.push_back(s.stamp(i));
+  for (std::int64_t i = cut; i < std::min(length, cut + steps); ++i)
+    p.actual.push_back(s.values[static_cast<std::size_t>(i)]);
+  return p;
 }
 
 Progress::~Progress() {

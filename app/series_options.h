@@ -7,6 +7,7 @@
 #include "app/options.h"
 #include "subquad/data/series/baseline.h"
 #include "subquad/data/series/series.h"
+#include "subquad/study/forecast_page.h"
 
 namespace subquad::app {
 
@@ -23,6 +24,14 @@ struct SeriesOptions {
 // "all", or names of baselines.
 std::vector<const Baseline*> baselines_named(const std::vector<std::string>& names);
 std::string baseline_keys();
+
+// The most that one page draws.
+inline constexpr std::size_t kPictures = 100;
+// A forecast made at `cut`, with the last of what came before it and what came, if it did.
+ForecastPicture picture_of(const TimeSeries& series, std::int64_t cut, const Baseline& model,
+                           const Forecast& forecast, const std::vector<double>& levels);
+// Why a forecast is what it is: the fitted form, or why it is Seasonal Naive's.
+std::string note_of(const Forecast& forecast);
 
 // A line on the terminal that is written over; nothing where the output is not a terminal.
 class Progress {

@@ -10,6 +10,7 @@ namespace {
 
 constexpr const char* kHistory = "#7f7f7f";
 constexpr const char* kForecast = "#0072b2";
+constexpr const char* kActual = "#d55e00";
 
 constexpr const char* kChartStyle =
     "text{font:11px system-ui,sans-serif;fill:var(--soft,#555)}"
@@ -70,6 +71,9 @@ std::string forecast_chart(const ForecastPicture& p) {
     forecast.line.push_back({static_cast<double>(p.history.size() + i), line[i]});
   if (forecast.line.size() == 1) forecast.dots = forecast.line;
   forecast.bands = central_bands(p);
+  Series actual{"what came", kActual, {}, {}, {}};
+  for (std::size_t i = 0; i < p.actual.size(); ++i)
+    actual.line.push_back({static_cast<double>(p.history.size() + i), p.actual[i]});
   ChartSetup c{.title = p.id};
   const std::size_t last = p.stamps.size() - 1, start = p.history.size();
   for (const std::size_t i : {std::size_t{0}, start, last}) {
@@ -85,7 +89,7 @@ std::string forecast_chart(const ForecastPicture& p) {
     c.x_ticks.push_back(static_cast<double>(i));
     c.x_tick_labels.push_back(p.stamps[i]);
   }
-  return line_chart(c, {history, forecast});
+  return line_chart(c, {history, forecast, actual});
 }
 
 std::string forecast_svg(const ForecastPicture& p) {
@@ -118,6 +122,9 @@ std::string forecast_page(const std::string& title, const std::vector<ForecastPi
          (bands.empty() ? ""
                         : "<span><i style='opacity:.4;background:" + std::string(kForecast) +
                               "'></i>central " + bands + "</span>") +
+         (pictures[0].actual.empty()
+              ? ""
+              : "<span><i style='background:" + std::string(kActual) + "'></i>what came</span>") +
          "</p>";
   }
   h += "<div class='charts'>";

@@ -13,6 +13,7 @@ struct ForecastPicture {
   std::vector<double> levels;                  // ascending
   std::vector<double> mean;                    // by step
   std::vector<std::vector<double>> quantiles;  // [level][step]
+  std::vector<double> actual = {};             // by step; empty: not known
 };
 
 // As in a page: needs the page's style.

@@ -110,8 +110,8 @@ TEST(Backtest, TablesAndFiles) {
   const Folder f("backtest");
   const Outcome o =
       run_program("backtest " + example("danish_q.csv") + " " + example("nature_a.csv") +
-                  " --windows 2 --baselines seasonal_naive,theta,auto_ets --out " + (f / "m.csv") +
-                  " --forecasts " + (f / "cv.csv"));
+                  " --windows 2 --baselines seasonal_naive,theta,auto_ets --plot " +
+                  (f / "p.html") + " --out " + (f / "m.csv") + " --forecasts " + (f / "cv.csv"));
   expect(o, 0,
          {"danish_q.csv: 5 series, 2 windows of 8 steps", "SeasonalNaive", "rel. MASE", "1.000",
           "points 80", "left out: 0 missing labels", "geometric mean of the ratio"});
@@ -123,6 +123,9 @@ TEST(Backtest, TablesAndFiles) {
   ASSERT_EQ(frame.size(), 1 + 5u * 2 * 8 + 2u * 2 * 6);
   EXPECT_TRUE(frame[0].starts_with("unique_id,ds,cutoff,y,SeasonalNaive,SeasonalNaive-lo-80"))
       << frame[0];
+  const std::string page = read_file(f / "p.html");
+  for (const char* part : {"danish_q.csv: the last window, by ", "what came", "dk_lrm", "nile"})
+    EXPECT_NE(page.find(part), std::string::npos) << part;
 }
 
 }  // namespace
