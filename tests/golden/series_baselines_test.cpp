@@ -2,6 +2,7 @@
 // they reach.
 #include <map>
 
+#include "subquad/data/series/arima.h"
 #include "subquad/data/series/baseline.h"
 #include "subquad/data/series/ets.h"
 #include "tests/golden/series_golden.h"
@@ -114,6 +115,36 @@ TEST(GoldenSeriesBaselines, ExponentialSmoothingReachesTheLikelihood) {
     }
   }
   RecordProperty("same optimum", same);
+}
+
+// The same order: the likelihood is reached, and at the same optimum the numbers are the same.
+TEST(GoldenSeriesBaselines, ArimaReachesTheLikelihood) {
+  for (const Json& j : golden_lines("baselines")) {
+    const Case c(j);
+    const Json* want = c.models->find("AutoARIMA");
+    if (!want) continue;
+    const Json& info = want->at("info");
+    const Json& o = info.at("arma(p,q,P,Q,m,d,D)");
+    ArimaOrder order{.p = o[0].as_int(),
+                     .d = o[5].as_int(),
+                     .q = o[1].as_int(),
+                     .P = o[2].as_int(),
+                     .D = o[6].as_int(),
+                     .Q = o[3].as_int(),
+                     .m = info.at("season").as_int()};
+    order.constant = info.at("coef").contains("drift") || info.at("coef").contains("intercept");
+    const std::string what = c.id + " " + order.text();
+    const double aicc = info.at("aicc").as_double();
+    const auto fit = fit_arima(c.y, order);
+    ASSERT_TRUE(fit) << what;
+    EXPECT_LE(fit->aicc, aicc + 1) << what;
+    if (std::abs(fit->aicc - aicc) > 0.05) continue;
+    NormalForecast got = forecast_arima(*fit, c.y, c.history.horizon);
+    EXPECT_LE(distance(got.mean, golden_numbers(want->at("mean"))), 0.05 * c.deviation) << what;
+    const double z = normal_quantile(0.1);
+    for (std::size_t i = 0; i < got.mean.size(); ++i) got.mean[i] += z * got.deviation[i];
+    EXPECT_LE(distance(got.mean, golden_numbers(want->at("lo-80"))), 0.05 * c.deviation) << what;
+  }
 }
 
 TEST(GoldenSeriesBaselines, ThetaAndSmoothing) {

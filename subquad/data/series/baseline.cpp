@@ -32,12 +32,14 @@ constexpr Baseline kBaselines[] = {
      dynamic_theta},
     {"auto_ets", "AutoETS", "of 15 forms of exponential smoothing the one with the best AICc",
      auto_ets},
+    {"auto_arima", "AutoARIMA", "seasonal ARIMA, its order by a stepwise search for the best AICc",
+     auto_arima},
     {"croston", "Croston", "size over interval of intermittent demand", croston},
     {"croston_sba", "CrostonSBA", "Croston without its bias", croston_sba},
     {"tsb", "TSB", "size times probability of intermittent demand", tsb},
-    {"ensemble", "MedianEnsemble", "the median of AutoETS, Theta and DynamicTheta", nullptr},
+    {"ensemble", "MedianEnsemble", "the median of AutoETS, AutoARIMA and DynamicTheta", nullptr},
 };
-constexpr const char* kMembers[] = {"auto_ets", "theta", "dynamic_theta"};
+constexpr const char* kMembers[] = {"auto_ets", "auto_arima", "dynamic_theta"};
 
 double deviation_of(const std::vector<double>& y) {
   double mean = 0, squares = 0;

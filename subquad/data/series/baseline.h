@@ -76,6 +76,7 @@ NormalForecast holt_winters(const History& h);
 NormalForecast theta(const History& h);
 NormalForecast dynamic_theta(const History& h);
 NormalForecast auto_ets(const History& h);
+NormalForecast auto_arima(const History& h);
 // With given smoothing: level 1 = y_1, then a y + (1 - a) level.
 NormalForecast ses_with(const History& h, double alpha);
 

@@ -75,4 +75,13 @@ Deseasonalised deseasonalise(std::span<const double> y, std::int64_t season) {
   return out;
 }
 
+void reseasonalise(const Deseasonalised& d, std::vector<double>& mean,
+                   std::vector<double>& deviation) {
+  for (std::size_t i = 0; i < mean.size() && !d.figure.empty(); ++i) {
+    const double s = d.figure[i % d.figure.size()];
+    mean[i] = d.multiplicative ? mean[i] * s : mean[i] + s;
+    deviation[i] *= d.multiplicative ? s : 1;
+  }
+}
+
 }  // namespace subquad

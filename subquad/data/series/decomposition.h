@@ -27,4 +27,8 @@ struct Deseasonalised {
 // says so.
 Deseasonalised deseasonalise(std::span<const double> y, std::int64_t season);
 
+// Puts the season back into a forecast's means and deviations.
+void reseasonalise(const Deseasonalised& d, std::vector<double>& mean,
+                   std::vector<double>& deviation);
+
 }  // namespace subquad

@@ -260,11 +260,7 @@ NormalForecast auto_ets(const History& h) {
   if (h.season <= kLongestSeason) return forecast_of(select_ets(h.y, h.season), h);
   const Deseasonalised d = deseasonalise(h.y, h.season);
   NormalForecast f = forecast_of(select_ets(d.y, 1), h);
-  for (std::size_t i = 0; i < f.mean.size() && !d.figure.empty(); ++i) {
-    const double s = d.figure[i % d.figure.size()];
-    f.mean[i] = d.multiplicative ? f.mean[i] * s : f.mean[i] + s;
-    f.deviation[i] *= d.multiplicative ? s : 1;
-  }
+  reseasonalise(d, f.mean, f.deviation);
   if (!d.figure.empty()) f.fitted += d.multiplicative ? " x season" : " + season";
   return f;
 }
