@@ -22,10 +22,11 @@ struct ArimaOrder {
 
 struct ArimaFit {
   ArimaOrder order;
-  std::vector<double> ar, ma;  // both polynomials multiplied out, signs as above
+  std::vector<double> ar = {}, ma = {};  // both polynomials multiplied out, signs as above
   double constant = 0, variance = 0;
   double log_likelihood = 0, aicc = 0;
-  std::vector<double> state;  // of the filter after the last value: forecasts of w - c, MA part
+  std::vector<double> state =
+      {};  // of the filter after the last value: forecasts of w - c, MA part
 };
 
 // Exact maximum likelihood by Kalman filter, over partial autocorrelations, so that every trial is

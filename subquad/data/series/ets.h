@@ -28,9 +28,9 @@ struct EtsForm {
 struct EtsFit {
   EtsForm form;
   double alpha = 0, beta = 0, gamma = 0, phi = 1;
-  double level = 0, slope = 0;  // after the last value
-  std::vector<double> season;   // of the next m steps, in order
-  double variance = 0;          // of e: sum e^2 / (T - k - 1), as statsforecast
+  double level = 0, slope = 0;      // after the last value
+  std::vector<double> season = {};  // of the next m steps, in order
+  double variance = 0;              // of e: sum e^2 / (T - k - 1), as statsforecast
   double log_likelihood = 0, aicc = 0;
 };
 
