@@ -191,7 +191,8 @@ int backtest(Arguments arguments) {
       .option("--convention", convention, "how metrics are computed: gluonts or fev");
   series_options.add_to(options);
   options.option("--out", metrics, "CSV file of all metrics: totals (no unique_id), then series")
-      .option("--forecasts", frame_path, "CSV file of the forecasts, with their cutoff");
+      .option("--forecasts", frame_path, "CSV file of the forecasts, with their cutoff")
+      .option("--plot", plot, "FILE.html: last windows, by the model with the smallest WQL");
   if (!options.parse(arguments)) return 0;
   require(!files.empty(), ErrorCode::invalid_argument,
           "no file; give one, for example subquad backtest examples/series/elec_equip_m.csv");

@@ -182,7 +182,7 @@ void MetricSums::add(const ForecastWindow& w) {
         w.low95.empty() ? quantile_at(kIntervalLow, setup_.levels, column) : w.low95[t];
     const double high =
         w.high95.empty() ? quantile_at(kIntervalHigh, setup_.levels, column) : w.high95[t];
-    constexpr double kMiss = 2 / (1 - (kIntervalHigh - kIntervalLow));
+    constexpr double kMiss = 2 / 0.05;  // 2 / (1 - 0.95)
     add_ratio(msis_, high - low + kMiss * plus(low - y) + kMiss * plus(y - high), scale);
   }
 }
