@@ -8,6 +8,7 @@
 #include "app/options.h"
 #include "app/series_options.h"
 #include "subquad/base/error.h"
+#include "subquad/base/file.h"
 #include "subquad/base/interrupt.h"
 #include "subquad/data/series/backtest.h"
 #include "subquad/io/csv.h"
@@ -171,11 +172,39 @@ class Frame {
   std::vector<Forecast> row_;
 };
 
+// The last window of every series, by every model: which one is drawn shows at the end.
+class Pictures {
+ public:
+  explicit Pictures(std::size_t models) : models_(models) {}
+  void add(const TimeSeries& s, std::int64_t cut, const Baseline& model, const Forecast& f) {
+    const auto end = static_cast<std::size_t>(cut) + f.mean.size();
+    if (end != s.values.size() || pictures_.size() >= kPictures * models_) return;
+    const auto levels = backtest_levels();
+    pictures_.push_back(picture_of(s, cut, model, f, {levels.begin(), levels.end()}));
+  }
+  // Of the model with the smallest WQL.
+  void choose(const Table& table, const std::vector<const Baseline*>& models,
+              std::vector<ForecastPicture>& to, std::vector<std::string>& notes) {
+    std::size_t best = 0;
+    for (std::size_t m = 1; m < models.size(); ++m) {
+      if (table.result.total[m].values.wql < table.result.total[best].values.wql) best = m;
+    }
+    for (std::size_t i = best; i < pictures_.size() && to.size() < kPictures; i += models_)
+      to.push_back(std::move(pictures_[i]));
+    notes.push_back(table.name + ": the last window, by " + models[best]->title +
+                    ", which has the smallest WQL");
+  }
+
+ private:
+  std::size_t models_;
+  std::vector<ForecastPicture> pictures_;
+};
+
 }  // namespace
 
 int backtest(Arguments arguments) {
   std::vector<std::string> files, names = {"all"};
-  std::string convention = "gluonts", metrics, frame_path;
+  std::string convention = "gluonts", metrics, frame_path, plot;
   std::int64_t windows = 0, step = 0;
   SeriesOptions series_options;
   Options options(
@@ -196,12 +225,16 @@ int backtest(Arguments arguments) {
   if (!options.parse(arguments)) return 0;
   require(!files.empty(), ErrorCode::invalid_argument,
           "no file; give one, for example subquad backtest examples/series/elec_equip_m.csv");
+  require(plot.empty() || plot.ends_with(".html"), ErrorCode::invalid_argument, "--plot ", plot,
+          ", wanted a name in .html");
   const std::vector<const Baseline*> models = baselines_named(names);
   const Convention rules = convention_named(convention);
   std::optional<Frame> frame;
   if (!frame_path.empty()) frame.emplace(frame_path, models);
   ThreadPool threads(static_cast<int>(series_options.threads));
   std::vector<Table> tables;
+  std::vector<ForecastPicture> pictures;
+  std::vector<std::string> notes;
   for (const std::string& path : files) {
     const SeriesFile file = series_options.read_file(path);
     Progress progress("backtest " + path);
@@ -220,16 +253,23 @@ int backtest(Arguments arguments) {
                               return !interrupted();
                             },
                         .forecast = {}};
-    if (frame)
-      setup.forecast = [&](const TimeSeries& s, std::int64_t cut, const Baseline&,
-                           const Forecast& f) { frame->add(s, cut, f); };
+    Pictures last(models.size());
+    if (frame || !plot.empty()) {
+      setup.forecast = [&](const TimeSeries& s, std::int64_t cut, const Baseline& model,
+                           const Forecast& f) {
+        if (frame) frame->add(s, cut, f);
+        if (!plot.empty()) last.add(s, cut, model, f);
+      };
+    }
     tables.push_back(
         {std::filesystem::path(path).filename(), run_backtest(file.series, setup, threads)});
     print_table(tables.back(), models);
+    if (!plot.empty()) last.choose(tables.back(), models, pictures, notes);
   }
   print_summary(tables, models);
   if (!metrics.empty()) write_metrics(metrics, tables, models);
   if (frame) frame->finish();
+  if (!plot.empty()) write_file_atomically(plot, forecast_page("Backtest", pictures, notes));
   return 0;
 }
 
