@@ -200,6 +200,39 @@ class Pictures {
   std::vector<ForecastPicture> pictures_;
 };
 
+// Tests and prints file by file; writes forecasts and pictures where paths are given.
+std::vector<Table> run_files(const std::vector<std::string>& files, SeriesOptions& options,
+                             BacktestSetup setup, const std::string& frame_path,
+                             const std::string& plot) {
+  std::optional<Frame> frame;
+  if (!frame_path.empty()) frame.emplace(frame_path, setup.models);
+  ThreadPool threads(static_cast<int>(options.threads));
+  std::vector<Table> tables;
+  std::vector<ForecastPicture> pictures;
+  std::vector<std::string> notes;
+  for (const std::string& path : files) {
+    const SeriesFile file = options.read_file(path);
+    Progress progress("backtest " + path);
+    setup.progress = [&](std::int64_t done) {
+      progress.show(done, static_cast<std::int64_t>(file.series.size()));
+      return !interrupted();
+    };
+    Pictures last(setup.models.size());
+    setup.forecast = [&](const TimeSeries& s, std::int64_t cut, const Baseline& model,
+                         const Forecast& f) {
+      if (frame) frame->add(s, cut, f);
+      if (!plot.empty()) last.add(s, cut, model, f);
+    };
+    tables.push_back(
+        {std::filesystem::path(path).filename(), run_backtest(file.series, setup, threads)});
+    print_table(tables.back(), setup.models);
+    if (!plot.empty()) last.choose(tables.back(), setup.models, pictures, notes);
+  }
+  if (frame) frame->finish();
+  if (!plot.empty()) write_file_atomically(plot, forecast_page("Backtest", pictures, notes));
+  return tables;
+}
+
 }  // namespace
 
 int backtest(Arguments arguments) {
@@ -228,48 +261,20 @@ int backtest(Arguments arguments) {
   require(plot.empty() || plot.ends_with(".html"), ErrorCode::invalid_argument, "--plot ", plot,
           ", wanted a name in .html");
   const std::vector<const Baseline*> models = baselines_named(names);
-  const Convention rules = convention_named(convention);
-  std::optional<Frame> frame;
-  if (!frame_path.empty()) frame.emplace(frame_path, models);
-  ThreadPool threads(static_cast<int>(series_options.threads));
-  std::vector<Table> tables;
-  std::vector<ForecastPicture> pictures;
-  std::vector<std::string> notes;
-  for (const std::string& path : files) {
-    const SeriesFile file = series_options.read_file(path);
-    Progress progress("backtest " + path);
-    const auto all = static_cast<std::int64_t>(file.series.size());
-    BacktestSetup setup{.convention = rules,
-                        .horizon = series_options.horizon,
-                        .season = series_options.season,
-                        .windows = windows,
-                        .step = step,
-                        .max_history = series_options.max_history,
-                        .fill = series_options.fill,
-                        .models = models,
-                        .progress =
-                            [&](std::int64_t done) {
-                              progress.show(done, all);
-                              return !interrupted();
-                            },
-                        .forecast = {}};
-    Pictures last(models.size());
-    if (frame || !plot.empty()) {
-      setup.forecast = [&](const TimeSeries& s, std::int64_t cut, const Baseline& model,
-                           const Forecast& f) {
-        if (frame) frame->add(s, cut, f);
-        if (!plot.empty()) last.add(s, cut, model, f);
-      };
-    }
-    tables.push_back(
-        {std::filesystem::path(path).filename(), run_backtest(file.series, setup, threads)});
-    print_table(tables.back(), models);
-    if (!plot.empty()) last.choose(tables.back(), models, pictures, notes);
-  }
+  const std::vector<Table> tables = run_files(files, series_options,
+                                              {.convention = convention_named(convention),
+                                               .horizon = series_options.horizon,
+                                               .season = series_options.season,
+                                               .windows = windows,
+                                               .step = step,
+                                               .max_history = series_options.max_history,
+                                               .fill = series_options.fill,
+                                               .models = models,
+                                               .progress = {},
+                                               .forecast = {}},
+                                              frame_path, plot);
   print_summary(tables, models);
   if (!metrics.empty()) write_metrics(metrics, tables, models);
-  if (frame) frame->finish();
-  if (!plot.empty()) write_file_atomically(plot, forecast_page("Backtest", pictures, notes));
   return 0;
 }
 
