@@ -21,5 +21,7 @@ int bench(Arguments arguments);
 int protocol(Arguments arguments);
 int audit(Arguments arguments);
 int tokenizer(Arguments arguments);
+int forecast(Arguments arguments);
+int backtest(Arguments arguments);
 
 }  // namespace subquad::app

@@ -37,6 +37,10 @@ constexpr Command kCommands[] = {
     {"bench", "speed of the mixer cores against the machine's peak", subquad::app::bench},
     {"tokenizer", "train, inspect and measure tokenizers; text to ids and back",
      subquad::app::tokenizer},
+    {"forecast", "forecast the series of a CSV file with classical baselines",
+     subquad::app::forecast},
+    {"backtest", "score classical baselines on rolling windows of CSV files",
+     subquad::app::backtest},
     {"tasks", "list the tasks, or show samples of one", subquad::app::tasks},
 };
 

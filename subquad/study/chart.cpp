@@ -127,8 +127,11 @@ std::string line_chart(const ChartSetup& c, const std::vector<Series>& series) {
   Axis x{1e300, -1e300, c.log_x, kLeft, kWidth - kRight},
       y{1e300, -1e300, c.log_y, kHeight - kBottom, kTop};
   for (const Series& s : series) {
-    for (const auto* points : {&s.line, &s.dots}) {
+    std::vector<const std::vector<Point>*> all = {&s.line, &s.dots};
+    for (const Band& b : s.bands) all.insert(all.end(), {&b.low, &b.high});
+    for (const auto* points : all) {
       for (const Point& p : *points) {
+        if (std::isnan(p.y)) continue;
         x.low = std::min(x.low, p.x);
         x.high = std::max(x.high, p.x);
         y.low = std::min(y.low, p.y);
@@ -145,9 +148,9 @@ std::string line_chart(const ChartSetup& c, const std::vector<Series>& series) {
     y.low = c.y_low;
     y.high = c.y_high;
   } else if (!c.log_y) {
-    const double pad =  // equal values: a range around them that can be labelled
-        std::max(0.06 * (y.high - y.low),
-                 y.high == y.low ? 0.05 * std::max(std::abs(y.low), 1.0) : 0.0);
+    const double largest = std::max(std::abs(y.low), std::abs(y.high));
+    const bool flat = y.high - y.low <= 1e-9 * largest;  // a range that can be labelled
+    const double pad = flat ? 0.05 * std::max(largest, 1.0) : 0.06 * (y.high - y.low);
     y.low -= pad;
     y.high += pad;
   }
@@ -166,9 +169,14 @@ std::string line_chart(const ChartSetup& c, const std::vector<Series>& series) {
     text(svg, kLeft - 6, py + 4, "class='tick' text-anchor='end'",
          c.log_y ? number(y_ticks[i]) : tick_label(y_ticks, i));
   }
-  for (double t : c.x_ticks.empty() ? ticks(x) : c.x_ticks) {
-    text(svg, x.at(t), kHeight - kBottom + 16, "class='tick' text-anchor='middle'",
-         short_number(t));
+  const std::vector<double> x_ticks = c.x_ticks.empty() ? ticks(x) : c.x_ticks;
+  for (std::size_t i = 0; i < x_ticks.size(); ++i) {
+    const bool named = !c.x_tick_labels.empty();  // long ones: the outer two stay inside
+    const char* style = named && i == 0                    ? "class='tick' text-anchor='start'"
+                        : named && i + 1 == x_ticks.size() ? "class='tick' text-anchor='end'"
+                                                           : "class='tick' text-anchor='middle'";
+    text(svg, x.at(x_ticks[i]), kHeight - kBottom + 16, style,
+         named ? c.x_tick_labels[i] : short_number(x_ticks[i]));
   }
   text(svg, (kLeft + kWidth - kRight) / 2, kHeight - 8, "class='label' text-anchor='middle'",
        c.x_label);
@@ -182,11 +190,23 @@ std::string line_chart(const ChartSetup& c, const std::vector<Series>& series) {
   const auto inside = [&](double v) {
     return std::clamp(v, std::min(y.low, y.high), std::max(y.low, y.high));
   };
+  const auto place = [&](const Point& p) {
+    svg += number(x.at(p.x)) + "," + number(y.at(inside(p.y))) + " ";
+  };
   for (const Series& s : series) {
-    if (s.line.size() > 1) {
+    for (const Band& band : s.bands) {
+      svg += "<polygon stroke='none' fill='" + s.colour + "' fill-opacity='" +
+             number(band.opacity) + "' points='";
+      std::for_each(band.high.begin(), band.high.end(), place);
+      std::for_each(band.low.rbegin(), band.low.rend(), place);
+      svg += "'/>";
+    }
+    for (std::size_t i = 0, end; i < s.line.size(); i = end + 1) {
+      for (end = i; end < s.line.size() && !std::isnan(s.line[end].y);) ++end;
+      if (end - i < (s.line.size() > 1 ? 1 : 2)) continue;
       svg += "<polyline fill='none' stroke='" + s.colour + "' stroke-width='2' points='";
-      for (const Point& p : s.line)
-        svg += number(x.at(p.x)) + "," + number(y.at(inside(p.y))) + " ";
+      std::for_each(s.line.begin() + static_cast<std::ptrdiff_t>(i),
+                    s.line.begin() + static_cast<std::ptrdiff_t>(end), place);
       svg += "'><title>" + html_escape(s.name) + "</title></polyline>";
     }
     for (const Point& p : s.dots) {

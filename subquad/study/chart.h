@@ -1,4 +1,4 @@
-// Inline SVG charts: lines with dots, scatter. One colour per arm everywhere; values on hover.
+// Inline SVG charts: lines with dots and bands, scatter. One colour per arm everywhere; values on hover.
 #pragma once
 
 #include <string>
@@ -9,17 +9,23 @@ namespace subquad {
 struct Point {
   double x, y;
 };
+struct Band {  // between two lines over the same x
+  std::vector<Point> low, high;
+  double opacity = 0.2;
+};
 struct Series {
   std::string name, colour;
-  std::vector<Point> line;  // joined
-  std::vector<Point> dots;  // single observations (seeds)
+  std::vector<Point> line;       // joined; a NaN interrupts it
+  std::vector<Point> dots;       // single observations (seeds)
+  std::vector<Band> bands = {};  // behind the line
 };
 struct ChartSetup {
   std::string title = {}, x_label = {}, y_label = {};
   bool log_x = false, log_y = false;
-  double y_low = 0, y_high = 0;      // equal: from the data
-  std::vector<double> x_ticks = {};  // empty: chosen
-  double reference = -1;             // a dashed line at this y (chance), if inside the range
+  double y_low = 0, y_high = 0;                 // equal: from the data
+  std::vector<double> x_ticks = {};             // empty: chosen
+  std::vector<std::string> x_tick_labels = {};  // of x_ticks; empty: the numbers
+  double reference = -1;  // a dashed line at this y (chance), if inside the range
   std::string reference_label = {};
   bool show_reference = false;  // widens a range from the data to it
 };
