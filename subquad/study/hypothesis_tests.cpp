@@ -6,8 +6,8 @@
 #include <limits>
 #include <numeric>
 
+#include "subquad/base/distributions.h"
 #include "subquad/base/rng.h"
-#include "subquad/study/distributions.h"
 
 namespace subquad {
 namespace {

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "subquad/base/distributions.h"
 #include "subquad/base/rng.h"
-#include "subquad/study/distributions.h"
 
 namespace subquad {
 namespace {

@@ -2,6 +2,7 @@
 // they reach.
 #include <map>
 
+#include "subquad/base/distributions.h"
 #include "subquad/data/series/arima.h"
 #include "subquad/data/series/baseline.h"
 #include "subquad/data/series/ets.h"

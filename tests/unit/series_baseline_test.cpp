@@ -1,4 +1,5 @@
 // Baselines behind their guard rails, decomposition, least squares.
+#include "subquad/base/distributions.h"
 #include "subquad/data/series/baseline.h"
 
 #include <gtest/gtest.h>

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "subquad/base/rng.h"
-#include "subquad/study/distributions.h"
+#include "subquad/base/distributions.h"
 #include "subquad/study/hypothesis_tests.h"
 
 namespace subquad {

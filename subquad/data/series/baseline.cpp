@@ -6,6 +6,7 @@
 #include <limits>
 #include <numbers>
 
+#include "subquad/base/distributions.h"
 #include "subquad/base/error.h"
 #include "subquad/io/json.h"
 
@@ -202,23 +203,6 @@ Forecast run_baseline(const Baseline& baseline, std::span<const double> values,
   grow(f.mean);
   for (auto& q : f.quantiles) grow(q);
   return f;
-}
-
-// Start: Abramowitz and Stegun 26.2.23 (error 4.5e-4); then Halley's method, cubic.
-double normal_quantile(double p) {
-  require(p > 0 && p < 1, ErrorCode::invalid_argument, "quantile of ", p,
-          ", wanted a number between 0 and 1");
-  if (p == 0.5) return 0;
-  const double tail = std::min(p, 1 - p), t = std::sqrt(-2 * std::log(tail));
-  double x = t - (2.515517 + t * (0.802853 + t * 0.010328)) /
-                     (1 + t * (1.432788 + t * (0.189269 + t * 0.001308)));
-  for (int i = 0; i < 3; ++i) {
-    const double error = std::erfc(x / std::numbers::sqrt2) / 2 - tail;
-    const double density = std::exp(-x * x / 2) * std::numbers::inv_sqrtpi / std::numbers::sqrt2;
-    const double newton = error / density;
-    x += newton / (1 - x * newton / 2);
-  }
-  return p < 0.5 ? -x : x;
 }
 
 }  // namespace subquad

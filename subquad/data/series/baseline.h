@@ -80,7 +80,4 @@ NormalForecast auto_arima(const History& h);
 // With given smoothing: level 1 = y_1, then a y + (1 - a) level.
 NormalForecast ses_with(const History& h, double alpha);
 
-// Phi^-1, to double precision. Ranges: 0 < p < 1.
-double normal_quantile(double p);
-
 }  // namespace subquad

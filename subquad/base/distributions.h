@@ -1,4 +1,4 @@
-// Distribution functions that the study's statistics need; the only file that reads Boost.Math.
+// Distribution functions that statistics need; the only file that reads Boost.Math.
 #pragma once
 
 #include <cstdint>

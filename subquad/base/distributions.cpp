@@ -1,4 +1,4 @@
-#include "subquad/study/distributions.h"
+#include "subquad/base/distributions.h"
 
 #include <boost/math/distributions/beta.hpp>
 #include <boost/math/distributions/binomial.hpp>
@@ -7,11 +7,17 @@
 #include <boost/math/distributions/normal.hpp>
 #include <boost/math/distributions/students_t.hpp>
 
+#include "subquad/base/error.h"
+
 namespace subquad {
 
 namespace bm = boost::math;
 
-double normal_quantile(double probability) { return bm::quantile(bm::normal(), probability); }
+double normal_quantile(double probability) {
+  require(probability > 0 && probability < 1, ErrorCode::invalid_argument, "quantile of ",
+          probability, ", wanted a number between 0 and 1");
+  return bm::quantile(bm::normal(), probability);
+}
 
 double t_quantile(double probability, double degrees) {
   return bm::quantile(bm::students_t(degrees), probability);
