@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <unordered_set>
 
 #include "subquad/base/file.h"
 
@@ -29,16 +30,16 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   bool number_float(double v, const std::string&) override { return put(Json(v)); }
   bool string(std::string& v) override { return put(Json(std::move(v))); }
   bool binary(nlohmann::json::binary_t&) override { return false; }
-  bool start_object(std::size_t) override { return open(Json::object()); }
+  bool start_object(std::size_t) override { return open(false); }
   bool key(std::string& k) override {
-    keys_.back() = std::move(k);
-    const Json& top = stack_.back();
-    require(!top.contains(keys_.back()), ErrorCode::format, source_, ": key \"", keys_.back(),
+    Level& top = stack_.back();
+    require(top.keys.insert(k).second, ErrorCode::format, source_, ": key \"", k,
             "\" appears twice in one object");
+    top.object.emplace_back(std::move(k), Json());
     return true;
   }
   bool end_object() override { return close(); }
-  bool start_array(std::size_t) override { return open(Json::array()); }
+  bool start_array(std::size_t) override { return open(true); }
   bool end_array() override { return close(); }
   bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception& e) override {
     std::string what = e.what();
@@ -49,34 +50,40 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
  private:
   static constexpr std::size_t kMaxDepth = 512;
 
-  bool open(Json container) {
+  // A container that is being read. The keys are kept apart, so that a header with a hundred
+  // thousand of them is read in linear time.
+  struct Level {
+    bool is_array = false;
+    Json::Array array;
+    Json::Object object;
+    std::unordered_set<std::string> keys;
+  };
+
+  bool open(bool is_array) {
     require(stack_.size() < kMaxDepth, ErrorCode::format, source_, ": nested deeper than ",
             kMaxDepth);
-    stack_.push_back(std::move(container));
-    keys_.emplace_back();
+    stack_.emplace_back().is_array = is_array;
     return true;
   }
   bool close() {
-    Json done = std::move(stack_.back());
+    Level done = std::move(stack_.back());
     stack_.pop_back();
-    keys_.pop_back();
-    return put(std::move(done));
+    return put(done.is_array ? Json(std::move(done.array)) : Json(std::move(done.object)));
   }
   bool put(Json v) {
     if (stack_.empty()) {
       root_ = std::move(v);
-    } else if (stack_.back().is_array()) {
-      stack_.back().push_back(std::move(v));
+    } else if (stack_.back().is_array) {
+      stack_.back().array.push_back(std::move(v));
     } else {
-      stack_.back()[keys_.back()] = std::move(v);
+      stack_.back().object.back().second = std::move(v);
     }
     return true;
   }
 
   const std::string& source_;
   Json root_;
-  std::vector<Json> stack_;
-  std::vector<std::string> keys_;
+  std::vector<Level> stack_;
 };
 
 void append_string(std::string& out, const std::string& s) {
