@@ -29,6 +29,9 @@ struct Family {
   bool (*claims)(const PublishedConfig& config);
   // Errors: a setting that changes the arithmetic and that our layers do not have.
   Published (*describe)(const PublishedConfig& config, const WeightFiles& files);
+  // The inverse: the configuration file of a model of ours. Null: this layout is only read.
+  // Errors: unsupported, with what this layout cannot say.
+  Json (*configuration)(const ModelConfig& model) = nullptr;
 };
 
 // families/*.cpp

@@ -14,6 +14,7 @@ namespace subquad {
 
 class WeightFiles {
  public:
+  WeightFiles() = default;  // none
   // Checks every header and the index. Errors name the file and the tensor: a file that is not
   // there or lies outside the folder, a tensor that is in no file, in two, or not in the index.
   explicit WeightFiles(const std::string& folder);

@@ -2,6 +2,8 @@
 // lists them.
 #include <algorithm>
 
+#include "subquad/mixer/common/option_reader.h"
+#include "subquad/pretrained/export.h"
 #include "subquad/pretrained/families/parts.h"
 
 namespace subquad {
@@ -129,11 +131,79 @@ Published describe(const PublishedConfig& c, const WeightFiles&) {
   return p;
 }
 
+constexpr const char* kNegative = "gated_deltanet[-1,1]";
+
+void write_delta_options(const ModelConfig& m, const std::string& kind, Json& c) {
+  const Json* options = m.mixer_options.find(kind);
+  const Json given = options ? *options : Json();
+  OptionReader r(given, kind);
+  const std::int64_t heads = r.get("heads", m.heads), key = r.get("head_dim", m.d_model / heads),
+                     value = r.get("value_dim", key);
+  const double expand = static_cast<double>(value) / static_cast<double>(key),
+               range = r.get("write_range", kind == kNegative ? 2.0 : 1.0);
+  const auto says = [&](bool ok, const char* what) {
+    require(ok, ErrorCode::unsupported, "the layout has no ", what);
+  };
+  c["num_heads"] = heads;
+  c["num_v_heads"] = r.get("value_heads", heads);
+  c["head_dim"] = key;
+  c["expand_v"] = expand;
+  says(static_cast<double>(key) * expand == static_cast<double>(value), "such value size");
+  c["conv_size"] = r.get("conv", std::int64_t{4});
+  c["use_short_conv"] = true;
+  says(c.at("conv_size").as_int() >= 1, "layers without a convolution");
+  c["use_gate"] = r.get("output_gate", true);
+  c["output_gate_activation"] = r.get("gate", std::string("silu")) == "silu" ? "swish" : "sigmoid";
+  says(range == 1 || range == 2, "write range but 1 and 2");
+  c["allow_neg_eigval"] = range == 2;
+  says(!r.get("conv_bias", false), "bias of the convolution");
+  says(r.get("norm_eps", 1e-6) == m.norm_eps, "second eps of norms");
+  says(r.get("l2_eps", 1e-6) == 1e-6, "own eps of unit keys");
+  for (const char* key_of : {"erase", "decay"}) says(r.get(key_of, true), "layers without it");
+  for (const char* key_of : {"exponential_input", "normalizer", "tied_gates"})
+    says(!r.get(key_of, false), "such switches of the recurrence");
+  r.finish();
+}
+
+Json configuration(const ModelConfig& m) {
+  require_plain(m);
+  std::string kind;
+  Json attention = Json::array();
+  for (std::size_t i = 0; i < m.layers.size(); ++i) {
+    if (m.layers[i] == "attention") {
+      attention.push_back(static_cast<std::int64_t>(i));
+      continue;
+    }
+    require((m.layers[i] == "gated_deltanet" || m.layers[i] == kNegative) &&
+                (kind.empty() || kind == m.layers[i]),
+            ErrorCode::unsupported,
+            "the layout has Gated DeltaNet of one write range, and attention");
+    kind = m.layers[i];
+  }
+  require(!kind.empty(), ErrorCode::unsupported, "the layout has Gated DeltaNet layers");
+  Json c = configuration_base(m, "gated_deltanet", "GatedDeltaNetForCausalLM");
+  c["hidden_act"] = "swish";
+  c["norm_eps"] = m.norm_eps;
+  write_delta_options(m, kind, c);
+  if (attention.size() == 0) return c;
+  const PlainAttention a = plain_attention(m);
+  require(!a.qk_norm && !a.out_bias && a.heads * a.head_dim == m.d_model, ErrorCode::unsupported,
+          "the layout has plain attention whose heads fill the width");
+  Json& attn = c["attn"] = Json::object();
+  attn["layers"] = std::move(attention);
+  attn["num_heads"] = a.heads;
+  attn["num_kv_heads"] = a.kv_heads;
+  attn["qkv_bias"] = a.qkv_bias;
+  attn["rope_theta"] = a.rope_theta;
+  attn["window_size"] = a.window ? Json(a.window) : Json();
+  return c;
+}
+
 }  // namespace
 
 const Family kGatedDeltaNetFla = {
     "gated_deltanet", "Gated DeltaNet of flash-linear-attention, hybrids with attention included",
-    [](const PublishedConfig& c) { return c.word("model_type", "") == "gated_deltanet"; },
-    describe};
+    [](const PublishedConfig& c) { return c.word("model_type", "") == "gated_deltanet"; }, describe,
+    configuration};
 
 }  // namespace subquad

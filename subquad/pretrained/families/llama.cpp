@@ -1,5 +1,8 @@
 // Llama and Qwen3: pre-norm Transformers with rotary positions, grouped key-value heads and SwiGLU.
 // Qwen3 normalises queries and keys per head and has no biases.
+#include <algorithm>
+
+#include "subquad/pretrained/export.h"
 #include "subquad/pretrained/families/parts.h"
 
 namespace subquad {
@@ -53,16 +56,42 @@ Published describe(const PublishedConfig& c, bool qwen) {
   return p;
 }
 
+Json configuration(const ModelConfig& m, bool qwen) {
+  require_plain(m);
+  require(std::all_of(m.layers.begin(), m.layers.end(),
+                      [](const std::string& kind) { return kind == "attention"; }),
+          ErrorCode::unsupported, "the layout has attention layers only");
+  const PlainAttention a = plain_attention(m);
+  require(a.window == 0, ErrorCode::unsupported, "the layout has no window");
+  require(a.qkv_bias == a.out_bias, ErrorCode::unsupported,
+          "the layout has biases in all projections of attention or in none");
+  require(a.qk_norm == qwen, ErrorCode::unsupported, "the layout has ", qwen ? "" : "no ",
+          "norms of queries and keys");
+  require(!qwen || a.norm_eps == m.norm_eps, ErrorCode::unsupported,
+          "the layout has one eps for all norms");
+  Json c = configuration_base(m, qwen ? "qwen3" : "llama",
+                              qwen ? "Qwen3ForCausalLM" : "LlamaForCausalLM");
+  c["num_attention_heads"] = a.heads;
+  c["num_key_value_heads"] = a.kv_heads;
+  c["head_dim"] = a.head_dim;
+  c["rms_norm_eps"] = m.norm_eps;
+  c["attention_bias"] = a.qkv_bias;
+  c["rope_theta"] = a.rope_theta;
+  return c;
+}
+
 }  // namespace
 
 const Family kLlama = {
     "llama", "Llama: rotary positions, grouped heads, SwiGLU",
     [](const PublishedConfig& c) { return c.word("model_type", "") == "llama"; },
-    [](const PublishedConfig& c, const WeightFiles&) { return describe(c, false); }};
+    [](const PublishedConfig& c, const WeightFiles&) { return describe(c, false); },
+    [](const ModelConfig& m) { return configuration(m, false); }};
 
 const Family kQwen3 = {
     "qwen3", "Qwen3: Llama with a norm of queries and keys",
     [](const PublishedConfig& c) { return c.word("model_type", "") == "qwen3"; },
-    [](const PublishedConfig& c, const WeightFiles&) { return describe(c, true); }};
+    [](const PublishedConfig& c, const WeightFiles&) { return describe(c, true); },
+    [](const ModelConfig& m) { return configuration(m, true); }};
 
 }  // namespace subquad
