@@ -54,20 +54,24 @@ std::vector<std::int32_t> end_ids(const std::string& folder, const PublishedConf
 
 std::unique_ptr<Pretrained> open_pretrained(const std::string& folder) {
   const PublishedConfig config = PublishedConfig::read(folder);
+  // What our layers refuse is the file's fault here, not the caller's.
+  const auto blame_file = [&](auto&& build) {
+    try {
+      return build();
+    } catch (const Error& e) {
+      if (e.code() != ErrorCode::invalid_argument) throw;
+      fail(ErrorCode::format, config.source(), ": ", e.what());
+    }
+  };
   auto p = std::make_unique<Pretrained>();
   p->family = &family_of(config);
   p->files = std::make_unique<WeightFiles>(folder);
-  p->published = p->family->describe(config, *p->files);
+  p->published = blame_file([&] { return p->family->describe(config, *p->files); });
   std::vector<std::string> spare = p->published.spare;
   for (const auto& [kept, other] : p->published.aliases) spare.push_back(other);
   check_weights(*p->files, p->published.weights, spare, p->family->name);
   check_aliases(*p->files, p->published);
-  try {
-    p->model = std::make_unique<Model>(p->published.config, p->plan);
-  } catch (Error& e) {
-    e.add_context(config.source());
-    throw;
-  }
+  p->model = blame_file([&] { return std::make_unique<Model>(p->published.config, p->plan); });
   check_complete(p->published.weights, p->plan);
   p->end_ids = end_ids(folder, config, p->published.config.vocabulary);
   return p;

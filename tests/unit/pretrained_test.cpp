@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 
 #include "subquad/base/file.h"
+#include "subquad/base/rng.h"
 #include "subquad/io/yaml.h"
 
 namespace subquad {
@@ -122,6 +124,7 @@ TEST(Pretrained, Configurations) {
   refused("model_type", Json(), {"config.json", "no model_type"});
   refused("rope_parameters", Json::parse(R"({"rope_type":"yarn"})", "test"),
           {"config.json", "rope_parameters", "yarn", "llama3"});
+  refused("num_attention_heads", 1 << 24, {"o_proj.weight", "(32, 268435456)"});
   refused("num_key_value_heads", 3, {"model.safetensors", "k_proj.weight", "(48, 32)"});
   write_file_atomically(path, good.substr(0, good.size() / 2));
   c.expect_refused({"config.json", "JSON"});
@@ -211,6 +214,33 @@ TEST(Pretrained, Shards) {
   fs::remove(outside);
 }
 
+// Whatever a byte of the three texts becomes, opening and loading succeeds or fails with an Error.
+TEST(Pretrained, DamagedBytesNeverDoMoreThanFail) {
+  const Copy c("llama_sharded");
+  int refused = 0;
+  for (const char* name :
+       {"config.json", "model.safetensors.index.json", "model-00001-of-00002.safetensors"}) {
+    const std::string good = read_file(c / name);
+    const auto size = static_cast<std::uint64_t>(std::min<std::size_t>(good.size(), 2000));
+    const Rng rng{1, stream_id(name)};
+    for (std::uint64_t i = 0; i < 150; ++i) {
+      std::string bad = good;
+      const auto where = static_cast<std::size_t>(rng.below(static_cast<std::int64_t>(size), 0, i));
+      bad[where] = "0987654321-.,:{}[]\"\\\xff aeE"[rng.below(25, 1, i)];
+      std::ofstream(c / name, std::ios::binary) << bad;
+      try {
+        const auto p = open_pretrained(c.folder());
+        p->load(ParameterStore::for_inference(p->plan, DType::f32));
+      } catch (const Error& e) {
+        EXPECT_NE(e.code(), ErrorCode::internal) << e.what();
+        ++refused;
+      }
+    }
+    std::ofstream(c / name, std::ios::binary) << good;
+  }
+  EXPECT_GT(refused, 200);
+}
+
 TEST(Pretrained, FilesOfTheHubsCacheAreLinksToItsBlobs) {
   const Copy c("qwen3");
   const fs::path model = testing::TempDir() + "/subquad-hub", revision = model / "snapshots/abc";
@@ -245,6 +275,7 @@ TEST(Pretrained, EverySettingThatChangesTheArithmeticIsRefused) {
       {"gdn_fla", "", "expand_v", "1.51"},
       {"gdn_fla_hybrid", "attn", "layers", "[7]"},
       {"qwen3_next", "", "attention_bias", "true"},
+      {"qwen3_next", "", "num_experts", "16777216"},
       {"qwen3_5", "", "layer_types", "[\"linear_attention\",\"odd\",\"full_attention\"]"},
       {"gpt2", "", "activation_function", "\"relu\""},
       {"gpt2", "", "scale_attn_by_inverse_layer_idx", "true"},

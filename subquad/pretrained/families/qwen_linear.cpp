@@ -80,7 +80,8 @@ void add_experts(Published& p, std::int64_t i, const std::string& mlp) {
 }
 
 // Which layers have experts, and of what size.
-void read_experts(const PublishedConfig& c, std::int64_t layers, ModelConfig& m) {
+void read_experts(const PublishedConfig& c, const WeightFiles& files, std::int64_t layers,
+                  ModelConfig& m) {
   const std::int64_t experts = c.count("num_experts", 0), step = c.size("decoder_sparse_step", 1);
   if (experts == 0) return;
   m.experts = {.count = experts,
@@ -98,13 +99,55 @@ void read_experts(const PublishedConfig& c, std::int64_t layers, ModelConfig& m)
     if ((i + 1) % step == 0 && std::find(dense.begin(), dense.end(), i) == dense.end())
       m.expert_blocks.push_back(i);
   }
+  // Each is a few tensors: a count that the files cannot hold must not be spelled out.
+  const auto tensors = static_cast<std::int64_t>(files.names().size()),
+             blocks = static_cast<std::int64_t>(m.expert_blocks.size());
+  c.check(experts * blocks <= tensors, "num_experts ", experts, " in ", blocks, " layers, but ",
+          files.folder(), " holds ", tensors, " tensors");
 }
 
 LayerType by_interval(const PublishedConfig& c, std::int64_t i) {
   return (i + 1) % c.size("full_attention_interval", 4) == 0 ? LayerType::full : LayerType::linear;
 }
 
-Published describe(const PublishedConfig& c, bool next) {
+void set_options(const PublishedConfig& c, const Delta& s, const AttentionSizes& a,
+                 ModelConfig& m) {
+  Json& delta = m.mixer_options["gated_deltanet"];
+  delta["heads"] = s.heads;
+  delta["value_heads"] = s.value_heads;
+  delta["head_dim"] = s.key;
+  delta["value_dim"] = s.value;
+  delta["conv"] = s.conv;
+  delta["norm_eps"] = m.norm_eps;
+  Json& attention = m.mixer_options["attention"];
+  attention["kv_heads"] = a.kv_heads;
+  attention["head_dim"] = a.head_dim;
+  attention["norm_eps"] = m.norm_eps;
+  for (const char* key : {"qk_norm", "qk_norm_plus_one", "output_gate"}) attention[key] = true;
+  read_rope(c, a.head_dim, attention);
+}
+
+void add_block(Published& p, std::int64_t i, bool full, const Delta& s, const AttentionSizes& a) {
+  const std::int64_t d = p.config.d_model;
+  const std::string theirs = "model.layers." + std::to_string(i) + ".", mlp = theirs + "mlp.";
+  p.weights.push_back(
+      {block(i) + "mixer_norm.weight", {Piece::whole(theirs + "input_layernorm.weight", {d})}});
+  p.weights.push_back({block(i) + "mlp_norm.weight",
+                       {Piece::whole(theirs + "post_attention_layernorm.weight", {d})}});
+  if (full) {
+    add_gated_attention(p.weights, i, theirs + "self_attn.", a);
+  } else {
+    add_delta_layer(p.weights, i, theirs + "linear_attn.", s);
+  }
+  if (p.config.has_experts(i)) {
+    add_experts(p, i, mlp);
+  } else {
+    add_swiglu(p.weights, i, mlp + "gate_proj.weight", mlp + "up_proj.weight",
+               mlp + "down_proj.weight", d, p.config.mlp_hidden);
+  }
+}
+
+Published describe(const PublishedConfig& c, const WeightFiles& files, bool next) {
   c.one_of("hidden_act", {"silu", "swish"});
   c.only("attention_bias", false);
   c.only("attn_output_gate", true);
@@ -114,7 +157,7 @@ Published describe(const PublishedConfig& c, bool next) {
   m.mlp_hidden = c.size("intermediate_size");
   m.norm_eps = c.number("rms_norm_eps", 1e-6);
   m.norm_plus_one = true;
-  if (next) read_experts(c, layers, m);
+  if (next) read_experts(c, files, layers, m);
   const AttentionSizes a = read_attention_sizes(c, d);
   const Delta s{.d = d,
                 .heads = c.size("linear_num_key_heads"),
@@ -124,43 +167,16 @@ Published describe(const PublishedConfig& c, bool next) {
                 .conv = c.size("linear_conv_kernel_dim", 4),
                 .interleaved = next};
   c.divided(s.value_heads, s.heads, "linear_num_value_heads");
-  m.heads = s.heads;
-  Json& delta = m.mixer_options["gated_deltanet"];
-  delta["value_heads"] = s.value_heads;
-  delta["head_dim"] = s.key;
-  delta["value_dim"] = s.value;
-  delta["conv"] = s.conv;
-  delta["norm_eps"] = m.norm_eps;
-  Json& attention = m.mixer_options["attention"];
-  attention["heads"] = a.heads;
-  attention["kv_heads"] = a.kv_heads;
-  attention["head_dim"] = a.head_dim;
-  attention["norm_eps"] = m.norm_eps;
-  for (const char* key : {"qk_norm", "qk_norm_plus_one", "output_gate"}) attention[key] = true;
-  read_rope(c, a.head_dim, attention);
+  m.heads = a.heads;
+  set_options(c, s, a, m);
   p.vocabulary = c.size("vocab_size");
   add_outer(p, {"model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"},
             c.flag("tie_word_embeddings", false), p.vocabulary);
   const auto types = read_layer_types(c, layers, by_interval);
   for (std::int64_t i = 0; i < layers; ++i) {
-    const std::string theirs = "model.layers." + std::to_string(i) + ".", mlp = theirs + "mlp.";
     const bool full = types[static_cast<std::size_t>(i)] == LayerType::full;
     m.layers.emplace_back(full ? "attention" : "gated_deltanet");
-    p.weights.push_back(
-        {block(i) + "mixer_norm.weight", {Piece::whole(theirs + "input_layernorm.weight", {d})}});
-    p.weights.push_back({block(i) + "mlp_norm.weight",
-                         {Piece::whole(theirs + "post_attention_layernorm.weight", {d})}});
-    if (full) {
-      add_gated_attention(p.weights, i, theirs + "self_attn.", a);
-    } else {
-      add_delta_layer(p.weights, i, theirs + "linear_attn.", s);
-    }
-    if (m.has_experts(i)) {
-      add_experts(p, i, mlp);
-    } else {
-      add_swiglu(p.weights, i, mlp + "gate_proj.weight", mlp + "up_proj.weight",
-                 mlp + "down_proj.weight", d, m.mlp_hidden);
-    }
+    add_block(p, i, full, s, a);
   }
   return p;
 }
@@ -170,11 +186,11 @@ Published describe(const PublishedConfig& c, bool next) {
 const Family kQwen3Next = {
     "qwen3_next", "Qwen3-Next: Gated DeltaNet and gated attention, experts",
     [](const PublishedConfig& c) { return c.word("model_type", "") == "qwen3_next"; },
-    [](const PublishedConfig& c, const WeightFiles&) { return describe(c, true); }};
+    [](const PublishedConfig& c, const WeightFiles& f) { return describe(c, f, true); }};
 
 const Family kQwen35 = {
     "qwen3_5_text", "the text model of Qwen3.5: Gated DeltaNet and gated attention",
     [](const PublishedConfig& c) { return c.word("model_type", "") == "qwen3_5_text"; },
-    [](const PublishedConfig& c, const WeightFiles&) { return describe(c, false); }};
+    [](const PublishedConfig& c, const WeightFiles& f) { return describe(c, f, false); }};
 
 }  // namespace subquad

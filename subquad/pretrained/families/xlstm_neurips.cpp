@@ -72,6 +72,18 @@ void add_slstm(WeightMap& map, std::int64_t i, const std::string& theirs, const 
   map.push_back({ours + "norm.weight", {Piece::whole(theirs + "group_norm.weight", {d})}});
 }
 
+// The MLP of an sLSTM block; its width is that of the files.
+std::int64_t add_mlp(WeightMap& map, std::int64_t i, const std::string& outer,
+                     const PublishedConfig& c, const WeightFiles& files, std::int64_t d) {
+  const std::string down = outer + "ffn.proj_down.weight";
+  const std::int64_t hidden = width_of(c, files, down);
+  map.push_back({block(i) + "mlp_norm.weight", {Piece::whole(outer + "ffn_norm.weight", {d})}});
+  map.push_back(
+      {block(i) + "mlp.in.weight", {Piece::whole(outer + "ffn.proj_up.weight", {2 * hidden, d})}});
+  map.push_back({block(i) + "mlp.out.weight", {Piece::whole(down, {d, hidden})}});
+  return hidden;
+}
+
 // Which blocks are sLSTM.
 std::vector<bool> read_placement(const PublishedConfig& c, std::int64_t blocks) {
   std::vector<bool> slstm(static_cast<std::size_t>(blocks), !c.contains("mlstm_block"));
@@ -139,7 +151,7 @@ Published describe(const PublishedConfig& c, const WeightFiles& files) {
   std::int64_t inner = 0;
   for (std::int64_t i = 0; i < blocks; ++i) {
     const std::string outer = "xlstm_block_stack.blocks." + std::to_string(i) + ".",
-                      theirs = outer + "xlstm.", mlp = outer + "ffn.";
+                      theirs = outer + "xlstm.";
     p.weights.push_back(
         {block(i) + "mixer_norm.weight", {Piece::whole(outer + "xlstm_norm.weight", {s.d})}});
     std::int64_t hidden = 0;
@@ -147,15 +159,8 @@ Published describe(const PublishedConfig& c, const WeightFiles& files) {
       c.divided(s.d, s.slstm_heads, "embedding_dim");
       add_slstm(p.weights, i, theirs, s,
                 files.entry(theirs + "slstm_cell._recurrent_kernel_").shape);
-      if (c.part("slstm_block").contains("feedforward")) {
-        hidden = width_of(c, files, mlp + "proj_down.weight");
-        p.weights.push_back(
-            {block(i) + "mlp_norm.weight", {Piece::whole(outer + "ffn_norm.weight", {s.d})}});
-        p.weights.push_back({block(i) + "mlp.in.weight",
-                             {Piece::whole(mlp + "proj_up.weight", {2 * hidden, s.d})}});
-        p.weights.push_back(
-            {block(i) + "mlp.out.weight", {Piece::whole(mlp + "proj_down.weight", {s.d, hidden})}});
-      }
+      if (c.part("slstm_block").contains("feedforward"))
+        hidden = add_mlp(p.weights, i, outer, c, files, s.d);
     } else {
       inner = width_of(c, files, theirs + "proj_down.weight");
       c.divided(inner, s.qkv_block, "width of tensor " + theirs + "proj_down.weight");
