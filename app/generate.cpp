@@ -133,14 +133,14 @@ std::vector<std::int32_t> ids_of(const Speaker& speaker, std::string& prompt) {
 }
 
 struct Sampling {
-  std::int64_t tokens = 200, top_k = 0, seed = 0;
+  std::int64_t tokens = 200, top_k = 0, seed = 0, threads = 1;
   double temperature = 0.8, top_p = 0.95;
 };
 
 void stream(const Speaker& speaker, std::string prompt, const Sampling& how) {
   const Model& model = speaker.model();
   const std::vector<std::int32_t> ids = ids_of(speaker, prompt);
-  Engine engine(1, speaker.precision);
+  Engine engine(static_cast<int>(how.threads), speaker.precision);
   Context cx = engine.context(speaker.store());
   ModelState state = model.new_state(1, DType::f32);
   Var logits = model.logits(
@@ -193,7 +193,8 @@ int generate(Arguments arguments) {
       .option("--temperature", how.temperature, "0 = greedy", {0, 1000})
       .option("--top-k", how.top_k, "keep the k likeliest (0: all)", {0, 1 << 24})
       .option("--top-p", how.top_p, "keep the likeliest that hold this much probability", {1e-6, 1})
-      .option("--seed", how.seed, "of the sampler", kSeeds);
+      .option("--seed", how.seed, "of the sampler", kSeeds)
+      .option("--threads", how.threads, "threads; the text is the same for any number", kThreads);
   if (!options.parse(arguments)) return 0;
   if (!published.empty()) {  // the first positional is the prompt
     require(prompt.empty(), ErrorCode::invalid_argument, "got --model and a run, \"", folder,
