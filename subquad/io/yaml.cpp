@@ -13,6 +13,11 @@ namespace {
 constexpr std::size_t kMaxBytes = 1 << 16;
 constexpr int kMaxDepth = 64;
 
+void require_small(std::size_t bytes, const std::string& source) {
+  require(bytes <= kMaxBytes, ErrorCode::format, source, ": ", bytes, " bytes, wanted at most ",
+          kMaxBytes);
+}
+
 std::string_view text_of(const yaml_char_t* text) {
   return reinterpret_cast<const char*>(text ? text : reinterpret_cast<const yaml_char_t*>(""));
 }
@@ -118,8 +123,7 @@ Json value_of(Events& events, const yaml_event_t& event, int depth) {
 }  // namespace
 
 Json parse_yaml(const std::string& text, const std::string& source) {
-  require(text.size() <= kMaxBytes, ErrorCode::format, source, ": ", text.size(),
-          " bytes, wanted at most ", kMaxBytes);
+  require_small(text.size(), source);
   Events events(text, source);
   events.next();                                               // start of the stream
   if (events.next().type == YAML_STREAM_END_EVENT) return {};  // an empty file
@@ -130,6 +134,11 @@ Json parse_yaml(const std::string& text, const std::string& source) {
   return root;
 }
 
-Json read_yaml(const std::string& path) { return parse_yaml(read_file(path), path); }
+Json read_yaml(const std::string& path) {
+  const MappedFile file(path);
+  const auto bytes = file.bytes();
+  require_small(bytes.size(), path);
+  return parse_yaml(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()), path);
+}
 
 }  // namespace subquad

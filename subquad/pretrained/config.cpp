@@ -20,7 +20,7 @@ PublishedConfig PublishedConfig::read(const std::string& folder) {
   for (const char* name : {"config.json", "config.yaml"}) {
     const std::string path = (fs::path(folder) / name).string();
     if (!fs::exists(path, error)) continue;
-    Json json = path.ends_with(".json") ? Json::read(path) : read_yaml(path);
+    Json json = path.ends_with(".json") ? read_published_json(path) : read_yaml(path);
     require(json.is_object(), ErrorCode::format, path, ": got ", json.type_name(),
             ", wanted an object");
     return {std::move(json), path};
@@ -113,6 +113,15 @@ std::int64_t PublishedConfig::divided(std::int64_t value, std::int64_t parts,
   require(parts > 0 && value % parts == 0, ErrorCode::format, source_, ": ", what, ": ", value,
           " does not divide into ", parts, " equal parts");
   return value / parts;
+}
+
+Json read_published_json(const std::string& path) {
+  constexpr std::uintmax_t kLargestFile = 64 << 20;
+  std::error_code error;
+  const auto bytes = std::filesystem::file_size(path, error);
+  require(error || bytes <= kLargestFile, ErrorCode::format, path, ": ", bytes,
+          " bytes, wanted at most ", kLargestFile);
+  return Json::read(path);
 }
 
 double published_number(const Json& value) {

@@ -28,24 +28,25 @@ void check_aliases(const WeightFiles& files, const Published& p) {
 
 std::vector<std::int32_t> end_ids(const std::string& folder, const PublishedConfig& config,
                                   std::int64_t vocabulary) {
-  const std::string path = (std::filesystem::path(folder) / "generation_config.json").string();
+  std::string source = (std::filesystem::path(folder) / "generation_config.json").string();
   std::error_code error;
   Json value;
-  if (std::filesystem::exists(path, error)) {
-    const Json generation = Json::read(path);
+  if (std::filesystem::exists(source, error)) {
+    const Json generation = read_published_json(source);
     if (const Json* ids = generation.find("eos_token_id")) value = *ids;
   }
-  if (const Json* ids = config.find("eos_token_id"); value.is_null() && ids) value = *ids;
+  if (const Json* ids = config.find("eos_token_id"); value.is_null() && ids) {
+    value = *ids;
+    source = config.source();
+  }
+  const Json list = value.is_null()    ? Json::array()
+                    : value.is_array() ? value
+                                       : Json(Json::Array{value});
   std::vector<std::int32_t> out;
-  const auto add = [&](const Json& id) {
-    require(id.is_int() && id.as_int() >= 0, ErrorCode::format, config.source(),
-            ": eos_token_id: got ", id.dump(), ", wanted an id or a list of ids");
+  for (const Json& id : list.as_array()) {
+    require(id.is_int() && id.as_int() >= 0, ErrorCode::format, source, ": eos_token_id: got ",
+            value.dump(), ", wanted an id or a list of ids");
     if (id.as_int() < vocabulary) out.push_back(static_cast<std::int32_t>(id.as_int()));
-  };
-  if (value.is_array()) {
-    for (const Json& id : value.as_array()) add(id);
-  } else if (!value.is_null()) {
-    add(value);
   }
   return out;
 }

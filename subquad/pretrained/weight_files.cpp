@@ -2,7 +2,7 @@
 
 #include <filesystem>
 
-#include "subquad/io/json.h"
+#include "subquad/pretrained/config.h"
 
 namespace subquad {
 namespace {
@@ -69,7 +69,7 @@ void WeightFiles::add_all(std::size_t file) {
 }
 
 void WeightFiles::read_index(const std::string& path) {
-  const Json index = Json::read(path);
+  const Json index = read_published_json(path);
   std::map<std::string, std::size_t> opened;
   try {
     for (const auto& [tensor, file] : index.at("weight_map").as_object()) {

@@ -305,6 +305,11 @@ TEST(Pretrained, EndIdsComeFromTheGenerationConfigurationAsOneOrAList) {
   EXPECT_EQ(open_pretrained(kCases + "llama3_bf16")->end_ids, (std::vector<std::int32_t>{2, 3}));
   EXPECT_EQ(open_pretrained(kCases + "qwen3")->end_ids, (std::vector<std::int32_t>{2}));
   EXPECT_TRUE(open_pretrained(kCases + "mamba2_statespaces")->end_ids.empty());
+  const Copy c("qwen3");
+  c.set("generation_config.json", "eos_token_id", "two");
+  c.expect_refused({"generation_config.json", "eos_token_id", "two"});
+  std::ofstream(c / "generation_config.json") << std::string((64 << 20) + 1, ' ');
+  c.expect_refused({"generation_config.json", "wanted at most"});
 }
 
 TEST(Pretrained, PaddedVocabulary) {
