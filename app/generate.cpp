@@ -172,7 +172,8 @@ void stream(const Speaker& speaker, std::string prompt, const Sampling& how) {
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   if (!speaker.bytes) std::printf("\n");
   std::fprintf(stderr, "%s%ld tokens, %.0f tokens/s, state %ld bytes after %ld positions\n",
-               speaker.bytes ? "\n" : "", static_cast<long>(generated), static_cast<double>(generated) / seconds,
+               speaker.bytes ? "\n" : "", static_cast<long>(generated),
+               static_cast<double>(generated) / seconds,
                static_cast<long>(model.state_bytes(state[0].positions())),
                static_cast<long>(state[0].positions()));
 }
