@@ -167,10 +167,10 @@ void stream(const Speaker& speaker, std::string prompt, const Sampling& how) {
     const std::int32_t next[1] = {id};
     logits = model.logits(cx, Tensor::from<std::int32_t>({1, 1}, next), {}, &state);
   }
+  if (!speaker.bytes) std::printf("\n");
   out.flush();
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  if (!speaker.bytes) std::printf("\n");
   std::fprintf(stderr, "%s%ld tokens, %.0f tokens/s, state %ld bytes after %ld positions\n",
                speaker.bytes ? "\n" : "", static_cast<long>(generated),
                static_cast<double>(generated) / seconds,
