@@ -17,6 +17,7 @@ int report(Arguments arguments);
 int diff(Arguments arguments);
 int generate(Arguments arguments);
 int evaluate(Arguments arguments);
+int convert(Arguments arguments);
 int bench(Arguments arguments);
 int protocol(Arguments arguments);
 int audit(Arguments arguments);

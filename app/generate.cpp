@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -8,6 +9,7 @@
 #include "subquad/base/interrupt.h"
 #include "subquad/base/rng.h"
 #include "subquad/model/engine.h"
+#include "subquad/pretrained/pretrained.h"
 #include "subquad/task/task.h"
 #include "subquad/train/run.h"
 
@@ -69,79 +71,142 @@ class Utf8Writer {
   std::string pending_;
 };
 
-}  // namespace
+// What a prompt is continued with: a run of ours, or a published model.
+struct Speaker {
+  std::unique_ptr<TrainedRun> run;
+  std::unique_ptr<Pretrained> published;
+  std::unique_ptr<ParameterStore> weights;  // of the published model
+  bool bytes = false;                       // ids are the bytes of a text
+  std::int64_t inputs = 0, outputs = 0;     // ids below these may be read, and drawn
+  std::vector<std::int32_t> end_ids;
+  Precision precision = Precision::f32;
 
-int generate(Arguments arguments) {
-  std::string folder, prompt;
-  std::int64_t tokens = 200, top_k = 0, seed = 0;
-  double temperature = 0.8, top_p = 0.95;
-  Options options(
-      "generate",
-      "Continue a prompt from a trained run, streaming. Byte tasks take and give text, others ids.",
-      "subquad generate runs/code-mlstm-0 \"def \" --tokens 300");
-  options.positional("run", folder, "run folder", true)
-      .positional("prompt", prompt, "text, or ids separated by spaces", true)
-      .option("--tokens", tokens, "how many to generate", kTokens)
-      .option("--temperature", temperature, "0 = greedy", {0, 1000})
-      .option("--top-k", top_k, "keep the k likeliest (0: all)", {0, 1 << 24})
-      .option("--top-p", top_p, "keep the likeliest that hold this much probability", {1e-6, 1})
-      .option("--seed", seed, "of the sampler", kSeeds);
-  if (!options.parse(arguments)) return 0;
-  const auto run = open_run(folder);
-  const std::int64_t vocabulary = run->config.model.vocabulary;
-  const TaskEntry* entry = find_task(run->config.task);
-  const bool bytes = entry && entry->bytes;
+  const Model& model() const { return run ? *run->model : *published->model; }
+  ParameterStore& store() const { return run ? *run->store : *weights; }
+};
+
+Speaker speaker_of_run(const std::string& folder) {
+  Speaker s;
+  s.run = open_run(folder);
+  const TaskEntry* entry = find_task(s.run->config.task);
+  s.bytes = entry && entry->bytes;
+  s.inputs = s.run->config.model.vocabulary;
+  s.outputs = s.run->config.model.classes;
+  s.precision = precision_named(s.run->config.train.precision);
+  if (!s.bytes)
+    std::fprintf(stderr, "task %s has no text: these are its class ids, 0 to %ld\n",
+                 s.run->config.task.c_str(), static_cast<long>(s.outputs - 1));
+  return s;
+}
+
+Speaker speaker_of_model(const std::string& folder) {
+  Speaker s;
+  s.published = open_pretrained(folder);
+  for (const std::string& w : s.published->files->warnings())
+    std::fprintf(stderr, "warning: %s\n", w.c_str());
+  s.weights = std::make_unique<ParameterStore>(
+      ParameterStore::zeros(s.published->plan, DType::f32));
+  s.published->load(*s.weights);
+  s.inputs = s.outputs = s.published->published.vocabulary;
+  s.end_ids = s.published->end_ids;
+  return s;
+}
+
+std::vector<std::int32_t> ids_of(const Speaker& speaker, std::string& prompt) {
   std::vector<std::int32_t> ids;
-  if (bytes) {
+  if (speaker.bytes) {
     for (const char c : prompt) ids.push_back(static_cast<unsigned char>(c));
   } else {
     char* end = prompt.data();
     for (const char* at = end; *at != 0; at = end) {
       const long id = std::strtol(at, &end, 10);
-      require(end != at && id >= 0 && id < vocabulary, ErrorCode::invalid_argument, "prompt at \"",
-              at, "\": wanted ids from 0 to ", vocabulary - 1);
+      require(end != at && id >= 0 && id < speaker.inputs, ErrorCode::invalid_argument,
+              "prompt at \"", at, "\": wanted ids from 0 to ", speaker.inputs - 1,
+              speaker.published ? ", separated by spaces: this program has no tokenizer" : "");
       ids.push_back(static_cast<std::int32_t>(id));
       while (*end == ' ') ++end;
     }
   }
-  require(!ids.empty(), ErrorCode::invalid_argument,
-          "the prompt is empty; give at least one character");
-  Engine engine(1, precision_named(run->config.train.precision));
-  Context cx = engine.context(*run->store);
-  ModelState state = run->model->new_state(1, DType::f32);
-  Var logits = run->model->logits(
+  require(!ids.empty(), ErrorCode::invalid_argument, "the prompt is empty; give at least one ",
+          speaker.bytes ? "character" : "id");
+  return ids;
+}
+
+struct Sampling {
+  std::int64_t tokens = 200, top_k = 0, seed = 0, threads = 1;
+  double temperature = 0.8, top_p = 0.95;
+};
+
+void stream(const Speaker& speaker, std::string prompt, const Sampling& how) {
+  const Model& model = speaker.model();
+  const std::vector<std::int32_t> ids = ids_of(speaker, prompt);
+  Engine engine(static_cast<int>(how.threads), speaker.precision);
+  Context cx = engine.context(speaker.store());
+  ModelState state = model.new_state(1, DType::f32);
+  Var logits = model.logits(
       cx, Tensor::from<std::int32_t>({1, static_cast<std::int64_t>(ids.size())}, ids), {}, &state);
-  if (!bytes)
-    std::fprintf(stderr, "task %s has no text: these are its class ids, 0 to %ld\n",
-                 run->config.task.c_str(), static_cast<long>(run->config.model.classes - 1));
   Utf8Writer out;
-  if (bytes) std::fwrite(prompt.data(), 1, prompt.size(), stdout);
-  const Rng rng{static_cast<std::uint64_t>(seed), stream_id("generate")};
+  if (speaker.bytes) std::fwrite(prompt.data(), 1, prompt.size(), stdout);
+  const Rng rng{static_cast<std::uint64_t>(how.seed), stream_id("generate")};
   std::int64_t generated = 0;
   const auto start = std::chrono::steady_clock::now();
-  for (std::int64_t i = 0; i < tokens && !interrupted(); ++i) {
-    const std::int64_t classes = run->config.model.classes, last = logits.value.numel() - classes;
+  for (std::int64_t i = 0; i < how.tokens && !interrupted(); ++i) {
+    const std::int64_t last = logits.value.numel() - model.config().classes;
     const std::span<const float> row(logits.value.data<float>() + last,
-                                     static_cast<std::size_t>(classes));
-    const std::int32_t id =
-        sample(row, temperature, top_k, top_p, rng.uniform(static_cast<std::uint64_t>(i), 0));
-    if (bytes) {
+                                     static_cast<std::size_t>(speaker.outputs));
+    const std::int32_t id = sample(row, how.temperature, how.top_k, how.top_p,
+                                   rng.uniform(static_cast<std::uint64_t>(i), 0));
+    if (speaker.bytes) {
       out.put(static_cast<unsigned char>(id));
     } else {
       std::printf("%s%d", i ? " " : "", id);
     }
     ++generated;
-    if (id >= vocabulary) break;
+    const auto& ends = speaker.end_ids;
+    if (id >= speaker.inputs || std::find(ends.begin(), ends.end(), id) != ends.end()) break;
     const std::int32_t next[1] = {id};
-    logits = run->model->logits(cx, Tensor::from<std::int32_t>({1, 1}, next), {}, &state);
+    logits = model.logits(cx, Tensor::from<std::int32_t>({1, 1}, next), {}, &state);
   }
+  if (!speaker.bytes) std::printf("\n");
   out.flush();
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  std::fprintf(stderr, "\n%ld tokens, %.0f tokens/s, state %ld bytes after %ld positions\n",
-               static_cast<long>(generated), static_cast<double>(generated) / seconds,
-               static_cast<long>(run->model->state_bytes(state[0].positions())),
+  std::fprintf(stderr, "%s%ld tokens, %.0f tokens/s, state %ld bytes after %ld positions\n",
+               speaker.bytes ? "\n" : "", static_cast<long>(generated),
+               static_cast<double>(generated) / seconds,
+               static_cast<long>(model.state_bytes(state[0].positions())),
                static_cast<long>(state[0].positions()));
+}
+
+}  // namespace
+
+int generate(Arguments arguments) {
+  std::string folder, prompt, published;
+  Sampling how;
+  Options options(
+      "generate",
+      "Continue a prompt from a trained run or a published model, streaming. Byte tasks "
+      "take and give text, others ids.",
+      "subquad generate runs/code-mlstm-0 \"def \" --tokens 300");
+  options.positional("run", folder, "run folder (not with --model)")
+      .positional("prompt", prompt, "text, or ids separated by spaces")
+      .option("--model", published, "folder of a published model, in place of a run")
+      .option("--tokens", how.tokens, "how many to generate", kTokens)
+      .option("--temperature", how.temperature, "0 = greedy", {0, 1000})
+      .option("--top-k", how.top_k, "keep the k likeliest (0: all)", {0, 1 << 24})
+      .option("--top-p", how.top_p, "keep the likeliest that hold this much probability", {1e-6, 1})
+      .option("--seed", how.seed, "of the sampler", kSeeds)
+      .option("--threads", how.threads, "threads; the text is the same for any number", kThreads);
+  if (!options.parse(arguments)) return 0;
+  if (!published.empty()) {  // the first positional is the prompt
+    require(prompt.empty(), ErrorCode::invalid_argument, "got --model and a run, \"", folder,
+            "\", wanted one of them and a prompt");
+    stream(speaker_of_model(published), folder, how);
+  } else {
+    require(!folder.empty(), ErrorCode::invalid_argument,
+            "wanted a run folder and a prompt, or --model DIR and a prompt");
+    stream(speaker_of_run(folder), prompt, how);
+  }
   return interrupted() ? 130 : 0;
 }
 

@@ -4,6 +4,7 @@
 #include "app/options.h"
 #include "subquad/base/rng.h"
 #include "subquad/model/sizing.h"
+#include "subquad/pretrained/pretrained.h"
 #include "subquad/study/speed.h"
 
 namespace subquad::app {
@@ -26,6 +27,39 @@ Batch random_batch(std::int64_t vocabulary, int step) {
   return b;
 }
 
+// What a published model is, in our terms.
+int describe(const std::string& folder) {
+  const auto p = open_pretrained(folder);
+  const ModelConfig& c = p->published.config;
+  const Model& model = *p->model;
+  std::int64_t stored = 0;
+  for (const std::string& name : p->files->names()) {
+    const Safetensors::Entry& e = p->files->entry(name);
+    stored += e.end - e.begin;
+  }
+  for (const std::string& w : p->files->warnings())
+    std::fprintf(stderr, "warning: %s\n", w.c_str());
+  std::printf("family       %s (%s)\n", p->family->name, p->family->summary);
+  std::printf("parameters   %ld (%ld bytes stored)\n", static_cast<long>(p->plan.parameter_count()),
+              static_cast<long>(stored));
+  std::printf("vocabulary   %ld ids", static_cast<long>(p->published.vocabulary));
+  if (c.vocabulary != p->published.vocabulary)
+    std::printf(", padded to %ld rows", static_cast<long>(c.vocabulary));
+  std::printf(", head %s\n", c.tied ? "tied to the embedding" : "of its own");
+  std::printf("d_model      %ld\n", static_cast<long>(c.d_model));
+  std::printf("layers       %zu:", c.layers.size());
+  for (std::size_t i = 0, run = 0; i < c.layers.size(); i += run) {  // runs of one kind
+    for (run = 1; i + run < c.layers.size() && c.layers[i + run] == c.layers[i];) ++run;
+    std::printf(" %zu x %s", run, c.layers[i].c_str());
+  }
+  std::printf("\nstate bytes ");
+  for (const std::int64_t depth : kDepths)
+    std::printf(" %ld @%ld", static_cast<long>(model.state_bytes(depth)), static_cast<long>(depth));
+  const double macs = model.cost(1024).macs / 1024;
+  std::printf("\nFLOP/token   %.0f over 1024 positions\n", 2 * macs);
+  return 0;
+}
+
 }  // namespace
 
 int info(Arguments arguments) {
@@ -35,10 +69,13 @@ int info(Arguments arguments) {
   std::int64_t d_model = 64, blocks = 2, heads = 4, vocabulary = 256, parameters = 0,
                state_bytes = 0;
   bool time = false;
-  std::string match = "parameters";
-  Options options("info", "Sizes, training cost and state bytes of arms matched to one budget.",
+  std::string match = "parameters", published;
+  Options options("info",
+                  "Sizes, training cost and state bytes of arms matched to one budget, or of a "
+                  "published model.",
                   "subquad info --arms attention,mlstm --d-model 256 --blocks 4");
-  options.list("--arms", arms, "arms to size")
+  options.positional("model", published, "folder of a published model; then no option applies")
+      .list("--arms", arms, "arms to size")
       .option("--d-model", d_model, "model width", kWidths)
       .option("--blocks", blocks, "number of blocks", kBlocks)
       .option("--heads", heads, "heads per mixer", kHeads)
@@ -49,6 +86,7 @@ int info(Arguments arguments) {
       .option("--state-bytes", state_bytes, "state of one sequence, for --match state", kBudgets)
       .flag("--time", time, "measure training steps, too");
   if (!options.parse(arguments)) return 0;
+  if (!published.empty()) return describe(published);
   const MeasureTimes measure = [&](std::span<const ModelConfig> models) {
     return training_seconds_per_token(
         models, [&](int step) { return random_batch(vocabulary, step); }, Precision::f32);

@@ -26,6 +26,7 @@ constexpr Command kCommands[] = {
     {"evaluate", "score a trained run at any lengths, chunkwise and recurrent",
      subquad::app::evaluate},
     {"generate", "continue a prompt from a trained run, streaming", subquad::app::generate},
+    {"convert", "write a trained run as a published model", subquad::app::convert},
     {"report", "write a study's report again", subquad::app::report},
     {"protocol", "freeze what a study promises before its first run, or amend it",
      subquad::app::protocol},

@@ -8,6 +8,7 @@
 
 #include "subquad/autograd/tape.h"
 #include "subquad/backend/pointwise.h"
+#include "subquad/backend/sequence.h"
 
 namespace subquad {
 
@@ -98,6 +99,28 @@ struct RowScores {
 RowScores score_rows(Context& cx, const Tensor& x, ParamId w, ParamId b, const Tensor& targets,
                      double soft_cap);
 
+// --- experts (ops/experts.cpp): rows (N) that each go to k of E experts
+struct RouterOptions {
+  std::int64_t active = 1;  // k
+  bool sigmoid = false;     // scores sigmoid(logits), not softmax
+  bool normalise = true;    // the chosen scores are divided by their sum
+  double scale = 1;
+};
+struct Routing {
+  Var weights;                       // (N,k): scale score (/ sum)
+  std::vector<std::int64_t> expert;  // (N,k), row-major: whose weight it is
+};
+// logits (N,E). correction (E) or none: added to the scores for choosing only; no gradient.
+Routing route(Context& cx, const Var& logits, ParamId correction, const RouterOptions& options);
+Var take_rows(Context& cx, const Var& x, std::vector<std::int64_t> rows);  // (N,D) -> (rows,D)
+// y (N,D): row e / k gets weights[e] times the row of a part that stands for entry e of (N,k).
+struct WeightedRows {
+  Var rows;                           // (n,D)
+  std::vector<std::int64_t> entries;  // (n)
+};
+Var combine_rows(Context& cx, const Var& weights, std::vector<WeightedRows> parts,
+                 std::int64_t width);
+
 // --- sequence (ops/sequence.cpp)
 // Depthwise causal convolution of width K over time, then SiLU if `silu`. x (B,T,C), w (C,K), b (C)
 // or none; tap K-1 meets the current token; zeros before a sequence or document starts. state:
@@ -112,6 +135,7 @@ struct RopeOptions {
   double theta = 10000;
   std::int64_t dims = 0;     // rotate the first `dims` features (0 = all); the rest pass through
   bool interleaved = false;  // pairs (2m, 2m+1) instead of (m, m + dims/2)
+  RopeScaling scaling{};     // of the frequencies
 };
 // x (B,T,H,D). Position of column t: first_position + t, counted from 0 again where a span resets.
 Var rope(Context& cx, const Var& x, const RopeOptions& options, const Spans& spans,

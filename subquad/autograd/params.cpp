@@ -41,9 +41,8 @@ std::string ParameterPlan::enter(const std::string& prefix) {
 
 ParamId ParameterPlan::declare(const std::string& name, Shape shape, Init init, bool decay) {
   ParamInfo info{prefix_ + name, shape, init, decay, flat_size_};
-  for (const ParamInfo& p : params_) {
-    require(p.name != info.name, ErrorCode::internal, "parameter ", p.name, " declared twice");
-  }
+  require(names_.insert(info.name).second, ErrorCode::internal, "parameter ", info.name,
+          " declared twice");
   flat_size_ += round_up(shape.numel(), 16);
   params_.push_back(std::move(info));
   return {static_cast<std::int32_t>(params_.size()) - 1};
@@ -69,6 +68,13 @@ ParameterStore::ParameterStore(const ParameterPlan& plan, DType dtype, std::uint
       }
     }
   });
+}
+
+ParameterStore ParameterStore::zeros(const ParameterPlan& plan, DType dtype) {
+  ParameterStore store;
+  store.plan_ = &plan;
+  store.values_ = Tensor::zeros({plan.flat_size()}, dtype);
+  return store;
 }
 
 Tensor ParameterStore::part(const Tensor& flat, ParamId id) const {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "subquad/tensor/tensor.h"
@@ -61,6 +62,7 @@ class ParameterPlan {
 
  private:
   std::vector<ParamInfo> params_;
+  std::unordered_set<std::string> names_;
   std::string prefix_;
   std::int64_t flat_size_ = 0;
 };
@@ -70,6 +72,9 @@ class ParameterStore {
   // Values are drawn in double from `seed` and rounded, so an f32 and an f64 store agree to
   // rounding.
   ParameterStore(const ParameterPlan& plan, DType dtype, std::uint64_t seed);
+
+  // For weights that are read from somewhere.
+  static ParameterStore zeros(const ParameterPlan& plan, DType dtype);
 
   const ParameterPlan& plan() const { return *plan_; }
   DType dtype() const { return values_.dtype(); }
@@ -82,9 +87,10 @@ class ParameterStore {
   void copy_values_from(const ParameterStore& other);  // converts between f32 and f64
 
  private:
+  ParameterStore() = default;
   Tensor part(const Tensor& flat, ParamId id) const;
 
-  const ParameterPlan* plan_;
+  const ParameterPlan* plan_ = nullptr;
   Tensor values_;
   mutable Tensor grads_;
 };

@@ -32,7 +32,21 @@ struct ConvBackward {
   View<T, 3> dinitial;          // written; may be absent
 };
 
-// Rotates pairs of features by position * theta^(-2m/dims). backward: by the negative angle.
+// Which models stretch positions beyond the length they were trained at, and how. f is a frequency,
+// 2 pi / f its wavelength.
+//   original_length 0: f / factor (factor 1: f itself)
+//   otherwise ("llama3"): f where the wavelength is below original_length / high, f / factor where
+//   it is above original_length / low, and a blend between:
+//   s = (original_length / wavelength - low) / (high - low),  (1 - s) f / factor + s f
+struct RopeScaling {
+  double factor = 1, low = 1, high = 4;
+  std::int64_t original_length = 0;
+};
+double rope_frequency(std::int64_t pair, std::int64_t dims, double theta,
+                      const RopeScaling& scaling);
+
+// Rotates pairs of features by position * frequency, theta^(-2m/dims) unless scaled. backward: by
+// the negative angle.
 template <class T>
 struct Rope {
   static constexpr std::string_view kOp = "rope";
@@ -44,6 +58,7 @@ struct Rope {
   bool interleaved = false;
   bool backward = false;
   View<T, 4> y;
+  RopeScaling scaling{};
 };
 
 // decay = -exp(A_log) dt (or 2 exp(-exp(A_log) dt) - 1 if signed_decay), dt = clamp(softplus(raw +

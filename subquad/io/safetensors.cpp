@@ -9,7 +9,7 @@
 namespace subquad {
 namespace {
 
-constexpr std::uint64_t kMaxHeader = 100 << 20;
+constexpr std::uint64_t kMaxHeader = 100'000'000;  // the format's own limit
 
 static_assert(std::endian::native == std::endian::little, "safetensors are little-endian");
 
@@ -17,11 +17,26 @@ DType dtype_from(const std::string& name, const std::string& where) {
   for (const auto& [text, dtype] : {std::pair{"F64", DType::f64},
                                     {"F32", DType::f32},
                                     {"BF16", DType::bf16},
+                                    {"F16", DType::f16},
+                                    {"I64", DType::i64},
                                     {"I32", DType::i32},
                                     {"U8", DType::u8}}) {
     if (name == text) return dtype;
   }
-  fail(ErrorCode::unsupported, where, ": dtype ", name, ", wanted F64, F32, BF16, I32 or U8");
+  fail(ErrorCode::unsupported, where, ": dtype ", name,
+       ", wanted F64, F32, BF16, F16, I64, I32 or U8");
+}
+
+// IEEE 754 half precision: 1 sign, 5 exponent (bias 15), 10 fraction bits; exact in f32.
+float from_f16(std::uint16_t bits) {
+  const std::uint32_t sign = std::uint32_t{bits} >> 15 << 31, exponent = bits >> 10 & 31U,
+                      fraction = bits & 1023U;
+  if (exponent == 0) {  // zero or subnormal: fraction * 2^-24
+    const float magnitude = static_cast<float>(fraction) * 0x1p-24F;
+    return sign ? -magnitude : magnitude;
+  }
+  const std::uint32_t wide = exponent == 31 ? 255 : exponent + 112;
+  return std::bit_cast<float>(sign | wide << 23 | fraction << 13);
 }
 
 std::string dtype_text(DType t) {
@@ -29,6 +44,8 @@ std::string dtype_text(DType t) {
     case DType::f64: return "F64";
     case DType::f32: return "F32";
     case DType::bf16: return "BF16";
+    case DType::f16: return "F16";
+    case DType::i64: return "I64";
     case DType::i32: return "I32";
     case DType::u8: return "U8";
   }
@@ -46,6 +63,8 @@ Safetensors::Safetensors(const std::string& path) : path_(path), file_(path) {
   require(header_size <= kMaxHeader && header_size <= bytes.size() - 8, ErrorCode::format, path,
           ": header of ", header_size, " bytes in a file of ", bytes.size(),
           ": truncated or not safetensors");
+  require(header_size > 0 && bytes[8] == std::byte{'{'}, ErrorCode::format, path,
+          ": the header does not start with {: not a safetensors file");
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + 8, header_size);
   data_ = bytes.subspan(8 + header_size);
   const Json header = Json::parse(text, path);
@@ -84,10 +103,15 @@ Safetensors::Safetensors(const std::string& path) : path_(path), file_(path) {
     }
   }
   std::sort(ranges.begin(), ranges.end());
-  for (std::size_t i = 1; i < ranges.size(); ++i) {
-    require(ranges[i].first >= ranges[i - 1].second, ErrorCode::format, path,
-            ": tensors overlap at byte ", ranges[i].first);
+  std::int64_t covered = 0;
+  for (const auto& [begin, end] : ranges) {
+    require(begin >= covered, ErrorCode::format, path, ": tensors overlap at byte ", begin);
+    require(begin == covered, ErrorCode::format, path, ": bytes ", covered, " to ", begin,
+            " of the data section belong to no tensor");
+    covered = end;
   }
+  require(covered == static_cast<std::int64_t>(data_.size()), ErrorCode::format, path,
+          ": the data section has ", data_.size(), " bytes, its tensors end at ", covered);
 }
 
 Tensor Safetensors::read(const std::string& name) const {
@@ -99,25 +123,53 @@ Tensor Safetensors::read(const std::string& name) const {
 }
 
 Tensor Safetensors::read_as(const std::string& name, DType dtype) const {
-  const Tensor from = read(name);
-  if (from.dtype() == dtype) return from;
-  Tensor to(from.shape(), dtype);
-  with_scalar(dtype, [&]<class T>() {
-    T* y = to.data<T>();
-    if (from.dtype() == DType::bf16) {
-      const auto* x = static_cast<const std::uint16_t*>(from.raw());
-      for (std::int64_t i = 0; i < to.numel(); ++i) {
-        y[i] = static_cast<T>(std::bit_cast<float>(std::uint32_t{x[i]} << 16));
-      }
-      return;
-    }
-    with_scalar(from.dtype(), [&]<class U>() {
-      const U* x = from.data<U>();
-      for (std::int64_t i = 0; i < to.numel(); ++i) y[i] = static_cast<T>(x[i]);
-    });
-  });
+  const auto it = entries_.find(name);
+  require(it != entries_.end(), ErrorCode::format, path_, ": no tensor named ", name);
+  const Tensor to(it->second.shape, dtype);
+  with_scalar(dtype, [&]<class T>() { read_elements(name, 0, 1, to.host<T>()); });
   return to;
 }
+
+template <class T>
+void Safetensors::read_elements(const std::string& name, std::int64_t first, std::int64_t stride,
+                                std::span<T> to) const {
+  const auto it = entries_.find(name);
+  require(it != entries_.end(), ErrorCode::format, path_, ": no tensor named ", name);
+  const Entry& e = it->second;
+  const auto count = static_cast<std::int64_t>(to.size());
+  if (count == 0) return;
+  require(first >= 0 && stride >= 0 && first + (count - 1) * stride < e.shape.numel(),
+          ErrorCode::internal, path_, ": tensor ", name, " of shape ", e.shape, ": elements from ",
+          first, ", ", count, " of them, ", stride, " apart");
+  const std::byte* from = data_.data() + e.begin + first * size_of(e.dtype);
+  const auto each = [&]<class U>(auto&& value_of) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      U stored;  // the file promises no alignment
+      std::memcpy(&stored, from + i * stride * static_cast<std::int64_t>(sizeof(U)), sizeof(U));
+      to[static_cast<std::size_t>(i)] = static_cast<T>(value_of(stored));
+    }
+  };
+  const auto itself = [](auto x) { return x; };
+  if (e.dtype == dtype_of<T>() && stride == 1) {
+    std::memcpy(to.data(), from, to.size_bytes());
+    return;
+  }
+  switch (e.dtype) {
+    case DType::f64: return each.template operator()<double>(itself);
+    case DType::f32: return each.template operator()<float>(itself);
+    case DType::bf16:
+      return each.template operator()<std::uint16_t>(
+          [](std::uint16_t bits) { return std::bit_cast<float>(std::uint32_t{bits} << 16); });
+    case DType::f16: return each.template operator()<std::uint16_t>(from_f16);
+    default:
+      fail(ErrorCode::format, path_, ": tensor ", name, " holds ", name_of(e.dtype),
+           ", wanted floating-point numbers (f64, f32, bf16 or f16)");
+  }
+}
+template void Safetensors::read_elements(const std::string&, std::int64_t, std::int64_t,
+                                         std::span<float>) const;
+template void Safetensors::read_elements(const std::string&, std::int64_t, std::int64_t,
+                                         std::span<double>) const;
 
 std::string safetensors_bytes(const NamedTensors& tensors,
                               const std::map<std::string, std::string>& metadata) {

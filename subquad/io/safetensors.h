@@ -4,6 +4,7 @@
 #pragma once
 
 #include <map>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,10 +28,14 @@ class Safetensors {
   const std::map<std::string, Entry>& entries() const { return entries_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   bool contains(const std::string& name) const { return entries_.contains(name); }
-  // A copy of one tensor. F16 and I64 are not held by any of our files and are refused by name.
+  // A copy of one tensor, as stored.
   Tensor read(const std::string& name) const;
-  // The same, converted to f32 or f64 from f32, f64 or bf16.
+  // The same, converted to f32 or f64 from f64, f32, bf16 or f16.
   Tensor read_as(const std::string& name, DType dtype) const;
+  // Elements first, first + stride, ... of a tensor, converted likewise; one for each of `to`.
+  template <class T>
+  void read_elements(const std::string& name, std::int64_t first, std::int64_t stride,
+                     std::span<T> to) const;
 
  private:
   std::string path_;

@@ -4,6 +4,7 @@
 #include "subquad/mixer/gated_deltanet/gated_deltanet.h"
 #include "subquad/mixer/mamba2/mamba2.h"
 #include "subquad/mixer/mlstm/mlstm.h"
+#include "subquad/mixer/mlstm_block/mlstm_block.h"
 #include "subquad/mixer/slstm/slstm.h"
 
 namespace subquad {
@@ -15,6 +16,7 @@ const std::vector<MixerEntry>& all_mixers() {
        "matrix memory, exponential input gate, normaliser (xLSTM[1:0])",
        make_mlstm,
        {"qk_factor", "v_factor", true}},
+      {"mlstm_block", "mLSTM inside an up-projection, a block without MLP", make_mlstm_block},
       {"slstm", "scalar memories, exponential gating, recurrent output (xLSTM[0:1])", make_slstm},
       {"mamba2", "state-space duality, tied gates", make_mamba2, {"state", ""}},
       {"mamba2[-1,1]", "Mamba-2 with transitions in (-1,1)", make_mamba2_negative, {"state", ""}},

@@ -1,10 +1,56 @@
 #include "subquad/model/model.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "subquad/autograd/ops.h"
 
 namespace subquad {
+
+namespace {
+
+// Calls visit(key, member) for every member that only published models change.
+template <class Config, class Visit>
+void visit_variants(Config& c, Visit&& visit) {
+  visit("norm", c.norm);
+  visit("norm_plus_one", c.norm_plus_one);
+  visit("norm_bias", c.norm_bias);
+  visit("mlp", c.mlp);
+  visit("mlp_widths", c.mlp_widths);
+  visit("experts", c.experts);
+  visit("expert_blocks", c.expert_blocks);
+  visit("positions", c.positions);
+  visit("embedding_scale", c.embedding_scale);
+  visit("residual_scale", c.residual_scale);
+  visit("logit_scale", c.logit_scale);
+  visit("logit_soft_cap", c.logit_soft_cap);
+}
+
+Json as_json(const std::vector<std::int64_t>& list) {
+  Json out = Json::array();
+  for (const std::int64_t v : list) out.push_back(v);
+  return out;
+}
+Json as_json(const ExpertsConfig& experts) { return experts.to_json(); }
+template <class T>
+Json as_json(const T& value) {
+  return Json(value);
+}
+
+void read_into(const Json& from, std::string& to) { to = from.as_string(); }
+void read_into(const Json& from, ExpertsConfig& to) { to = ExpertsConfig::from_json(from); }
+void read_into(const Json& from, bool& to) { to = from.as_bool(); }
+void read_into(const Json& from, double& to) { to = from.as_double(); }
+void read_into(const Json& from, std::int64_t& to) { to = from.as_int(); }
+void read_into(const Json& from, std::vector<std::int64_t>& to) {
+  for (const Json& v : from.as_array()) to.push_back(v.as_int());
+}
+
+}  // namespace
+
+bool ModelConfig::has_experts(std::int64_t block) const {
+  return std::find(expert_blocks.begin(), expert_blocks.end(), block) != expert_blocks.end();
+}
 
 Json ModelConfig::to_json() const {
   Json j = Json::object();
@@ -18,18 +64,35 @@ Json ModelConfig::to_json() const {
   j["mixer_options"] = mixer_options.is_null() ? Json::object() : mixer_options;
   j["tied"] = tied;
   j["norm_eps"] = norm_eps;
+  Json defaults = Json::object();
+  const ModelConfig standard;
+  visit_variants(standard, [&](const char* key, const auto& v) { defaults[key] = as_json(v); });
+  visit_variants(*this, [&](const char* key, const auto& v) {
+    if (as_json(v) != defaults.at(key)) j[key] = as_json(v);
+  });
   return j;
 }
 
 ModelConfig ModelConfig::from_json(const Json& json) {
-  const std::vector<std::string> known = {"vocabulary", "classes",       "d_model",
-                                          "heads",      "mlp_hidden",    "layers",
-                                          "tied",       "mixer_options", "norm_eps"};
+  ModelConfig c;
+  std::vector<std::string> known = {"vocabulary", "classes",       "d_model",
+                                    "heads",      "mlp_hidden",    "layers",
+                                    "tied",       "mixer_options", "norm_eps"};
+  visit_variants(c, [&](const char* key, auto& to) {
+    known.emplace_back(key);
+    const Json* value = json.find(key);
+    if (!value) return;
+    try {
+      read_into(*value, to);
+    } catch (Error& e) {
+      e.add_context(std::string("model key \"") + key + "\"");
+      throw;
+    }
+  });
   for (const auto& [key, value] : json.as_object()) {
     require(std::find(known.begin(), known.end(), key) != known.end(), ErrorCode::invalid_argument,
             "unknown model key \"", key, "\"; did you mean \"", nearest_key(key, known), "\"?");
   }
-  ModelConfig c;
   c.vocabulary = json.at("vocabulary").as_int();
   c.classes = json.at("classes").as_int();
   c.d_model = json.at("d_model").as_int();
@@ -42,71 +105,154 @@ ModelConfig ModelConfig::from_json(const Json& json) {
   return c;
 }
 
-Model::Model(const ModelConfig& config, ParameterPlan& plan) : config_(config) {
-  constexpr std::int64_t kLargest = 1 << 24;
-  for (const auto& [name, value] : {std::pair{"vocabulary", config.vocabulary},
-                                    {"classes", config.classes},
-                                    {"d_model", config.d_model},
-                                    {"heads", config.heads}}) {
-    require(value >= 1 && value <= kLargest, ErrorCode::invalid_argument, "model ", name, " ",
-            value, ", wanted 1 to ", kLargest);
+namespace {
+
+constexpr std::int64_t kLargest = 1 << 24;
+
+void check_width(const char* name, std::int64_t value, std::int64_t least) {
+  require(value >= least && value <= kLargest, ErrorCode::invalid_argument, "model ", name, " ",
+          value, ", wanted ", least, " to ", kLargest);
+}
+
+void check(const ModelConfig& c) {
+  check_width("vocabulary", c.vocabulary, 1);
+  check_width("classes", c.classes, 1);
+  check_width("d_model", c.d_model, 1);
+  check_width("heads", c.heads, 1);
+  check_width("mlp_hidden", c.mlp_hidden, 0);
+  check_width("positions", c.positions, 0);
+  require(!c.layers.empty() && c.layers.size() <= 4096, ErrorCode::invalid_argument, "model has ",
+          c.layers.size(), " layers, wanted 1 to 4096");
+  require(c.mlp_widths.empty() || c.mlp_widths.size() == c.layers.size(),
+          ErrorCode::invalid_argument, "model has ", c.mlp_widths.size(), " mlp_widths and ",
+          c.layers.size(), " layers, wanted as many, or none");
+  for (const std::int64_t width : c.mlp_widths) check_width("mlp_widths", width, 0);
+  for (const std::int64_t block : c.expert_blocks) {
+    require(block >= 0 && block < static_cast<std::int64_t>(c.layers.size()),
+            ErrorCode::invalid_argument, "model expert_blocks: ", block, ", wanted 0 to ",
+            c.layers.size() - 1);
   }
-  require(config.mlp_hidden >= 0 && config.mlp_hidden <= kLargest, ErrorCode::invalid_argument,
-          "model mlp_hidden ", config.mlp_hidden, ", wanted 0 (no MLP) to ", kLargest);
-  require(!config.layers.empty() && config.layers.size() <= 4096, ErrorCode::invalid_argument,
-          "model has ", config.layers.size(), " layers, wanted 1 to 4096");
-  const std::int64_t d = config.d_model, F = config.mlp_hidden;
+  require(!c.tied || c.classes == c.vocabulary, ErrorCode::invalid_argument, "tied model with ",
+          c.classes, " classes, wanted as many as the vocabulary, ", c.vocabulary);
+  require(c.norm == "rms" || c.norm == "layer", ErrorCode::invalid_argument, "model norm \"",
+          c.norm, "\", wanted rms or layer");
+  require(!c.norm_bias || c.norm == "layer", ErrorCode::invalid_argument,
+          "model with norm_bias and norm rms, wanted norm layer");
+}
+
+}  // namespace
+
+Model::Model(const ModelConfig& config, ParameterPlan& plan) : config_(config) {
+  check(config);
+  const std::int64_t d = config.d_model;
   const Init fan_in = Init::normal(1 / std::sqrt(static_cast<double>(d)));
-  require(!config.tied || config.classes == config.vocabulary, ErrorCode::invalid_argument,
-          "tied model with ", config.classes, " classes, wanted as many as the vocabulary, ",
-          config.vocabulary);
   embedding_ = plan.declare("embedding.weight", {config.vocabulary, d},
                             config.tied ? fan_in : Init::normal(1), false);
-  for (std::size_t i = 0; i < config.layers.size(); ++i) {
-    Block b;
-    b.name = "blocks." + std::to_string(i);
-    const std::string outer = plan.enter(b.name);
-    b.mixer_norm = plan.declare("mixer_norm.weight", {d}, Init::ones(), false);
-    const std::string block = plan.enter("mixer");
-    const Json* options = config.mixer_options.find(config.layers[i]);
-    b.mixer = make_mixer(
-        config.layers[i],
-        {.d_model = d, .heads = config.heads, .options = options ? *options : Json()}, plan);
-    plan.leave(block);
-    if (F > 0) {
-      b.mlp_norm = plan.declare("mlp_norm.weight", {d}, Init::ones(), false);
-      b.mlp_in = plan.declare("mlp.in.weight", {2 * F, d}, fan_in, true);  // rows gate | up
-      b.mlp_out = plan.declare("mlp.out.weight", {d, F},
-                               Init::normal(1 / std::sqrt(static_cast<double>(F))), true);
-    }
-    plan.leave(outer);
-    blocks_.push_back(std::move(b));
+  if (config.positions) {
+    positions_ = plan.declare("positions.weight", {config.positions, d}, Init::normal(0.1), false);
   }
-  final_norm_ = plan.declare("final_norm.weight", {d}, Init::ones(), false);
+  for (std::size_t i = 0; i < config.layers.size(); ++i) {
+    blocks_.push_back(declare_block(i, plan));
+  }
+  final_norm_ = declare_norm("final_norm", plan);
   head_ = config.tied ? embedding_ : plan.declare("head.weight", {config.classes, d}, fan_in, true);
+}
+
+Model::Norm Model::declare_norm(const std::string& name, ParameterPlan& plan) const {
+  const std::int64_t d = config_.d_model;
+  Norm n;
+  n.weight = plan.declare(name + ".weight", {d},
+                          config_.norm_plus_one ? Init::zeros() : Init::ones(), false);
+  if (config_.norm_bias) n.bias = plan.declare(name + ".bias", {d}, Init::zeros(), false);
+  return n;
+}
+
+Model::Block Model::declare_block(std::size_t index, ParameterPlan& plan) const {
+  Block b;
+  b.name = "blocks." + std::to_string(index);
+  const std::string outer = plan.enter(b.name);
+  b.mixer_norm = declare_norm("mixer_norm", plan);
+  const std::string block = plan.enter("mixer");
+  const std::string& kind = config_.layers[index];
+  const Json* options = config_.mixer_options.find(kind);
+  b.mixer = make_mixer(
+      kind,
+      {.d_model = config_.d_model, .heads = config_.heads, .options = options ? *options : Json()},
+      plan);
+  plan.leave(block);
+  declare_mlp(index, b, plan);
+  plan.leave(outer);
+  return b;
+}
+
+void Model::declare_mlp(std::size_t index, Block& b, ParameterPlan& plan) const {
+  const bool experts = config_.has_experts(static_cast<std::int64_t>(index));
+  const std::int64_t width =
+      config_.mlp_widths.empty() ? config_.mlp_hidden : config_.mlp_widths[index];
+  if (!experts && width == 0) return;
+  b.mlp_norm = declare_norm("mlp_norm", plan);
+  const std::string inner = plan.enter(experts ? "experts" : "mlp");
+  if (experts) {
+    b.experts = std::make_unique<Experts>(config_.experts, config_.d_model, plan);
+  } else {
+    b.mlp = std::make_unique<Mlp>(mlp_kind_named(config_.mlp), config_.d_model, width, plan);
+  }
+  plan.leave(inner);
+}
+
+Var Model::normed(Context& cx, const Var& x, const Norm& n) const {
+  return norm(cx, x, n.weight, n.bias,
+              {.eps = config_.norm_eps,
+               .center = config_.norm == "layer",
+               .plus_one = config_.norm_plus_one});
+}
+
+Var Model::embedded(Context& cx, const Tensor& ids, const Segments& segments,
+                    std::int64_t first_position) const {
+  Var h = embedding(cx, ids, embedding_);
+  if (config_.embedding_scale != 1) h = scale(cx, h, config_.embedding_scale);
+  if (!positions_) return h;
+  const std::int64_t B = ids.shape()[0], T = ids.shape()[1];
+  const Spans spans(segments, B, T);
+  const Tensor at = Tensor::zeros({B, T}, DType::i32);
+  for (std::int64_t b = 0; b < B; ++b) {
+    for (const Span& span : spans.row(b)) {
+      const std::int64_t start = span.reset ? 0 : first_position + span.begin;
+      require(start + span.size() <= config_.positions, ErrorCode::invalid_argument, "position ",
+              start + span.size() - 1, " of a model with ", config_.positions,
+              " learned positions; wanted a shorter sequence");
+      for (std::int64_t t = span.begin; t < span.end; ++t) {
+        at.data<std::int32_t>()[b * T + t] = static_cast<std::int32_t>(start + t - span.begin);
+      }
+    }
+  }
+  return add(cx, h, embedding(cx, at, positions_));
 }
 
 Var Model::features(Context& cx, const Tensor& ids, const Segments& segments,
                     ModelState* state) const {
   require(!state || state->size() == blocks_.size(), ErrorCode::invalid_argument, "state of ",
           state ? state->size() : 0, " blocks for a model of ", blocks_.size());
-  const NormOptions norm_options{.eps = config_.norm_eps};
-  Var h = embedding(cx, ids, embedding_);
+  const auto plus = [&](const Var& h, const Var& update) {
+    return add(cx, h,
+               config_.residual_scale == 1 ? update : scale(cx, update, config_.residual_scale));
+  };
+  Var h = embedded(cx, ids, segments, state ? state->front().positions() : segments.first_position);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     const Block& b = blocks_[i];
     const Scope scope(cx, b.name);
     {
       const Scope inner(cx, "mixer");
-      const Var mixed = b.mixer->forward(cx, norm(cx, h, b.mixer_norm, {}, norm_options), segments,
-                                         state ? &(*state)[i] : nullptr);
-      h = add(cx, h, mixed);
+      h = plus(h, b.mixer->forward(cx, normed(cx, h, b.mixer_norm), segments,
+                                   state ? &(*state)[i] : nullptr));
     }
-    if (!b.mlp_norm) continue;
-    const Scope inner(cx, "mlp");
-    const Var wide = linear(cx, norm(cx, h, b.mlp_norm, {}, norm_options), b.mlp_in);
-    h = add(cx, h, linear(cx, gated_halves(cx, Unary::silu, wide), b.mlp_out));
+    if (!b.mlp && !b.experts) continue;
+    const Scope inner(cx, b.mlp ? "mlp" : "experts");
+    const Var u = normed(cx, h, b.mlp_norm);
+    h = plus(h, b.mlp ? b.mlp->forward(cx, u) : b.experts->forward(cx, u));
   }
-  return norm(cx, h, final_norm_, {}, norm_options);
+  const Var out = normed(cx, h, final_norm_);
+  return config_.logit_scale == 1 ? out : scale(cx, out, config_.logit_scale);
 }
 
 Var Model::logits(Context& cx, const Tensor& ids, const Segments& segments,
@@ -114,14 +260,16 @@ Var Model::logits(Context& cx, const Tensor& ids, const Segments& segments,
   return head(cx, features(cx, ids, segments, state));
 }
 
-Var Model::head(Context& cx, const Var& features) const { return linear(cx, features, head_); }
+Var Model::head(Context& cx, const Var& features) const {
+  return soft_cap(cx, linear(cx, features, head_), config_.logit_soft_cap);
+}
 
 Var Model::loss(Context& cx, const Tensor& ids, const Tensor& targets, const Segments& segments,
                 std::int64_t mean_over) const {
   require(ids.shape() == targets.shape(), ErrorCode::shape_mismatch, "inputs ", ids.shape(),
           " and targets ", targets.shape());
   return linear_cross_entropy(cx, features(cx, ids, segments, nullptr), head_, {}, targets,
-                              {.mean_over = mean_over});
+                              {.soft_cap = config_.logit_soft_cap, .mean_over = mean_over});
 }
 
 ModelState Model::new_state(std::int64_t batch, DType dtype) const {
@@ -141,7 +289,7 @@ Cost Model::cost(std::int64_t tokens) const {
   const auto T = static_cast<double>(tokens), d = static_cast<double>(config_.d_model);
   for (const Block& b : blocks_) {
     const Cost c = b.mixer->cost(tokens);
-    const double mlp = 3 * d * static_cast<double>(config_.mlp_hidden) * T;
+    const double mlp = T * (b.mlp ? b.mlp->macs() : b.experts ? b.experts->macs() : 0);
     total.macs += c.macs + mlp;
     total.executed_macs += c.executed_macs + mlp;
   }

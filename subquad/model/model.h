@@ -1,5 +1,7 @@
 // Model: embedding, pre-norm blocks of mixer + MLP, final norm, head. Immutable; holds no weights.
 //   h = E[ids];  per block: h += mixer(norm(h));  h += mlp(norm(h));  logits = W norm(h)
+// With the options that published models use: h = embedding_scale E[ids] + P[position];
+// h += residual_scale (...);  logits = cap(W logit_scale norm(h)), cap(x) = c tanh(x / c).
 #pragma once
 
 #include <memory>
@@ -8,6 +10,7 @@
 
 #include "subquad/io/json.h"
 #include "subquad/mixer/all_mixers.h"
+#include "subquad/nn/experts.h"
 
 namespace subquad {
 
@@ -22,6 +25,20 @@ struct ModelConfig {
   bool tied = false;                // the head's weight is the embedding's; classes = vocabulary
   double norm_eps = 1e-6;
 
+  // What published models have and ours do not. Written to a file only where it differs from these
+  // defaults.
+  std::string norm = "rms";              // or "layer"; of blocks and the final one
+  bool norm_plus_one = false;            // the stored weight is w - 1
+  bool norm_bias = false;                // with "layer"
+  std::string mlp = "swiglu";            // or "geglu", "gelu_tanh": nn/mlp.h
+  std::vector<std::int64_t> mlp_widths;  // per block, 0 = none; empty: mlp_hidden in all
+  ExpertsConfig experts;                 // in place of the MLP of these blocks:
+  std::vector<std::int64_t> expert_blocks;
+  std::int64_t positions = 0;  // learned position embeddings; 0 = none
+  double embedding_scale = 1, residual_scale = 1, logit_scale = 1;
+  double logit_soft_cap = 0;  // 0 = none
+
+  bool has_experts(std::int64_t block) const;
   Json to_json() const;
   static ModelConfig from_json(const Json& json);  // unknown keys are errors
 };
@@ -34,7 +51,8 @@ class Model {
   Model(const ModelConfig& config, ParameterPlan& plan);
 
   const ModelConfig& config() const { return config_; }
-  // ids (B,T) i32 -> final normalised features (B,T,D). state: null = fresh and not kept.
+  // ids (B,T) i32 -> final normalised features (B,T,D), times logit_scale. state: null = fresh and
+  // not kept.
   Var features(Context& cx, const Tensor& ids, const Segments& segments, ModelState* state) const;
   // Logits (...,classes) of features (...,D).
   Var head(Context& cx, const Var& features) const;
@@ -46,6 +64,7 @@ class Model {
            std::int64_t mean_over = 0) const;
 
   ParamId head_weight() const { return head_; }
+  double logit_soft_cap() const { return config_.logit_soft_cap; }
   ModelState new_state(std::int64_t batch, DType dtype) const;
   StateSpec block_state_spec(std::size_t block) const { return blocks_[block].mixer->state_spec(); }
   std::int64_t state_bytes(std::int64_t positions) const;  // one sequence, f32
@@ -53,13 +72,25 @@ class Model {
   Cost cost(std::int64_t tokens) const;
 
  private:
+  struct Norm {
+    ParamId weight, bias;
+  };
   struct Block {
     std::unique_ptr<Mixer> mixer;
-    ParamId mixer_norm, mlp_norm, mlp_in, mlp_out;
+    Norm mixer_norm, mlp_norm;
+    std::unique_ptr<Mlp> mlp;  // at most one of the two
+    std::unique_ptr<Experts> experts;
     std::string name;
   };
+  void declare_mlp(std::size_t index, Block& b, ParameterPlan& plan) const;
+  Norm declare_norm(const std::string& name, ParameterPlan& plan) const;
+  Block declare_block(std::size_t index, ParameterPlan& plan) const;
+  Var normed(Context& cx, const Var& x, const Norm& n) const;
+  Var embedded(Context& cx, const Tensor& ids, const Segments& segments,
+               std::int64_t first_position) const;
   ModelConfig config_;
-  ParamId embedding_, final_norm_, head_;
+  ParamId embedding_, positions_, head_;
+  Norm final_norm_;
   std::vector<Block> blocks_;
 };
 

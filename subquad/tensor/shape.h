@@ -11,7 +11,8 @@
 
 namespace subquad {
 
-enum class DType : std::uint8_t { f64, f32, bf16, i32, u8 };
+// f16 and i64 exist in files only: nothing computes in them.
+enum class DType : std::uint8_t { f64, f32, bf16, f16, i64, i32, u8 };
 
 constexpr std::int64_t size_of(DType t) {
   switch (t) {
@@ -19,6 +20,8 @@ constexpr std::int64_t size_of(DType t) {
     case DType::f32: return 4;
     case DType::i32: return 4;
     case DType::bf16: return 2;
+    case DType::f16: return 2;
+    case DType::i64: return 8;
     case DType::u8: return 1;
   }
   return 0;
@@ -43,6 +46,10 @@ constexpr DType dtype_of<float>() {
 template <>
 constexpr DType dtype_of<std::int32_t>() {
   return DType::i32;
+}
+template <>
+constexpr DType dtype_of<std::int64_t>() {
+  return DType::i64;
 }
 template <>
 constexpr DType dtype_of<std::uint8_t>() {

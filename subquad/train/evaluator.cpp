@@ -11,7 +11,7 @@ namespace {
 RowScores chunkwise(Context& cx, const Model& model, const Batch& batch) {
   const Var h = model.features(cx, batch.inputs, {}, nullptr);
   return score_rows(cx, h.value, model.head_weight(), {},
-                    batch.targets.reshaped({batch.targets.numel()}), 0);
+                    batch.targets.reshaped({batch.targets.numel()}), model.logit_soft_cap());
 }
 
 // arg-max at every scored position, one position at a time through the state.
@@ -26,7 +26,8 @@ std::vector<std::int32_t> recurrent(Context& cx, const Model& model, const Batch
       targets.data<std::int32_t>()[b] = batch.targets.data<std::int32_t>()[b * T + t];
     }
     const Var h = model.features(cx, ids, {}, &state);
-    const RowScores s = score_rows(cx, h.value, model.head_weight(), {}, targets, 0);
+    const RowScores s =
+        score_rows(cx, h.value, model.head_weight(), {}, targets, model.logit_soft_cap());
     for (std::int64_t b = 0; b < B; ++b)
       predicted[static_cast<std::size_t>(b * T + t)] = s.predicted[static_cast<std::size_t>(b)];
   }

@@ -12,11 +12,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string golden_folder() {
-  const char* other = std::getenv("SUBQUAD_GOLDEN");
-  return other ? other : std::string(SUBQUAD_SOURCE_DIR) + "/tests/golden/cores";
-}
-
 bool is_gradient(const std::string& name) { return name.starts_with("d"); }
 
 // Every family of files and the test that compares it. A file of the folder that matches no line
@@ -60,6 +55,15 @@ TEST(Golden, EveryFileOfTheFolderIsComparedSomewhere) {
 
 }  // namespace
 
+std::string golden_folder(const std::string& kind) {
+  const char* other = std::getenv("SUBQUAD_GOLDEN");
+  const fs::path root = other ? other : std::string(SUBQUAD_SOURCE_DIR) + "/tests/golden";
+  // SUBQUAD_GOLDEN may be the folder of all kinds, or that of one kind beside the others.
+  for (const fs::path& at : {root / kind, root.parent_path() / kind})
+    if (fs::is_directory(at)) return at;
+  return root;
+}
+
 std::vector<std::string> golden_files(const std::vector<std::string>& prefixes,
                                       const std::vector<std::string>& excluded) {
   std::vector<std::string> found;
@@ -67,7 +71,7 @@ std::vector<std::string> golden_files(const std::vector<std::string>& prefixes,
     return std::any_of(list.begin(), list.end(),
                        [&](const auto& p) { return name.starts_with(p); });
   };
-  for (const auto& entry : fs::directory_iterator(golden_folder())) {
+  for (const auto& entry : fs::directory_iterator(golden_folder("cores"))) {
     const std::string name = entry.path().stem();
     if (entry.path().extension() == ".safetensors" && starts(name, prefixes) &&
         !starts(name, excluded)) {

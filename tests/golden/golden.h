@@ -39,6 +39,8 @@ class Golden {
   double largest_value_ = 0, largest_gradient_ = 0;
 };
 
+// Where cases of a kind ("cores", "checkpoints") lie: below SUBQUAD_GOLDEN, or tests/golden.
+std::string golden_folder(const std::string& kind);
 // Files whose name starts with one of the prefixes and with none of the excluded ones, sorted.
 std::vector<std::string> golden_files(const std::vector<std::string>& prefixes,
                                       const std::vector<std::string>& excluded = {});

@@ -65,6 +65,14 @@ TEST(MixerGradients, Options) {
         options(R"({"kv_heads":1,"qk_norm":true,"output_gate":true,"rope_dims":2,"window":3})"),
         "attention");
   check("attention", options(R"({"rope":false})"), "attention NoPE");
+  check("attention",
+        options(R"({"heads":4,"qkv_bias":true,"out_bias":true,"scale":0.7,"rope_factor":4,)"
+                R"("rope_original_length":8,"rope_theta":10})"),
+        "attention with biases and stretched positions");
+  check("slstm", options(R"({"heads":4,"input_bias":true,"norm_plus_one":true,"conv":4})"),
+        "slstm with an input bias");
+  check("mamba2", options(R"({"conv_bias":false,"bias":true})"), "mamba2 biases");
+  check("gated_deltanet", options(R"({"heads":1,"head_dim":3,"value_dim":4})"), "gdn one head");
   check("attention", options(R"({"rope":false,"head_dim":3,"qk_norm":true})"), "attention odd");
 }
 

@@ -44,6 +44,14 @@ std::vector<Variant> variants() {
       {"gated_deltanet", R"({"erase":false,"exponential_input":true,"normalizer":true})"});
   list.push_back({"attention", R"({"kv_heads":2,"window":9,"qk_norm":true})"});
   list.push_back({"attention", R"({"rope":false})"});
+  list.push_back({"attention", R"({"heads":2,"head_dim":8,"kv_heads":1,"qkv_bias":true,)"
+                               R"("out_bias":true,"scale":0.5,"output_gate":true})"});
+  list.push_back({"attention", R"({"rope_factor":8,"rope_original_length":16,"rope_theta":50})"});
+  list.push_back({"mlstm", R"({"heads":2})"});
+  list.push_back({"gated_deltanet", R"({"heads":2,"value_heads":4,"head_dim":6})"});
+  list.push_back({"mamba2", R"({"conv_bias":false,"bias":true})"});
+  list.push_back({"slstm", R"({"heads":2,"conv":4,"gates":"headwise","input_bias":true,)"
+                           R"("norm_plus_one":true,"output_projection":false})"});
   list.push_back({"attention", R"({"rope":false,"head_dim":7,"kv_heads":2})"});
   return list;
 }

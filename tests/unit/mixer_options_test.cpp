@@ -27,6 +27,13 @@ TEST(MixerOptions, BadValuesAreRefused) {
       {"attention", R"({"head_dim":7})"},
       {"attention", R"({"rope_dims":12})"},
       {"attention", R"({"head_dim":0,"rope":false})"},
+      {"attention", R"({"heads":0})"},
+      {"attention", R"({"scale":-1.0})"},
+      {"attention", R"({"rope_original_length":-1})"},
+      {"attention", R"({"rope_low_frequency":4.0,"rope_high_frequency":4.0})"},
+      {"mlstm", R"({"heads":0})"},
+      {"slstm", R"({"heads":3})"},
+      {"gated_deltanet", R"({"heads":0})"},
       {"mlstm", R"({"conv":"four"})"}};
   for (const auto& [kind, options] : cases) {
     ParameterPlan plan;

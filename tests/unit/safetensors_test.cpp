@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 
@@ -64,6 +65,49 @@ TEST_F(SafetensorsTest, RefusesDamagedFiles) {
                              12),
                  "overlap");
   expect_refused(with_header(R"({"a":{"shape":[2]}})", 8), "tensor a");
+  expect_refused(with_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
+                             R"("b":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}})",
+                             12),
+                 "bytes 4 to 8 of the data section belong to no tensor");
+  expect_refused(with_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 8),
+                 "its tensors end at 4");
+  expect_refused(with_header(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
+                             R"("a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})",
+                             4),
+                 "appears twice");
+  expect_refused(with_header("[1]", 0), "does not start with {");
+  expect_refused(with_header("", 0), "does not start with {");
+}
+
+// A header that is allowed and huge is read in linear time and refused for its content.
+TEST_F(SafetensorsTest, ManyKeysAreReadInLinearTime) {
+  std::string header = "{";
+  for (int i = 0; i < 300000; ++i)
+    header += "\"t" + std::to_string(i) + R"(":{"dtype":"F32","shape":[0],"data_offsets":[0,0]},)";
+  header.back() = '}';
+  write_file_atomically(path_, with_header(header, 0));
+  EXPECT_EQ(Safetensors(path_).entries().size(), 300000U);
+}
+
+TEST_F(SafetensorsTest, HalfPrecisionAndStridesAreExact) {
+  // 1, -2, 65504, the smallest normal 2^-14, subnormals 2^-24 and -1023/1024 2^-14, infinity, -0.
+  const std::uint16_t bits[] = {0x3c00, 0xc000, 0x7bff, 0x0400, 0x0001, 0x83ff, 0x7c00, 0x8000};
+  const float values[] = {1, -2, 65504, 0x1p-14F, 0x1p-24F, -0x1.ff8p-15F, INFINITY, -0.0F};
+  std::string file =
+      with_header(R"({"h":{"dtype":"F16","shape":[2,4],"data_offsets":[1,17]},"u":{"dtype":"U8",)"
+                  R"("shape":[1],"data_offsets":[0,1]}})",
+                  17);
+  std::memcpy(file.data() + file.size() - 16, bits, 16);  // at an odd address
+  write_file_atomically(path_, file);
+  const Safetensors f(path_);
+  const Tensor all = f.read_as("h", DType::f32);
+  EXPECT_EQ(std::memcmp(all.raw(), values, sizeof values), 0);
+  float column[2];
+  f.read_elements<float>("h", 1, 4, column);
+  EXPECT_EQ(column[0], values[1]);
+  EXPECT_EQ(column[1], values[5]);
+  EXPECT_THROW(f.read_elements<float>("h", 5, 4, column), Error);  // beyond the end
+  EXPECT_THROW(f.read_as("u", DType::f32), Error);
 }
 
 }  // namespace

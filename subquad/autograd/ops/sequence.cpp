@@ -129,7 +129,7 @@ Var rope(Context& cx, const Var& x, const RopeOptions& options, const Spans& spa
     const Tensor to = cx.empty(from.shape());
     with_scalar(cx.dtype(), [&]<class T>() {
       cx.run(Rope<T>{from.view<const T, 4>(), shared.get(), first_position, options.theta, dims,
-                     options.interleaved, backward, to.view<T, 4>()});
+                     options.interleaved, backward, to.view<T, 4>(), options.scaling});
     });
     return to;
   };

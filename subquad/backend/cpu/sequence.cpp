@@ -222,8 +222,7 @@ struct Angles {
         half(a.dims / 2),
         backward(a.backward) {
     for (std::int64_t m = 0; m < half; ++m) {
-      const double f =
-          std::pow(a.theta, -2.0 * static_cast<double>(m) / static_cast<double>(a.dims));
+      const double f = rope_frequency(m, a.dims, a.theta, a.scaling);
       frequency[static_cast<std::size_t>(m)] = f;
       turn[static_cast<std::size_t>(m)] = std::cos(f);
       turn[static_cast<std::size_t>(half + m)] = std::sin(f);

@@ -3,6 +3,8 @@
 #include "subquad/backend/sequence.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numbers>
 #include <vector>
 
 #include "subquad/backend/reference/reference.h"
@@ -107,8 +109,7 @@ void rope(const Rope<T>& a, ThreadPool&) {
   const std::int64_t dims = a.dims, half = dims / 2;
   std::vector<double> frequency(static_cast<std::size_t>(half));
   for (std::int64_t m = 0; m < half; ++m) {
-    frequency[static_cast<std::size_t>(m)] =
-        std::pow(a.theta, -2.0 * static_cast<double>(m) / static_cast<double>(dims));
+    frequency[static_cast<std::size_t>(m)] = rope_frequency(m, dims, a.theta, a.scaling);
   }
   for (std::int64_t b = 0; b < a.x.dim(0); ++b) {
     const auto rotate = [&](std::int64_t t, std::int64_t position) {
@@ -189,6 +190,18 @@ void add(KernelTable& table) {
 }
 
 }  // namespace
+
+double rope_frequency(std::int64_t pair, std::int64_t dims, double theta,
+                      const RopeScaling& scaling) {
+  const double f = std::pow(theta, -2.0 * static_cast<double>(pair) / static_cast<double>(dims));
+  if (scaling.original_length == 0) return f / scaling.factor;
+  const double turns =  // of this pair within the original length
+      static_cast<double>(scaling.original_length) * f / (2 * std::numbers::pi);
+  if (turns > scaling.high) return f;
+  if (turns < scaling.low) return f / scaling.factor;
+  const double s = (turns - scaling.low) / (scaling.high - scaling.low);
+  return (1 - s) * f / scaling.factor + s * f;
+}
 
 void add_sequence_reference(KernelTable& table) {
   add<float>(table);

@@ -1,5 +1,6 @@
 #include "subquad/mixer/attention/attention.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "subquad/autograd/ops.h"
@@ -11,12 +12,13 @@ namespace {
 
 struct Config {
   std::int64_t d_model, heads, kv_heads, head_dim, window;
-  bool use_rope, qk_norm, qk_norm_plus_one, output_gate;
-  double norm_eps;
+  bool use_rope, qk_norm, qk_norm_plus_one, output_gate, qkv_bias, out_bias;
+  double norm_eps, scale;
   RopeOptions rope;
 
-  Config(const MixerSetup& setup) : d_model(setup.d_model), heads(setup.heads) {
+  Config(const MixerSetup& setup) : d_model(setup.d_model) {
     OptionReader r(setup.options, "attention");
+    heads = r.get("heads", setup.heads);
     kv_heads = r.get("kv_heads", heads);
     require(heads >= 1, ErrorCode::invalid_argument, "attention: ", heads, " heads");
     const bool own_size = setup.options.is_object() && setup.options.contains("head_dim");
@@ -30,9 +32,21 @@ struct Config {
     rope.interleaved = r.get("rope_interleaved", false);
     qk_norm = r.get("qk_norm", false);
     qk_norm_plus_one = r.get("qk_norm_plus_one", false);
+    rope.scaling.factor = r.number("rope_factor", 1, 1e-6, 1e6);
+    rope.scaling.low = r.number("rope_low_frequency", 1, 1e-6, 1e6);
+    rope.scaling.high = r.number("rope_high_frequency", 4, 1e-6, 1e6);
+    rope.scaling.original_length = r.get("rope_original_length", std::int64_t{0});
     output_gate = r.get("output_gate", false);
+    qkv_bias = r.get("qkv_bias", false);
+    out_bias = r.get("out_bias", false);
     norm_eps = r.number("norm_eps", 1e-6, 0, 1);
+    scale = r.number("scale", 1 / std::sqrt(std::max(1.0, static_cast<double>(head_dim))), 0, 1e6);
     r.finish();
+    require(rope.scaling.original_length >= 0 && rope.scaling.low < rope.scaling.high,
+            ErrorCode::invalid_argument, "attention: rope_original_length ",
+            rope.scaling.original_length, ", rope_low_frequency ", rope.scaling.low,
+            ", rope_high_frequency ", rope.scaling.high,
+            ", wanted a length of 0 (no bands) or more and low below high");
     exact_division(heads, kv_heads, "attention heads");
     require(head_dim > 0 && window >= 0, ErrorCode::invalid_argument, "attention: head_dim ",
             head_dim, ", window ", window, ", wanted a head_dim of 1 or more and a window of 0 ",
@@ -57,6 +71,13 @@ class Attention final : public Mixer {
     }
     out_ = plan.declare("out_proj.weight", {d, q},
                         Init::normal(1 / std::sqrt(static_cast<double>(q))), true);
+    if (c_.qkv_bias) {
+      const ParamId bias = plan.declare("qkv.bias", {q + 2 * kv}, Init::zeros(), false);
+      parts_[0] = {q, bias, 0};
+      parts_[1] = {kv, bias, q};
+      parts_[2] = {kv, bias, q + kv};
+    }
+    if (c_.out_bias) out_bias_ = plan.declare("out_proj.bias", {d}, Init::zeros(), false);
   }
 
   StateSpec state_spec() const override {
@@ -92,10 +113,10 @@ class Attention final : public Mixer {
       v = append(cx, (*state)["v"], v, state->positions());
       state->advance(T);
     }
-    const Var o = attention_core(cx, q, k, v, spans,
-                                 1 / std::sqrt(static_cast<double>(c_.head_dim)), c_.window, keys);
+    const Var o = attention_core(cx, q, k, v, spans, c_.scale, c_.window, keys);
     const Var flat = reshape(cx, o, {B, T, c_.heads * c_.head_dim});
-    return linear(cx, c_.output_gate ? gated(cx, Unary::sigmoid, in[3], flat) : flat, out_);
+    return linear(cx, c_.output_gate ? gated(cx, Unary::sigmoid, in[3], flat) : flat, out_,
+                  out_bias_);
   }
 
   Cost cost(std::int64_t tokens) const override {
@@ -151,7 +172,7 @@ class Attention final : public Mixer {
 
   Config c_;
   std::vector<ProjectionPart> parts_;
-  ParamId in_, q_norm_, k_norm_, out_;
+  ParamId in_, q_norm_, k_norm_, out_, out_bias_;
 };
 
 }  // namespace

@@ -14,9 +14,10 @@ struct Config {
   double write_range, norm_eps, l2_eps;
   LinearSwitches switches;
 
-  Config(const MixerSetup& setup, bool negative) : d_model(setup.d_model), heads(setup.heads) {
-    require(heads >= 1, ErrorCode::invalid_argument, "gated_deltanet: ", heads, " heads");
+  Config(const MixerSetup& setup, bool negative) : d_model(setup.d_model) {
     OptionReader r(setup.options, negative ? "gated_deltanet[-1,1]" : "gated_deltanet");
+    heads = r.get("heads", setup.heads);
+    require(heads >= 1, ErrorCode::invalid_argument, "gated_deltanet: ", heads, " heads");
     value_heads = r.get("value_heads", heads);
     dk = r.get("head_dim", std::int64_t{d_model / heads});
     dv = r.get("value_dim", dk);

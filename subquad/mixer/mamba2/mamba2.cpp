@@ -10,7 +10,7 @@ namespace {
 
 struct Config {
   std::int64_t d_model, inner, heads, head_dim, N, groups, conv;
-  bool bias;
+  bool bias, conv_bias;
   double dt_low, dt_high, norm_eps;
   LinearSwitches switches;
 
@@ -27,6 +27,7 @@ struct Config {
     dt_low = r.number("dt_low", 0, 0, 1e300);
     norm_eps = r.number("norm_eps", 1e-5, 0, 1);
     bias = r.get("bias", false);
+    conv_bias = r.get("conv_bias", true);
     switches = read_linear_switches(
         r, {.core = {.signed_decay = r.get("signed_decay", negative)}, .tied_gates = true});
     // The delta rule is stable for writes of at most 1 on unit keys.
@@ -55,7 +56,7 @@ class Mamba2 final : public Mixer {
     if (c_.conv) {
       const double bound = 1 / std::sqrt(static_cast<double>(c_.conv));
       conv_ = plan.declare("conv.weight", {channels_, c_.conv}, Init::uniform(-bound, bound), true);
-      conv_bias_ = plan.declare("conv.bias", {channels_}, Init::zeros(), false);
+      if (c_.conv_bias) conv_bias_ = plan.declare("conv.bias", {channels_}, Init::zeros(), false);
     }
     if (c_.switches.decay)
       A_log_ = plan.declare("A_log", {c_.heads}, {Init::Kind::log_uniform, 1, 16}, false);

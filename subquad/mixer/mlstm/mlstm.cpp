@@ -14,8 +14,9 @@ struct Config {
   double soft_cap, norm_eps;
   LinearSwitches switches;
 
-  Config(const MixerSetup& setup) : d_model(setup.d_model), heads(setup.heads) {
+  Config(const MixerSetup& setup) : d_model(setup.d_model) {
     OptionReader r(setup.options, "mlstm");
+    heads = r.get("heads", setup.heads);
     const double qk_factor = r.number("qk_factor", 1, 1e-3, 64),
                  v_factor = r.number("v_factor", 1, 1e-3, 64);
     dk = exact_division(exact_product(qk_factor, d_model, "mlstm qk_factor"), heads,

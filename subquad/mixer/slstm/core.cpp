@@ -28,12 +28,12 @@ struct Biases {
   bool gates_first;  // with them x is (B,T,4,H,D)
 
   std::array<ParamId, 4> by_gate() const {
-    return {ParamId{}, separate.forget, separate.z, separate.o};
+    return {separate.input, separate.forget, separate.z, separate.o};
   }
   // fn(ours, theirs) for the D floats of every head and gate that has one.
   template <class Fn>
   void for_each(std::int64_t H, std::int64_t D, Fn&& fn) const {
-    for (std::size_t gate = 1; gate < 4; ++gate) {
+    for (std::size_t gate = separate.input ? 0 : 1; gate < 4; ++gate) {
       for (std::int64_t h = 0; h < H; ++h) {
         fn((h * 4 + static_cast<std::int64_t>(gate)) * D, by_gate()[gate], h * D);
       }

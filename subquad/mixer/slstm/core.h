@@ -49,9 +49,9 @@ Var slstm_core(Context& cx, const Var& x, ParamId R, ParamId b, const Spans& spa
                bool exponential_forget, SlstmState* state);
 
 // The same on x (B,T,4,H,D), as one projection leaves it: no copy of x is made for each head.
-// Biases of H D floats; the input gate's would cancel in c / n.
+// Biases of H D floats; the input gate's, which cancels in c / n, may be absent.
 struct SlstmBiases {
-  ParamId forget, z, o;
+  ParamId forget, z, o, input{};
 };
 Var slstm_core(Context& cx, const Var& x, ParamId R, const SlstmBiases& biases, const Spans& spans,
                bool exponential_forget, SlstmState* state);

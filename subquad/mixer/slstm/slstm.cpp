@@ -11,11 +11,12 @@ namespace {
 
 struct Config {
   std::int64_t d_model, heads, head_dim, conv;
-  bool exponential_forget, center, output_projection, powerlaw, headwise;
+  bool exponential_forget, center, plus_one, output_projection, powerlaw, headwise, input_bias;
   double recurrent_deviation, norm_eps;
 
-  Config(const MixerSetup& setup) : d_model(setup.d_model), heads(setup.heads) {
+  Config(const MixerSetup& setup) : d_model(setup.d_model) {
     OptionReader r(setup.options, "slstm");
+    heads = r.get("heads", setup.heads);
     head_dim = exact_division(d_model, heads, "slstm width");
     conv = r.get("conv", std::int64_t{0});
     exponential_forget = r.get("exponential_forget", false);
@@ -25,6 +26,8 @@ struct Config {
     powerlaw = r.choice("forget_bias", "linspace", {"linspace", "powerlaw"}) == "powerlaw";
     norm_eps = r.number("norm_eps", 1e-5, 0, 1);
     center = r.get("norm_center", true);
+    plus_one = r.get("norm_plus_one", false);
+    input_bias = r.get("input_bias", false);
     output_projection = r.get("output_projection", true);
     r.finish();
     require(conv >= 0 && conv <= 64, ErrorCode::invalid_argument, "slstm conv width ", conv,
@@ -61,14 +64,15 @@ class Slstm final : public Mixer {
     }
     R_ =
         plan.declare("recurrent.weight", {H, D, 4, D}, Init::normal(c_.recurrent_deviation), false);
-    // Only the forget gate has a bias that starts away from zero; the input gate's has no effect at
-    // all (it cancels in c / n), so neither is learned jointly with the others.
+    // Only the forget gate has a bias that starts away from zero; the input gate's shifts m and
+    // cancels in c / n, so only files that hold one ask for it.
+    if (c_.input_bias) input_bias_ = plan.declare("i.bias", {d}, Init::zeros(), false);
     forget_bias_ = plan.declare(
         "forget.bias", {H, D},
         c_.powerlaw ? Init{Init::Kind::powerlaw, -5, 12, 1.6} : Init::linspace(0, 4), false);
     z_bias_ = plan.declare("z.bias", {d}, Init::zeros(), false);
     o_bias_ = plan.declare("o.bias", {d}, Init::zeros(), false);
-    norm_ = plan.declare("norm.weight", {d}, Init::ones(), false);
+    norm_ = plan.declare("norm.weight", {d}, c_.plus_one ? Init::zeros() : Init::ones(), false);
     if (c_.output_projection) out_ = plan.declare("out_proj.weight", {d, d}, fan_in, true);
   }
 
@@ -99,9 +103,10 @@ class Slstm final : public Mixer {
     }
     SlstmState memory;
     if (state) memory = {(*state)["h"], (*state)["c"], (*state)["n"], (*state)["m"]};
-    const Var h = slstm_core(cx, reshape(cx, pre, {B, T, 4, H, D}), R_,
-                             SlstmBiases{.forget = forget_bias_, .z = z_bias_, .o = o_bias_}, spans,
-                             c_.exponential_forget, state ? &memory : nullptr);
+    const Var h = slstm_core(
+        cx, reshape(cx, pre, {B, T, 4, H, D}), R_,
+        SlstmBiases{.forget = forget_bias_, .z = z_bias_, .o = o_bias_, .input = input_bias_},
+        spans, c_.exponential_forget, state ? &memory : nullptr);
     if (state) {
       (*state)["h"] = memory.h;
       (*state)["c"] = memory.c;
@@ -109,8 +114,10 @@ class Slstm final : public Mixer {
       (*state)["m"] = memory.m;
       state->advance(T);
     }
-    const Var y =
-        reshape(cx, norm(cx, h, norm_, {}, {.eps = c_.norm_eps, .center = c_.center}), {B, T, d});
+    const Var y = reshape(
+        cx,
+        norm(cx, h, norm_, {}, {.eps = c_.norm_eps, .center = c_.center, .plus_one = c_.plus_one}),
+        {B, T, d});
     return c_.output_projection ? linear(cx, y, out_) : y;
   }
 
@@ -126,8 +133,8 @@ class Slstm final : public Mixer {
 
  private:
   Config c_;
-  ParamId conv_, conv_bias_, in_conv_, in_, gate_[4], R_, forget_bias_, z_bias_, o_bias_, norm_,
-      out_;
+  ParamId conv_, conv_bias_, in_conv_, in_, gate_[4], R_, input_bias_, forget_bias_, z_bias_,
+      o_bias_, norm_, out_;
 };
 
 }  // namespace

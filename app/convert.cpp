@@ -1,0 +1,28 @@
+#include <cstdio>
+
+#include "app/commands.h"
+#include "app/options.h"
+#include "subquad/pretrained/export.h"
+#include "subquad/train/run.h"
+
+namespace subquad::app {
+
+int convert(Arguments arguments) {
+  std::string folder, to, family;
+  Options options(
+      "convert",
+      "Write a trained run as a published model: Llama, Qwen3 or Gated DeltaNet with its "
+      "hybrids. It is read back and compared bit for bit.",
+      "subquad convert runs/code-attention-0 models/code --to llama");
+  options.positional("run", folder, "run folder", true)
+      .positional("folder", to, "of the model; new", true)
+      .option("--to", family, "layout (default: the first that fits)");
+  if (!options.parse(arguments)) return 0;
+  const auto run = open_run(folder);
+  const std::string written = export_model(*run->model, *run->store, to, family);
+  std::printf("%s: %s, %ld parameters\n", to.c_str(), written.c_str(),
+              static_cast<long>(run->plan.parameter_count()));
+  return 0;
+}
+
+}  // namespace subquad::app

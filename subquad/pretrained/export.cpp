@@ -1,0 +1,153 @@
+#include "subquad/pretrained/export.h"
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+
+#include "subquad/base/file.h"
+#include "subquad/mixer/common/option_reader.h"
+#include "subquad/model/engine.h"
+#include "subquad/pretrained/pretrained.h"
+
+namespace subquad {
+namespace {
+
+namespace fs = std::filesystem;
+
+void refuse_unless(Condition ok, const char* what) {
+  require(ok, ErrorCode::unsupported, "the layout has no ", what);
+}
+
+struct Choice {
+  const Family* family = nullptr;
+  Json configuration;
+};
+
+Choice choose(const ModelConfig& model, const std::string& wanted) {
+  std::string reasons, names;
+  for (const Family* f : all_families()) {
+    if (!f->configuration) continue;
+    names += (names.empty() ? "" : ", ") + std::string(f->name);
+    if (!wanted.empty() && wanted != f->name) continue;
+    try {
+      return {f, f->configuration(model)};
+    } catch (const Error& e) {
+      if (e.code() != ErrorCode::unsupported) throw;
+      reasons += std::string(reasons.empty() ? "" : "; ") + f->name + ": " + e.what();
+    }
+  }
+  require(!reasons.empty(), ErrorCode::invalid_argument, "no layout \"", wanted,
+          "\" is written; wanted ", names);
+  fail(ErrorCode::unsupported, "this model exists in no published layout that is written (",
+       reasons, ")");
+}
+
+Tensor logits_of(const Model& model, ParameterStore& store) {
+  constexpr std::int64_t kIds = 9;
+  const Tensor ids({1, kIds}, DType::i32);
+  for (std::int64_t i = 0; i < kIds; ++i)
+    ids.data<std::int32_t>()[i] = static_cast<std::int32_t>(7 * i % model.config().vocabulary);
+  Engine engine;
+  Context cx = engine.context(store);
+  return model.logits(cx, ids, {}, nullptr).value;
+}
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+  return a.shape() == b.shape() &&
+         std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.bytes())) == 0;
+}
+
+void verify(const Model& model, const ParameterStore& store, const WeightMap& map,
+            const std::string& folder) {
+  const auto back = open_pretrained(folder);
+  ParameterStore read = ParameterStore::zeros(back->plan, DType::f32);
+  back->load(read);
+  const NamedTensors ours = published_tensors(map, store.plan(), store.flat_values()),
+                     theirs =
+                         published_tensors(back->published.weights, back->plan, read.flat_values());
+  bool same = ours.size() == theirs.size();
+  for (std::size_t i = 0; same && i < ours.size(); ++i)
+    same = ours[i].first == theirs[i].first && same_bits(ours[i].second, theirs[i].second);
+  ParameterStore source = ParameterStore::zeros(store.plan(), DType::f32);
+  source.copy_values_from(store);
+  require(same && same_bits(logits_of(model, source), logits_of(*back->model, read)),
+          ErrorCode::internal, folder, ": the model that was read back is another one");
+}
+
+}  // namespace
+
+std::string export_model(const Model& model, const ParameterStore& store, const std::string& folder,
+                         const std::string& family) {
+  const Choice choice = choose(model.config(), family);
+  const Published p = choice.family->describe({choice.configuration, "config.json"}, WeightFiles());
+  check_complete(p.weights, store.plan());
+  const fs::path to(folder);
+  std::error_code error;
+  require(!fs::exists(to / "config.json", error), ErrorCode::invalid_argument, folder,
+          " holds a model or a run already; wanted a new folder");
+  fs::create_directories(to, error);
+  require(!error, ErrorCode::io, "cannot create folder ", folder, ": ", error.message());
+  write_safetensors((to / "model.safetensors").string(),
+                    published_tensors(p.weights, store.plan(), store.flat_values()),
+                    {{"format", "pt"}});
+  write_file_atomically((to / "config.json").string(), choice.configuration.dump(2) + "\n");
+  verify(model, store, p.weights, folder);
+  return choice.family->name;
+}
+
+void require_plain(const ModelConfig& m) {
+  refuse_unless(m.norm == "rms" && !m.norm_plus_one && !m.norm_bias, "such norms");
+  refuse_unless(
+      m.mlp == "swiglu" && m.mlp_widths.empty() && m.mlp_hidden > 0 && m.expert_blocks.empty(),
+      "such MLPs, wanted SwiGLU of one width in every block");
+  refuse_unless(m.positions == 0, "learned positions");
+  refuse_unless(m.embedding_scale == 1 && m.residual_scale == 1 && m.logit_scale == 1, "scales");
+  refuse_unless(m.logit_soft_cap == 0, "soft cap of the logits");
+  refuse_unless(m.classes == m.vocabulary, "classes that are not the ids of the vocabulary");
+}
+
+PlainAttention plain_attention(const ModelConfig& m) {
+  const Json* options = m.mixer_options.find("attention");
+  const Json given = options ? *options : Json();
+  OptionReader r(given, "attention");
+  PlainAttention a{};
+  a.heads = r.get("heads", m.heads);
+  a.kv_heads = r.get("kv_heads", a.heads);
+  a.head_dim = r.get("head_dim", m.d_model / a.heads);
+  a.window = r.get("window", std::int64_t{0});
+  a.qkv_bias = r.get("qkv_bias", false);
+  a.out_bias = r.get("out_bias", false);
+  a.qk_norm = r.get("qk_norm", false);
+  a.norm_eps = r.get("norm_eps", 1e-6);
+  a.rope_theta = r.get("rope_theta", 10000.0);
+  refuse_unless(r.get("rope", true), "attention without rotary positions");
+  refuse_unless(r.get("rope_dims", a.head_dim) == a.head_dim, "partial rotary positions");
+  refuse_unless(!r.get("rope_interleaved", false), "interleaved rotary positions");
+  refuse_unless(r.get("rope_factor", 1.0) == 1, "stretched positions that are written");
+  r.get("rope_low_frequency", 1.0);
+  r.get("rope_high_frequency", 4.0);
+  r.get("rope_original_length", std::int64_t{0});
+  refuse_unless(!r.get("output_gate", false), "output gate of attention");
+  refuse_unless(!r.get("qk_norm_plus_one", false), "norms that store w - 1");
+  const double standard = 1 / std::sqrt(static_cast<double>(a.head_dim));
+  refuse_unless(r.get("scale", standard) == standard, "own scale of the scores");
+  r.finish();
+  return a;
+}
+
+Json configuration_base(const ModelConfig& m, const char* type, const char* architecture) {
+  Json c = Json::object();
+  c["architectures"] = Json::Array{Json(architecture)};
+  c["model_type"] = type;
+  c["vocab_size"] = m.vocabulary;
+  c["hidden_size"] = m.d_model;
+  c["intermediate_size"] = m.mlp_hidden;
+  c["num_hidden_layers"] = static_cast<std::int64_t>(m.layers.size());
+  c["hidden_act"] = "silu";
+  c["tie_word_embeddings"] = m.tied;
+  c["torch_dtype"] = "float32";
+  c["dtype"] = "float32";
+  return c;
+}
+
+}  // namespace subquad

@@ -1,0 +1,31 @@
+// Trained models written as published ones, where their architecture exists there.
+#pragma once
+
+#include <string>
+
+#include "subquad/pretrained/family.h"
+
+namespace subquad {
+
+// Writes config.json and model.safetensors (f32, as stored) to `folder`, which is created and must
+// not hold a model yet, then opens them again and compares every weight bit for bit, and the logits
+// of a few ids. Returns the family. `family` "": the first of the list that fits.
+// Errors: what each layout cannot say about this model.
+std::string export_model(const Model& model, const ParameterStore& store, const std::string& folder,
+                         const std::string& family = "");
+
+// For Family::configuration. Fails unless blocks, norms and head are those of a plain pre-norm
+// model: RMS norms, SwiGLU of one width in every block, no scales, as many classes as ids.
+void require_plain(const ModelConfig& model);
+// What a model's attention layers are beyond the defaults; fails for options that neither Llama nor
+// its relatives can say.
+struct PlainAttention {
+  std::int64_t heads, kv_heads, head_dim, window;
+  bool qkv_bias, out_bias, qk_norm;
+  double norm_eps, rope_theta;
+};
+PlainAttention plain_attention(const ModelConfig& model);
+// Keys that every configuration file has.
+Json configuration_base(const ModelConfig& model, const char* type, const char* architecture);
+
+}  // namespace subquad

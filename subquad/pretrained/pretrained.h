@@ -1,0 +1,29 @@
+// A published model, opened from its folder: recognised, checked against its files, and described
+// as a Model of ours. Weights are read on demand.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "subquad/pretrained/family.h"
+
+namespace subquad {
+
+struct Pretrained {
+  const Family* family = nullptr;
+  Published published;
+  ParameterPlan plan;
+  std::unique_ptr<Model> model;
+  std::unique_ptr<WeightFiles> files;
+  std::vector<std::int32_t> end_ids;  // generation stops at these; may be empty
+
+  // Fills a store of `plan`, f32 or f64, from bf16, f16, f32 or f64 files.
+  void load(const ParameterStore& store) const;
+};
+
+// Errors name the file, and the tensor or the key. Nothing larger than the files' headers is
+// allocated before everything is checked.
+std::unique_ptr<Pretrained> open_pretrained(const std::string& folder);
+
+}  // namespace subquad

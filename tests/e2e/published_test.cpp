@@ -1,0 +1,92 @@
+// Published models through the program.
+#include <algorithm>
+#include <sstream>
+#include <vector>
+
+#include "subquad/io/safetensors.h"
+#include "tests/e2e/program.h"
+
+namespace subquad {
+namespace {
+
+const std::string kCases = std::string(SUBQUAD_SOURCE_DIR) + "/tests/golden/checkpoints/";
+
+TEST(Published, InfoShowsArchitectureParametersAndState) {
+  Outcome o = run_program("info " + kCases + "qwen3_next");
+  EXPECT_EQ(o.code, 0) << o.text;
+  for (const char* part :
+       {"qwen3_next", "parameters   61340", "3 x gated_deltanet 1 x attention", "state bytes"})
+    EXPECT_NE(o.text.find(part), std::string::npos) << o.text;
+  o = run_program("info " + kCases + "mamba2_statespaces");
+  for (const char* part : {"250 ids, padded to 256 rows", "tied to the embedding"})
+    EXPECT_NE(o.text.find(part), std::string::npos) << o.text;
+  o = run_program("info " + kCases + "kimi_linear");
+  EXPECT_EQ(o.code, 1);
+  EXPECT_NE(o.text.find("\"kimi_linear\" is not supported"), std::string::npos) << o.text;
+}
+
+// The greedy continuation of a golden case, up to the model's end id.
+TEST(Published, GenerateContinuesIds) {
+  for (const char* model : {"llama3_bf16", "xlstm_hf", "gdn_fla"}) {
+    const Safetensors expected(kCases + model + "/expected.safetensors");
+    const Tensor ids = expected.read("input_ids"), greedy = expected.read("greedy");
+    std::string prompt, want;
+    for (std::int64_t t = 0; t < ids.shape()[1]; ++t)
+      prompt += std::to_string(ids.data<std::int64_t>()[t]) + " ";
+    const std::vector<std::int64_t> ends = std::string(model) == "llama3_bf16"
+                                               ? std::vector<std::int64_t>{2, 3}
+                                               : std::vector<std::int64_t>{2};
+    for (std::int64_t t = 0; t < greedy.shape()[1]; ++t) {
+      const std::int64_t id = greedy.data<std::int64_t>()[t];
+      want += (t ? " " : "") + std::to_string(id);
+      if (std::find(ends.begin(), ends.end(), id) != ends.end()) break;
+    }
+    const Outcome o = run_program("generate --model " + kCases + model + " '" + prompt +
+                                  "' --tokens 24 --temperature 0");
+    EXPECT_EQ(o.code, 0) << o.text;
+    EXPECT_NE(o.text.find(want), std::string::npos) << model << ": wanted " << want << " in\n"
+                                                    << o.text;
+  }
+}
+
+TEST(Published, ATrainedRunBecomesAModelThatContinuesAlike) {
+  const Folder f("convert");
+  const std::string run = f / "run", model = f / "model";
+  const std::string train =
+      "train --arm gated_deltanet --task mqar --d-model 32 --heads 2 "
+      "--tokens 2048 --out " +
+      run;
+  ASSERT_EQ(run_program(train).code, 0);
+  const Outcome o = run_program("convert " + run + " " + model);
+  ASSERT_EQ(o.code, 0) << o.text;
+  EXPECT_NE(o.text.find("gated_deltanet"), std::string::npos) << o.text;
+  const std::string rest = " '3 1 4 1 5' --tokens 12 --temperature 0 2>/dev/null";
+  const Outcome before = run_line(quoted(SUBQUAD_PROGRAM) + " generate " + run + rest),
+                after = run_line(quoted(SUBQUAD_PROGRAM) + " generate --model " + model + rest);
+  EXPECT_EQ(before.code, 0);
+  EXPECT_FALSE(before.text.empty());
+  EXPECT_EQ(before.text, after.text);
+  EXPECT_EQ(run_program("convert " + run + " " + model).code, 2) << "nothing is replaced";
+  EXPECT_EQ(run_program("convert " + run + " " + (f / "other") + " --to llama").code, 1);
+}
+
+TEST(Published, GenerateNamesWhatIsMissing) {
+  const std::string model = "generate --model " + kCases + "qwen3 ";
+  const std::pair<std::string, const char*> cases[] = {
+      {model + "hello", "no tokenizer"},
+      {model + "300", "wanted ids from 0 to 255"},
+      {model, "prompt is empty"},
+      {model + "run '1 2'", "wanted one of them"},
+      {"generate", "run folder and a prompt"},
+      {"generate --modell x 1", "did you mean --model"},
+  };
+  for (const auto& [command, part] : cases) {
+    const Outcome o = run_program(command);
+    EXPECT_EQ(o.code, 2) << command << "\n" << o.text;
+    EXPECT_NE(o.text.find(part), std::string::npos) << o.text;
+  }
+  EXPECT_EQ(run_program("generate --model /nowhere 1").code, 1);
+}
+
+}  // namespace
+}  // namespace subquad

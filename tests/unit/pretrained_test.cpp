@@ -1,0 +1,406 @@
+// Published models that are damaged, or ask for what we do not have: one clear error each, naming
+// the file and the tensor or key.
+#include "subquad/pretrained/pretrained.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "subquad/base/file.h"
+#include "subquad/base/rng.h"
+#include "subquad/io/yaml.h"
+
+namespace subquad {
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::string kCases = std::string(SUBQUAD_SOURCE_DIR) + "/tests/golden/checkpoints/";
+
+// A copy of a golden model that a test may damage.
+class Copy {
+ public:
+  explicit Copy(const std::string& model) : folder_(testing::TempDir() + "/subquad-" + model) {
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+    for (const auto& entry : fs::directory_iterator(kCases + model))
+      if (entry.path().filename() != "expected.safetensors")
+        fs::copy_file(entry.path(), fs::path(folder_) / entry.path().filename());
+  }
+  ~Copy() { fs::remove_all(folder_); }
+  Copy(const Copy&) = delete;
+  Copy& operator=(const Copy&) = delete;
+
+  const std::string& folder() const { return folder_; }
+  std::string operator/(const std::string& name) const { return folder_ + "/" + name; }
+
+  // Sets a key of a JSON file; `inside`: the object it is in.
+  void set(const std::string& file, const std::string& key, Json value,
+           const std::string& inside = "") const {
+    Json json = Json::read(*this / file);
+    (inside.empty() ? json : json[inside])[key] = std::move(value);
+    write_file_atomically(*this / file, json.dump(1));
+  }
+  // Writes the weights again, changed by `change`.
+  template <class Change>
+  void rewrite(const std::string& file, Change&& change) const {
+    NamedTensors tensors;
+    {
+      const Safetensors from(*this / file);
+      for (const auto& [name, entry] : from.entries()) tensors.emplace_back(name, from.read(name));
+    }
+    change(tensors);
+    write_safetensors(*this / file, tensors);
+  }
+  void expect_refused(const std::vector<std::string>& parts) const {
+    try {
+      const auto p = open_pretrained(folder_);
+      ParameterStore store = ParameterStore::zeros(p->plan, DType::f32);
+      p->load(store);
+      ADD_FAILURE() << "opened; wanted an error with " << parts[0];
+    } catch (const Error& e) {
+      EXPECT_TRUE(e.code() == ErrorCode::format || e.code() == ErrorCode::unsupported ||
+                  e.code() == ErrorCode::io)
+          << e.what();
+      for (const std::string& part : parts)
+        EXPECT_NE(std::string(e.what()).find(part), std::string::npos)
+            << "wanted \"" << part << "\" in: " << e.what();
+    }
+  }
+
+ private:
+  std::string folder_;
+};
+
+constexpr const char* kUp = "model.layers.0.mlp.up_proj.weight";
+
+TEST(Pretrained, WholeCopiesOpen) {
+  EXPECT_NO_THROW(open_pretrained(Copy("llama_sharded").folder()));
+  EXPECT_NO_THROW(open_pretrained(Copy("qwen3").folder()));
+}
+
+TEST(Pretrained, NoModelFolder) {
+  const auto message = [](const std::string& folder) -> std::string {
+    try {
+      open_pretrained(folder);
+      return "";
+    } catch (const Error& e) {
+      return e.what();
+    }
+  };
+  EXPECT_NE(message("/nowhere/at/all").find("no such folder"), std::string::npos);
+  const Copy c("qwen3");
+  fs::remove(c / "model.safetensors");
+  c.expect_refused({c.folder(), "holds no weights"});
+  write_file_atomically(c / "pytorch_model.bin", "PK");
+  c.expect_refused({c.folder(), "pickle", "save_file"});
+  fs::remove(c / "config.json");
+  c.expect_refused({c.folder(), "neither config.json nor config.yaml"});
+}
+
+TEST(Pretrained, Configurations) {
+  const Copy c("qwen3");
+  const std::string path = c / "config.json", good = read_file(path);
+  const auto refused = [&](const std::string& key, Json value,
+                           const std::vector<std::string>& parts) {
+    c.set("config.json", key, std::move(value));
+    c.expect_refused(parts);
+    write_file_atomically(path, good);
+  };
+  refused("hidden_size", "32", {"config.json", "hidden_size", "a string", "an integer"});
+  refused("hidden_size", 0, {"config.json", "hidden_size", "got 0", "wanted 1 to"});
+  refused("hidden_size", std::int64_t{1} << 40, {"config.json", "hidden_size", "wanted 1 to"});
+  refused("num_hidden_layers", Json(), {"config.json", "num_hidden_layers", "missing"});
+  refused("num_hidden_layers", 1000000, {"config.json", "num_hidden_layers", "wanted 1 to 4096"});
+  refused("num_hidden_layers", 3, {"layer_types", "wanted one for each of 3 layers"});
+  refused("hidden_act", "relu", {"config.json", "hidden_act", "relu", "silu"});
+  refused("use_sliding_window", true, {"config.json", "use_sliding_window"});
+  refused("tie_word_embeddings", false, {"lm_head.weight is missing", "(256, 32)"});
+  refused("model_type", "qwen4", {"config.json", "qwen4", "supported are llama, qwen3"});
+  refused("model_type", "mamba", {"config.json", "selective scan of Mamba-1"});
+  refused("model_type", Json(), {"config.json", "no model_type"});
+  refused("rope_parameters", Json::parse(R"({"rope_type":"yarn"})", "test"),
+          {"config.json", "rope_parameters", "yarn", "llama3"});
+  refused("num_attention_heads", 1 << 24, {"o_proj.weight", "(32, 268435456)"});
+  refused("num_key_value_heads", 3, {"model.safetensors", "k_proj.weight", "(48, 32)"});
+  write_file_atomically(path, good.substr(0, good.size() / 2));
+  c.expect_refused({"config.json", "JSON"});
+  write_file_atomically(path, "{\"model_type\":\"qwen3\",\"model_type\":\"llama\"}");
+  c.expect_refused({"config.json", "model_type", "twice"});
+  write_file_atomically(path, "[1]");
+  c.expect_refused({"config.json", "wanted an object"});
+}
+
+TEST(Pretrained, Tensors) {
+  const Copy c("qwen3");
+  const std::string file = "model.safetensors", good = read_file(c / file);
+  const auto refused = [&](auto&& change, const std::vector<std::string>& parts) {
+    c.rewrite(file, change);
+    c.expect_refused(parts);
+    write_file_atomically(c / file, good);
+  };
+  const auto at = [](NamedTensors& t, const std::string& name) {
+    return std::find_if(t.begin(), t.end(), [&](const auto& e) { return e.first == name; });
+  };
+  refused([&](NamedTensors& t) { t.erase(at(t, kUp)); }, {c.folder(), kUp, "missing", "(48, 32)"});
+  refused(
+      [&](NamedTensors& t) {
+        t.emplace_back("model.layers.0.mlp.up_proj.bias", Tensor::zeros({48}, DType::f32));
+      },
+      {file, "up_proj.bias", "no place", "qwen3"});
+  refused(
+      [&](NamedTensors& t) {
+        at(t, kUp)->second = Tensor::zeros({32, 48}, DType::f32);
+      },
+      {file, kUp, "(32, 48)", "wanted (48, 32)"});
+  refused(
+      [&](NamedTensors& t) {
+        at(t, kUp)->second = Tensor::zeros({48, 32}, DType::i32);
+      },
+      {file, kUp, "i32", "wanted f64"});
+  // A tied model whose files hold another head.
+  refused(
+      [&](NamedTensors& t) {
+        t.emplace_back("lm_head.weight", Tensor::zeros({256, 32}, DType::f32));
+      },
+      {file, "lm_head.weight", "differs", "model.embed_tokens.weight"});
+  c.rewrite(file, [&](NamedTensors& t) {
+    t.emplace_back("lm_head.weight", at(t, "model.embed_tokens.weight")->second);
+  });
+  EXPECT_NO_THROW(open_pretrained(c.folder())) << "the same twice is no contradiction";
+  write_file_atomically(c / file, good.substr(0, good.size() - 5));
+  c.expect_refused({file, "truncated"});
+  write_file_atomically(c / file, good + "more");
+  c.expect_refused({file, "data section"});
+  write_file_atomically(c / file, std::string("\xff\xff\xff\xff\xff\xff\xff\x7f") + good.substr(8));
+  c.expect_refused({file, "header"});
+}
+
+TEST(Pretrained, Shards) {
+  const Copy c("llama_sharded");
+  const std::string index = "model.safetensors.index.json", good = read_file(c / index),
+                    first = "model-00001-of-00002.safetensors",
+                    second = "model-00002-of-00002.safetensors";
+  const auto refused = [&](const std::string& tensor, Json file,
+                           const std::vector<std::string>& parts) {
+    c.set(index, tensor, std::move(file), "weight_map");
+    c.expect_refused(parts);
+    write_file_atomically(c / index, good);
+  };
+  for (const char* name : {"../secret.safetensors", "/etc/passwd", "a\\b", "..", ""})
+    refused("lm_head.weight", name, {index, "file name", name});
+  refused("lm_head.weight", "model-00003-of-00002.safetensors", {"00003", "cannot be read"});
+  refused("lm_head.weight", first, {index, "lm_head.weight is not in", first});
+  refused("lm_head.weight", 7, {index, "an integer", "a string"});
+  refused("no.such.tensor", first, {index, "no.such.tensor", "is not in"});
+  Json json = Json::parse(good, index);
+  Json fewer = Json::object();
+  for (const auto& [tensor, file] : json.at("weight_map").as_object())
+    if (tensor != "lm_head.weight") fewer[tensor] = file;
+  json["weight_map"] = fewer;
+  write_file_atomically(c / index, json.dump());
+  c.expect_refused({second, "lm_head.weight", "not in the index"});
+  write_file_atomically(c / index, good);
+  c.set(index, "total_size", 5, "metadata");
+  EXPECT_EQ(open_pretrained(c.folder())->files->warnings().size(), 1U);
+  // A link that leads out of the folder.
+  const std::string outside = testing::TempDir() + "/subquad-outside.safetensors";
+  fs::rename(c / second, outside);
+  fs::create_symlink(outside, c / second);
+  c.expect_refused({second, "a link out of the folder"});
+  fs::remove(outside);
+}
+
+// Whatever a byte of the three texts becomes, opening and loading succeeds or fails with an Error.
+TEST(Pretrained, DamagedBytesNeverDoMoreThanFail) {
+  const Copy c("llama_sharded");
+  int refused = 0;
+  for (const char* name :
+       {"config.json", "model.safetensors.index.json", "model-00001-of-00002.safetensors"}) {
+    const std::string good = read_file(c / name);
+    const auto size = static_cast<std::uint64_t>(std::min<std::size_t>(good.size(), 2000));
+    const Rng rng{1, stream_id(name)};
+    for (std::uint64_t i = 0; i < 150; ++i) {
+      std::string bad = good;
+      const auto where = static_cast<std::size_t>(rng.below(static_cast<std::int64_t>(size), 0, i));
+      bad[where] = "0987654321-.,:{}[]\"\\\xff aeE"[rng.below(25, 1, i)];
+      std::ofstream(c / name, std::ios::binary) << bad;
+      try {
+        const auto p = open_pretrained(c.folder());
+        p->load(ParameterStore::zeros(p->plan, DType::f32));
+      } catch (const Error& e) {
+        EXPECT_NE(e.code(), ErrorCode::internal) << e.what();
+        ++refused;
+      }
+    }
+    std::ofstream(c / name, std::ios::binary) << good;
+  }
+  EXPECT_GT(refused, 200);
+}
+
+TEST(Pretrained, FilesOfTheHubsCacheAreLinksToItsBlobs) {
+  const Copy c("qwen3");
+  const fs::path model = testing::TempDir() + "/subquad-hub", revision = model / "snapshots/abc";
+  fs::remove_all(model);
+  fs::create_directories(revision);
+  fs::create_directories(model / "blobs");
+  for (const char* name : {"config.json", "model.safetensors"}) {
+    fs::rename(c / name, model / "blobs" / name);
+    fs::create_symlink(fs::path("../../blobs") / name, revision / name);
+  }
+  EXPECT_NO_THROW(open_pretrained(revision.string()));
+  fs::remove_all(model);
+}
+
+TEST(Pretrained, EverySettingThatChangesTheArithmeticIsRefused) {
+  const struct {
+    const char *model, *inside, *key, *value;
+  } cases[] = {
+      {"xlstm_hf", "", "use_bias", "true"},
+      {"xlstm_hf", "", "add_out_norm", "false"},
+      {"xlstm_hf", "", "weight_mode", "\"mixed\""},
+      {"mamba2_hf", "", "num_heads", "9"},
+      {"mamba2_hf", "", "time_step_limit", "[0.0]"},
+      {"mamba2_statespaces", "ssm_cfg", "layer", "\"Mamba1\""},
+      {"mamba2_statespaces", "ssm_cfg", "norm_before_gate", "true"},
+      {"mamba2_statespaces", "ssm_cfg", "d_ssm", "16"},
+      {"mamba2_statespaces", "", "attn_layer_idx", "[1]"},
+      {"mamba2_statespaces", "", "d_intermediate", "64"},
+      {"gdn_fla", "", "attnres_block_size", "4"},
+      {"gdn_fla", "", "use_short_conv", "false"},
+      {"gdn_fla", "", "output_gate_activation", "\"relu\""},
+      {"gdn_fla", "", "expand_v", "1.51"},
+      {"gdn_fla_hybrid", "attn", "layers", "[7]"},
+      {"qwen3_next", "", "attention_bias", "true"},
+      {"qwen3_next", "", "num_experts", "16777216"},
+      {"qwen3_5", "", "layer_types", "[\"linear_attention\",\"odd\",\"full_attention\"]"},
+      {"gpt2", "", "activation_function", "\"relu\""},
+      {"gpt2", "", "scale_attn_by_inverse_layer_idx", "true"},
+      {"granite_hybrid", "", "num_local_experts", "8"},
+      {"granite_hybrid", "", "logits_scaling", "0.0"},
+      {"xlstm_neurips", "", "bias", "true"},
+      {"xlstm_neurips", "", "slstm_at", "[9]"},
+      {"llama_sharded", "", "mlp_bias", "true"},
+  };
+  for (const auto& t : cases) {
+    SCOPED_TRACE(std::string(t.model) + " " + t.key);
+    const Copy c(t.model);
+    c.set("config.json", t.key, Json::parse(t.value, "test"), t.inside);
+    c.expect_refused({"config.json", t.key});
+  }
+}
+
+TEST(Pretrained, ALineOfTheListGivesEveryFamilyAName) {
+  std::vector<std::string> names;
+  for (const Family* f : all_families()) names.emplace_back(f->name);
+  std::sort(names.begin(), names.end());
+  EXPECT_EQ(std::adjacent_find(names.begin(), names.end()), names.end());
+  EXPECT_GE(names.size(), 11U);
+}
+
+TEST(Pretrained, EndIdsComeFromTheGenerationConfigurationAsOneOrAList) {
+  EXPECT_EQ(open_pretrained(kCases + "llama3_bf16")->end_ids, (std::vector<std::int32_t>{2, 3}));
+  EXPECT_EQ(open_pretrained(kCases + "qwen3")->end_ids, (std::vector<std::int32_t>{2}));
+  EXPECT_TRUE(open_pretrained(kCases + "mamba2_statespaces")->end_ids.empty());
+  const Copy c("qwen3");
+  c.set("generation_config.json", "eos_token_id", "two");
+  c.expect_refused({"generation_config.json", "eos_token_id", "two"});
+  std::ofstream(c / "generation_config.json") << std::string((64 << 20) + 1, ' ');
+  c.expect_refused({"generation_config.json", "wanted at most"});
+}
+
+TEST(Pretrained, PaddedVocabulary) {
+  const auto p = open_pretrained(kCases + "mamba2_statespaces");
+  EXPECT_EQ(p->published.vocabulary, 250);
+  EXPECT_EQ(p->published.config.vocabulary, 256);
+}
+
+// Names may only be written as they were read: what is loaded and written back is the file.
+TEST(Pretrained, WeightsWrittenBackAreTheFilesBitForBit) {
+  for (const char* model : {"llama_sharded", "qwen3", "mamba2_hf_groups", "mamba2_statespaces",
+                            "xlstm_hf", "xlstm_large_fused", "xlstm_neurips", "gdn_fla_hybrid",
+                            "qwen3_next", "qwen3_5", "gpt2", "granite_hybrid"}) {
+    const auto p = open_pretrained(kCases + model);
+    ParameterStore store = ParameterStore::zeros(p->plan, DType::f32);
+    p->load(store);
+    const NamedTensors back = published_tensors(p->published.weights, p->plan, store.flat_values());
+    EXPECT_EQ(back.size(), p->files->names().size()) << model;
+    for (const auto& [name, tensor] : back) {
+      std::vector<float> stored(static_cast<std::size_t>(tensor.numel()));
+      p->files->read_elements<float>(name, 0, 1, stored);
+      ASSERT_EQ(tensor.shape(), p->files->entry(name).shape) << model << " " << name;
+      ASSERT_EQ(std::memcmp(stored.data(), tensor.raw(), stored.size() * sizeof(float)), 0)
+          << model << " " << name;
+    }
+  }
+}
+
+TEST(Pretrained, ModelConfigurationsSurviveJson) {
+  for (const char* model :
+       {"llama3_bf16", "xlstm_neurips", "qwen3_next", "gpt2", "granite_hybrid"}) {
+    const ModelConfig c = open_pretrained(kCases + model)->published.config;
+    EXPECT_EQ(ModelConfig::from_json(Json::parse(c.to_json().dump(), model)).to_json(), c.to_json())
+        << model;
+  }
+  EXPECT_FALSE(ModelConfig{}.to_json().contains("norm")) << "only what differs is written";
+  Json wrong = ModelConfig{}.to_json();
+  wrong["layers"].push_back("mlstm");
+  wrong["positions"] = "many";
+  try {
+    ModelConfig::from_json(wrong);
+    ADD_FAILURE() << "positions may be a word";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("positions"), std::string::npos) << e.what();
+  }
+}
+
+TEST(Yaml, ReadsWhatConfigurationsHold) {
+  const Json v = parse_yaml(
+      "a: 3\nb: 1.0e-06\nc: true\nd: null\ne: text with words\nf: \"12\"\ng:\n- 1\n- 2\n"
+      "h:\n  i: .inf\n  j: [x, -4]\nk: {l: 0.5}\nm: -3\nn: 1.2.3\n",
+      "test");
+  EXPECT_EQ(v.at("a").as_int(), 3);
+  EXPECT_EQ(v.at("b").as_double(), 1e-6);
+  EXPECT_TRUE(v.at("c").as_bool());
+  EXPECT_TRUE(v.at("d").is_null());
+  EXPECT_EQ(v.at("e").as_string(), "text with words");
+  EXPECT_EQ(v.at("f").as_string(), "12");
+  EXPECT_EQ(v.at("g")[1].as_int(), 2);
+  EXPECT_GT(v.at("h").at("i").as_double(), 1e300);
+  EXPECT_EQ(v.at("h").at("j")[1].as_int(), -4);
+  EXPECT_EQ(v.at("k").at("l").as_double(), 0.5);
+  EXPECT_EQ(v.at("m").as_int(), -3);
+  EXPECT_EQ(v.at("n").as_string(), "1.2.3");
+  EXPECT_TRUE(parse_yaml("", "test").is_null());
+  EXPECT_EQ(read_yaml(kCases + "xlstm_neurips/config.yaml"),
+            Json::read(kCases + "xlstm_neurips/config.json"));
+}
+
+TEST(Yaml, RefusesWithTheLine) {
+  const std::pair<std::string, const char*> cases[] = {
+      {"a: 1\na: 2\n", "line 2: key \"a\" appears twice"},
+      {"a: &x 1\nb: *x\n", "line 2: alias *x"},
+      {"a: !!python/object 1\n", "line 1: tag"},
+      {"a: [1, 2\n", "not valid YAML"},
+      {"a: 1\n--- \nb: 2\n", "second document"},
+      {"? [1, 2]\n: 3\n", "no scalar"},
+      {std::string(100, '['), "nested deeper"},
+      {std::string(70000, ' '), "bytes"},
+      {std::string("a: \xff\n"), "not valid YAML"},
+  };
+  for (const auto& [text, part] : cases) {
+    try {
+      parse_yaml(text, "c.yaml");
+      ADD_FAILURE() << "accepted: " << part;
+    } catch (const Error& e) {
+      EXPECT_NE(std::string(e.what()).find(part), std::string::npos) << e.what();
+      EXPECT_NE(std::string(e.what()).find("c.yaml"), std::string::npos) << e.what();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace subquad
