@@ -3,11 +3,14 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <optional>
 
 #include "app/commands.h"
 #include "app/options.h"
 #include "subquad/base/interrupt.h"
 #include "subquad/base/rng.h"
+#include "subquad/data/tokenizer/tokenizer.h"
 #include "subquad/model/engine.h"
 #include "subquad/pretrained/pretrained.h"
 #include "subquad/task/task.h"
@@ -76,11 +79,13 @@ struct Speaker {
   std::unique_ptr<TrainedRun> run;
   std::unique_ptr<Pretrained> published;
   std::unique_ptr<ParameterStore> weights;  // of the published model
+  std::optional<Tokenizer> tokenizer;       // of the published model, if its folder has one
   bool bytes = false;                       // ids are the bytes of a text
   std::int64_t inputs = 0, outputs = 0;     // ids below these may be read, and drawn
   std::vector<std::int32_t> end_ids;
   Precision precision = Precision::f32;
 
+  bool text() const { return bytes || tokenizer.has_value(); }
   const Model& model() const { return run ? *run->model : *published->model; }
   ParameterStore& store() const { return run ? *run->store : *weights; }
 };
@@ -99,16 +104,21 @@ Speaker speaker_of_run(const std::string& folder) {
   return s;
 }
 
-Speaker speaker_of_model(const std::string& folder) {
+// With `ids` the prompt and what follows are ids, whether there is a tokenizer or not.
+Speaker speaker_of_model(const std::string& folder, bool ids) {
   Speaker s;
   s.published = open_pretrained(folder);
   for (const std::string& w : s.published->files->warnings())
     std::fprintf(stderr, "warning: %s\n", w.c_str());
-  s.weights = std::make_unique<ParameterStore>(
-      ParameterStore::zeros(s.published->plan, DType::f32));
+  s.weights =
+      std::make_unique<ParameterStore>(ParameterStore::zeros(s.published->plan, DType::f32));
   s.published->load(*s.weights);
   s.inputs = s.outputs = s.published->published.vocabulary;
   s.end_ids = s.published->end_ids;
+  if (!ids && std::filesystem::exists(folder + "/tokenizer.json")) {
+    s.tokenizer = Tokenizer::load(folder);
+    s.outputs = std::min(s.outputs, s.tokenizer->vocabulary());
+  }
   return s;
 }
 
@@ -116,19 +126,24 @@ std::vector<std::int32_t> ids_of(const Speaker& speaker, std::string& prompt) {
   std::vector<std::int32_t> ids;
   if (speaker.bytes) {
     for (const char c : prompt) ids.push_back(static_cast<unsigned char>(c));
+  } else if (speaker.tokenizer) {
+    ids = speaker.tokenizer->encode(prompt, true);
+    for (const std::int32_t id : ids)
+      require(id < speaker.inputs, ErrorCode::format, "the tokenizer gave id ", id,
+              ", the model has ", speaker.inputs, "; they do not belong together");
   } else {
     char* end = prompt.data();
     for (const char* at = end; *at != 0; at = end) {
       const long id = std::strtol(at, &end, 10);
       require(end != at && id >= 0 && id < speaker.inputs, ErrorCode::invalid_argument,
               "prompt at \"", at, "\": wanted ids from 0 to ", speaker.inputs - 1,
-              speaker.published ? ", separated by spaces: this program has no tokenizer" : "");
+              speaker.published ? ", separated by spaces: the folder has no tokenizer.json" : "");
       ids.push_back(static_cast<std::int32_t>(id));
       while (*end == ' ') ++end;
     }
   }
   require(!ids.empty(), ErrorCode::invalid_argument, "the prompt is empty; give at least one ",
-          speaker.bytes ? "character" : "id");
+          speaker.text() ? "character" : "id");
   return ids;
 }
 
@@ -146,9 +161,11 @@ void stream(const Speaker& speaker, std::string prompt, const Sampling& how) {
   Var logits = model.logits(
       cx, Tensor::from<std::int32_t>({1, static_cast<std::int64_t>(ids.size())}, ids), {}, &state);
   Utf8Writer out;
-  if (speaker.bytes) std::fwrite(prompt.data(), 1, prompt.size(), stdout);
+  if (speaker.text()) std::fwrite(prompt.data(), 1, prompt.size(), stdout);
   const Rng rng{static_cast<std::uint64_t>(how.seed), stream_id("generate")};
   std::int64_t generated = 0;
+  std::vector<std::int32_t> said;  // by a model with a tokenizer; `written` bytes of it are out
+  std::size_t written = 0;
   const auto start = std::chrono::steady_clock::now();
   for (std::int64_t i = 0; i < how.tokens && !interrupted(); ++i) {
     const std::int64_t last = logits.value.numel() - model.config().classes;
@@ -156,23 +173,27 @@ void stream(const Speaker& speaker, std::string prompt, const Sampling& how) {
                                      static_cast<std::size_t>(speaker.outputs));
     const std::int32_t id = sample(row, how.temperature, how.top_k, how.top_p,
                                    rng.uniform(static_cast<std::uint64_t>(i), 0));
+    const auto& ends = speaker.end_ids;
     if (speaker.bytes) {
       out.put(static_cast<unsigned char>(id));
-    } else {
+    } else if (!speaker.tokenizer) {
       std::printf("%s%d", i ? " " : "", id);
+    } else if (!speaker.tokenizer->token(id).empty()) {  // else an unused row of the embedding
+      said.push_back(id);
+      const std::string text = speaker.tokenizer->decode_bytes(said, true);
+      for (; written < text.size(); ++written) out.put(static_cast<unsigned char>(text[written]));
     }
     ++generated;
-    const auto& ends = speaker.end_ids;
     if (id >= speaker.inputs || std::find(ends.begin(), ends.end(), id) != ends.end()) break;
     const std::int32_t next[1] = {id};
     logits = model.logits(cx, Tensor::from<std::int32_t>({1, 1}, next), {}, &state);
   }
-  if (!speaker.bytes) std::printf("\n");
+  if (!speaker.text()) std::printf("\n");
   out.flush();
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   std::fprintf(stderr, "%s%ld tokens, %.0f tokens/s, state %ld bytes after %ld positions\n",
-               speaker.bytes ? "\n" : "", static_cast<long>(generated),
+               speaker.text() ? "\n" : "", static_cast<long>(generated),
                static_cast<double>(generated) / seconds,
                static_cast<long>(model.state_bytes(state[0].positions())),
                static_cast<long>(state[0].positions()));
@@ -182,15 +203,17 @@ void stream(const Speaker& speaker, std::string prompt, const Sampling& how) {
 
 int generate(Arguments arguments) {
   std::string folder, prompt, published;
+  bool ids = false;
   Sampling how;
   Options options(
       "generate",
-      "Continue a prompt from a trained run or a published model, streaming. Byte tasks "
-      "take and give text, others ids.",
+      "Continue a prompt from a trained run or a published model, streaming. Byte tasks and "
+      "models with a tokenizer.json take and give text, others ids.",
       "subquad generate runs/code-mlstm-0 \"def \" --tokens 300");
   options.positional("run", folder, "run folder (not with --model)")
       .positional("prompt", prompt, "text, or ids separated by spaces")
       .option("--model", published, "folder of a published model, in place of a run")
+      .flag("--ids", ids, "with --model: ids in and out, also where there is a tokenizer")
       .option("--tokens", how.tokens, "how many to generate", kTokens)
       .option("--temperature", how.temperature, "0 = greedy", {0, 1000})
       .option("--top-k", how.top_k, "keep the k likeliest (0: all)", {0, 1 << 24})
@@ -201,7 +224,7 @@ int generate(Arguments arguments) {
   if (!published.empty()) {  // the first positional is the prompt
     require(prompt.empty(), ErrorCode::invalid_argument, "got --model and a run, \"", folder,
             "\", wanted one of them and a prompt");
-    stream(speaker_of_model(published), folder, how);
+    stream(speaker_of_model(published, ids), folder, how);
   } else {
     require(!folder.empty(), ErrorCode::invalid_argument,
             "wanted a run folder and a prompt, or --model DIR and a prompt");

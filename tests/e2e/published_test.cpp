@@ -1,5 +1,6 @@
 // Published models through the program.
 #include <algorithm>
+#include <filesystem>
 #include <sstream>
 #include <vector>
 
@@ -47,6 +48,35 @@ TEST(Published, GenerateContinuesIds) {
     EXPECT_NE(o.text.find(want), std::string::npos) << model << ": wanted " << want << " in\n"
                                                     << o.text;
   }
+}
+
+// Text in and out is the ids in and out, encoded and decoded.
+TEST(Published, AModelWithATokenizerSpeaksText) {
+  const Folder f("speaks");
+  const std::string model = subquad::quoted(f / "model"),
+                    program = subquad::quoted(SUBQUAD_PROGRAM);
+  std::filesystem::copy(kCases + "llama_sharded", f / "model",
+                        std::filesystem::copy_options::recursive);
+  ASSERT_EQ(
+      run_program("tokenizer train " + subquad::quoted(std::string(SUBQUAD_SOURCE_DIR) + "/app") +
+                      " --vocabulary 257 --out " + subquad::quoted(f / "model/tokenizer.json"),
+                  "SUBQUAD_DATA=" + subquad::quoted(f / "cache"))
+          .code,
+      0);
+  const auto output = [&](const std::string& arguments) {
+    const Outcome o = run_line(program + " " + arguments + " 2>/dev/null");
+    EXPECT_EQ(o.code, 0) << arguments;
+    return o.text;
+  };
+  const std::string prompt = "for i in x", how = " --tokens 12 --temperature 0";
+  std::string ids = output("tokenizer encode " + model + " --string " + subquad::quoted(prompt));
+  std::replace(ids.begin(), ids.end(), '\n', ' ');
+  const std::string said = output("generate --model " + model + " --ids " + subquad::quoted(ids) +
+                                  how),
+                    text = output("tokenizer decode " + model + " --skip-special " + said);
+  EXPECT_FALSE(said.empty());
+  EXPECT_EQ(output("generate --model " + model + " " + subquad::quoted(prompt) + how),
+            prompt + text);
 }
 
 TEST(Published, ATrainedRunBecomesAModelThatContinuesAlike) {

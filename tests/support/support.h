@@ -3,6 +3,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <cstring>
@@ -15,6 +16,11 @@
 #include "subquad/tensor/tensor.h"
 
 namespace subquad {
+
+// A path for a test's files: tests run at the same time, each in a process of its own.
+inline std::string temporary_path(const std::string& name) {
+  return testing::TempDir() + "/subquad-" + std::to_string(getpid()) + "-" + name;
+}
 
 // f32 numbers value(0), value(1), ...
 template <class Value>

@@ -11,6 +11,7 @@
 #include "subquad/study/findings.h"
 #include "subquad/study/protocol.h"
 #include "subquad/train/run.h"
+#include "tests/support/support.h"
 
 namespace subquad {
 namespace {
@@ -199,7 +200,7 @@ void seal(Study& s) {
 AuditInput written_up(Study s) {
   seal(s);
   AuditInput in;
-  const std::string path = testing::TempDir() + "/audit-ledger.jsonl";
+  const std::string path = temporary_path("audit-ledger.jsonl");
   std::filesystem::remove(path);
   {
     Ledger ledger(path);

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "subquad/pretrained/pretrained.h"
+#include "tests/support/support.h"
 
 namespace subquad {
 namespace {
@@ -14,7 +15,7 @@ namespace {
 const std::string kCases = std::string(SUBQUAD_SOURCE_DIR) + "/tests/golden/checkpoints/";
 
 struct Target {
-  std::string folder = testing::TempDir() + "/subquad-exported";
+  std::string folder = temporary_path("exported");
   Target() { std::filesystem::remove_all(folder); }
   ~Target() { std::filesystem::remove_all(folder); }
   Target(const Target&) = delete;

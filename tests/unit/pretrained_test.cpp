@@ -12,6 +12,7 @@
 #include "subquad/base/file.h"
 #include "subquad/base/rng.h"
 #include "subquad/io/yaml.h"
+#include "tests/support/support.h"
 
 namespace subquad {
 namespace {
@@ -23,7 +24,7 @@ const std::string kCases = std::string(SUBQUAD_SOURCE_DIR) + "/tests/golden/chec
 // A copy of a golden model that a test may damage.
 class Copy {
  public:
-  explicit Copy(const std::string& model) : folder_(testing::TempDir() + "/subquad-" + model) {
+  explicit Copy(const std::string& model) : folder_(temporary_path(model)) {
     fs::remove_all(folder_);
     fs::create_directories(folder_);
     for (const auto& entry : fs::directory_iterator(kCases + model))
@@ -207,7 +208,7 @@ TEST(Pretrained, Shards) {
   c.set(index, "total_size", 5, "metadata");
   EXPECT_EQ(open_pretrained(c.folder())->files->warnings().size(), 1U);
   // A link that leads out of the folder.
-  const std::string outside = testing::TempDir() + "/subquad-outside.safetensors";
+  const std::string outside = temporary_path("outside.safetensors");
   fs::rename(c / second, outside);
   fs::create_symlink(outside, c / second);
   c.expect_refused({second, "a link out of the folder"});
@@ -243,7 +244,7 @@ TEST(Pretrained, DamagedBytesNeverDoMoreThanFail) {
 
 TEST(Pretrained, FilesOfTheHubsCacheAreLinksToItsBlobs) {
   const Copy c("qwen3");
-  const fs::path model = testing::TempDir() + "/subquad-hub", revision = model / "snapshots/abc";
+  const fs::path model = temporary_path("hub"), revision = model / "snapshots/abc";
   fs::remove_all(model);
   fs::create_directories(revision);
   fs::create_directories(model / "blobs");

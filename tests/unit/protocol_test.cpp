@@ -10,6 +10,7 @@
 #include "subquad/base/file.h"
 #include "subquad/study/comparison.h"
 #include "subquad/study/ledger.h"
+#include "tests/support/support.h"
 
 namespace subquad {
 namespace {
@@ -147,7 +148,7 @@ class LedgerFile : public testing::Test {
     std::ofstream out(path_);
     for (const std::string& l : lines) out << l << "\n";
   }
-  std::string path_ = testing::TempDir() + "/numbered-ledger.jsonl";
+  std::string path_ = temporary_path("numbered-ledger.jsonl");
 };
 
 TEST_F(LedgerFile, IsNumberedAndChained) {

@@ -1,4 +1,5 @@
 #include "subquad/io/safetensors.h"
+#include "tests/support/support.h"
 
 #include <gtest/gtest.h>
 
@@ -11,7 +12,7 @@ namespace {
 
 class SafetensorsTest : public testing::Test {
  protected:
-  std::string path_ = testing::TempDir() + "/t.safetensors";
+  std::string path_ = temporary_path("t.safetensors");
   ~SafetensorsTest() override { std::filesystem::remove(path_); }
 
   void expect_refused(std::string bytes, const std::string& because) {

@@ -7,8 +7,8 @@
 #include <cmath>
 #include <utility>
 
-#include "subquad/base/rng.h"
 #include "subquad/base/distributions.h"
+#include "subquad/base/rng.h"
 #include "subquad/study/hypothesis_tests.h"
 
 namespace subquad {

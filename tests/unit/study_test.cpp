@@ -10,6 +10,7 @@
 #include "subquad/study/ledger.h"
 #include "subquad/study/limits.h"
 #include "subquad/study/plan.h"
+#include "tests/support/support.h"
 
 namespace subquad {
 namespace {
@@ -45,7 +46,7 @@ TEST(Plan, RunsAreSeedMajorAndShareTheirBudget) {
 
 // The task's table, then the study's [train], then the task itself. (The code task trains at 0.01.)
 TEST(Plan, TheNearestLearningRateWins) {
-  const std::string text = testing::TempDir() + "rates";
+  const std::string text = temporary_path("rates");
   std::filesystem::create_directories(text);
   for (int file = 0; file < 40; ++file) {
     std::ofstream out(text + "/" + std::to_string(file) + ".py");
@@ -306,7 +307,7 @@ TEST(Sizing, CostsAreTheWeightsPlusTheCore) {
 }
 
 TEST(Ledger, ChainHoldsAcrossReopening) {
-  const std::string path = testing::TempDir() + "/ledger.jsonl";
+  const std::string path = temporary_path("ledger.jsonl");
   std::filesystem::remove(path);
   for (int i = 0; i < 3; ++i) {
     Ledger ledger(path);
