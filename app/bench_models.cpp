@@ -212,17 +212,6 @@ std::int32_t largest(const Tensor& logits, std::int64_t row, std::int64_t classe
   return static_cast<std::int32_t>(std::max_element(x, x + classes) - x);
 }
 
-// Reads the prompt; logits of its last position only.
-Var prefill(Context& cx, const Model& model, const Tensor& ids, ModelState& state) {
-  const Var f = model.features(cx, ids, {}, &state);
-  const std::int64_t B = f.shape()[0], T = f.shape()[1], D = f.shape()[2];
-  const Tensor last = cx.empty({B, D});
-  for (std::int64_t b = 0; b < B; ++b) {
-    std::copy_n(f.value.data<float>() + (b * T + T - 1) * D, D, last.data<float>() + b * D);
-  }
-  return model.head(cx, {last});
-}
-
 Workload prefill_workload(const std::string& kind, const std::string& size,
                           const EngineSetup& setup) {
   const ModelConfig config = model_config(kind, size_named(size), true);
@@ -238,7 +227,7 @@ Workload prefill_workload(const std::string& kind, const std::string& size,
   w.run = [b, ids, config] {
     Context cx = b->engine.context(*b->store);
     ModelState state = b->model.new_state(1, DType::f32);
-    largest(prefill(cx, b->model, ids, state).value, 0, config.classes);
+    largest(b->model.last_logits(cx, ids, state).value, 0, config.classes);
   };
   return w;
 }

@@ -203,7 +203,8 @@ std::string profile_lines(const BenchResult& r) {
             [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
   double rest = r.total_s;
   for (const auto& [name, entry] : ops) rest -= entry.seconds;
-  ops.push_back({"(outside the table)", {rest, r.reps}});
+  // Ops that run at the same time add up to more than the whole.
+  ops.push_back({"(outside the table)", {std::max(rest, 0.0), r.reps}});
   std::string lines;
   const auto reps = static_cast<double>(r.reps);
   for (const auto& [name, entry] : ops) {

@@ -23,6 +23,8 @@ namespace {
 // 0 is arg-max.
 std::int32_t sample(std::span<const float> logits, double temperature, std::int64_t top_k,
                     double top_p, double uniform) {
+  for (const float logit : logits)
+    require(!std::isnan(logit), ErrorCode::numeric, "the model's output is not a number");
   std::vector<std::int32_t> order(logits.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::int32_t>(i);
   std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
@@ -158,8 +160,8 @@ void stream(const Speaker& speaker, std::string prompt, const Sampling& how) {
   Engine engine(static_cast<int>(how.threads), speaker.precision);
   Context cx = engine.context(speaker.store());
   ModelState state = model.new_state(1, DType::f32);
-  Var logits = model.logits(
-      cx, Tensor::from<std::int32_t>({1, static_cast<std::int64_t>(ids.size())}, ids), {}, &state);
+  Var logits = model.last_logits(
+      cx, Tensor::from<std::int32_t>({1, static_cast<std::int64_t>(ids.size())}, ids), state);
   Utf8Writer out;
   if (speaker.text()) std::fwrite(prompt.data(), 1, prompt.size(), stdout);
   const Rng rng{static_cast<std::uint64_t>(how.seed), stream_id("generate")};
@@ -184,7 +186,9 @@ void stream(const Speaker& speaker, std::string prompt, const Sampling& how) {
       for (; written < text.size(); ++written) out.put(static_cast<unsigned char>(text[written]));
     }
     ++generated;
-    if (id >= speaker.inputs || std::find(ends.begin(), ends.end(), id) != ends.end()) break;
+    if (generated == how.tokens || id >= speaker.inputs ||
+        std::find(ends.begin(), ends.end(), id) != ends.end())
+      break;
     const std::int32_t next[1] = {id};
     logits = model.logits(cx, Tensor::from<std::int32_t>({1, 1}, next), {}, &state);
   }

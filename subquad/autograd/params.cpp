@@ -92,7 +92,7 @@ const Tensor& ParameterStore::flat_grads() const {
 ParameterStore ParameterStore::with_own_grads() const {
   ParameterStore other = *this;
   other.grads_ = {};
-  other.zero_grads();
+  other.flat_grads();
   return other;
 }
 

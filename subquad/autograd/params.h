@@ -92,7 +92,7 @@ class ParameterStore {
 
   const ParameterPlan* plan_ = nullptr;
   Tensor values_;
-  mutable Tensor grads_;
+  mutable Tensor grads_;  // not to be asked for the first time by two threads at once
 };
 
 }  // namespace subquad

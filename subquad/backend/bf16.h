@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstdint>
 #include <deque>
 #include <vector>
 
@@ -12,12 +13,13 @@
 
 namespace subquad {
 
-// NaN and infinities stay what they are.
+// NaN and infinities stay what they are. Processors' own bf16 products take numbers below 2^-126 for 0.
 inline float round_to_bf16(float x) {
   if (std::isnan(x)) return x;
   const auto bits = std::bit_cast<std::uint32_t>(x);
   return std::bit_cast<float>((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000);
 }
+// Through f32: what an f32 of the same value becomes.
 inline double round_to_bf16(double x) { return round_to_bf16(static_cast<float>(x)); }
 
 // Rounded copies of matrices, one of each.

@@ -27,7 +27,7 @@ struct LinearForward {
 };
 
 // dx = dy w (written, or added to if add_dx: parts that share x; may be absent), dw += dyᵀ x,
-// db += sum dy (may be absent). In the order of the parts.
+// db += sum dy (may be absent). dx in the order of the parts; no dw or db overlaps another.
 template <class T>
 struct LinearGradient {
   View<const T, 2> x, w, dy;

@@ -58,6 +58,8 @@ class Model {
   Var head(Context& cx, const Var& features) const;
   // Both: (B,T,classes).
   Var logits(Context& cx, const Tensor& ids, const Segments& segments, ModelState* state) const;
+  // The same of the last position only, (B,classes): what reading a prompt is for.
+  Var last_logits(Context& cx, const Tensor& ids, ModelState& state) const;
   // Mean cross-entropy over scored targets (B,T), natural log; or their part of the mean over
   // `mean_over` positions.
   Var loss(Context& cx, const Tensor& ids, const Tensor& targets, const Segments& segments,

@@ -57,7 +57,7 @@ struct Candidate {
     const auto start = Clock::now();
     const Batch batch = batches(step);
     store.zero_grads();
-    if (!gradients) gradients.emplace(engine, model, store);
+    if (!gradients) gradients.emplace(engine, model, store);  // every caller has one engine
     gradients->add(batch);
     optimizer.step(engine.kernels, engine.threads, store, config, 1e-4, 1);
     *tokens = batch.inputs.numel();

@@ -1,6 +1,7 @@
 #include "subquad/train/gradients.h"
 
 #include <algorithm>
+#include <exception>
 
 namespace subquad {
 namespace {
@@ -50,7 +51,8 @@ double Gradients::add_groups(const Batch& batch, std::int64_t slice, bool check_
   while (static_cast<std::int64_t>(groups_.size()) < groups)
     groups_.push_back(std::make_unique<Group>(store_));
   std::vector<double> losses(static_cast<std::size_t>(slices));
-  engine_.threads.run(groups, [&](std::int64_t g, Scratch&) {
+  std::vector<std::exception_ptr> errors(static_cast<std::size_t>(groups));
+  const auto walk = [&](std::int64_t g) {
     Group& group = *groups_[static_cast<std::size_t>(g)];
     group.store.zero_grads();
     for (std::int64_t s = g; s < slices; s += groups) {
@@ -68,7 +70,21 @@ double Gradients::add_groups(const Batch& batch, std::int64_t slice, bool check_
                     tape, model_,
                     {batch.inputs.rows(first, count), batch.targets.rows(first, count)}, scored);
     }
+  };
+  engine_.threads.run(groups, [&](std::int64_t g, Scratch& worker) {
+    Group& group = *groups_[static_cast<std::size_t>(g)];
+    const std::int64_t macs = group.threads.macs(), packed = group.threads.packed_bytes();
+    try {
+      walk(g);
+    } catch (...) {
+      errors[static_cast<std::size_t>(g)] = std::current_exception();
+    }
+    worker.count_macs(group.threads.macs() - macs);
+    worker.count_packed(group.threads.packed_bytes() - packed);
   });
+  for (const std::exception_ptr& e : errors) {
+    if (e) std::rethrow_exception(e);  // the first group's, whichever came first in time
+  }
   double total = 0;
   for (const double loss : losses) total += loss;
   with_scalar(store_.dtype(), [&]<class T>() {

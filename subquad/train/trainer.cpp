@@ -1,5 +1,6 @@
 #include "subquad/train/trainer.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 

@@ -86,6 +86,7 @@ TEST_P(FullWork, StaysWithinTenPercentOfTheBudget) {
 INSTANTIATE_TEST_SUITE_P(
     Guard, FullWork,
     testing::Values(Work{"train/mlstm/d256b8t512", 85689630720, 204, 1457242112},
+                    Work{"train/mlstm/d64b64t128", 5511315456, 5, 100204544},
                     Work{"study/xlstm[1:1]/parity", 262275072, 57, 4461056},
                     Work{"study/mamba2/code", 328204288, 77, 5122048},
                     Work{"study/gated_deltanet/mqar", 280363008, 78, 4558336},

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "subquad/autograd/ops.h"
+#include "subquad/model/engine.h"
 #include "tests/support/support.h"
 
 namespace subquad {
@@ -211,6 +212,32 @@ TEST(Dense, ARowHasTheSameBitsInAnyBatch) {
                             all.rows(first, count).clone()))
           << first << " " << count;
     }
+  }
+}
+
+// Loss and gradients of the head in bf16, the fast kernels against the reference.
+TEST(Dense, TheHeadRoundsForwardAndBackward) {
+  ParameterPlan plan;
+  const ParamId w = plan.declare("head", {50, 40}, Init::normal(0.3), true);
+  std::vector<std::int32_t> ids;
+  for (std::int32_t i = 0; i < 70; ++i) ids.push_back(i % 51 - 1);
+  std::vector<std::vector<Tensor>> results;
+  for (const auto& [precision, reference] :
+       {std::pair{Precision::bf16, true}, {Precision::bf16, false}, {Precision::f32, false}}) {
+    Engine engine(1, precision);
+    engine.kernels.use_reference_only(reference);
+    ParameterStore store(plan, DType::f32, 1);
+    store.zero_grads();
+    Tape tape;
+    Context cx = engine.context(store, &tape);
+    const Var x = tape.leaf(random_tensor({70, 40}, 1));
+    const Var loss = linear_cross_entropy(cx, x, w, {}, Tensor::from<std::int32_t>({70}, ids), {});
+    tape.backward(cx, loss);
+    results.push_back({loss.value, tape.grad(x), store.grad(w)});
+  }
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_LE(deviation(results[1][i], results[0][i]), 1e-5) << i;
+    if (i > 0) EXPECT_GT(deviation(results[2][i], results[0][i]), 1e-4) << i;
   }
 }
 

@@ -234,7 +234,7 @@ Var linear_cross_entropy(Context& cx, const Var& x, ParamId w, ParamId b, const 
                                        dx.rows(first, count).view<T, 2>(),
                                        dw.view<T, 2>(),
                                        db.view<T, 1>()};
-      cx.run(LinearBackward<T>{{&gradient, 1}});
+      cx.run(LinearBackward<T>{{&gradient, 1}, cx.precision});
     }
     *loss.data<T>() = static_cast<T>(total * weight);
   });

@@ -1,6 +1,5 @@
-// AMX and AVX512-BF16 by intrinsics (Highway 1.0.3 has neither). Nothing here is inlined from a
-// header: a function of the standard library compiled for these targets must not end up in the
-// program for all processors.
+// AMX and AVX512-BF16 by intrinsics (Highway 1.0.3 has neither), in functions that name their
+// instruction set, so that the file itself is compiled for any processor.
 #include "subquad/backend/cpu/bf16_tiles.h"
 
 #if defined(__x86_64__) && defined(__linux__)
@@ -244,13 +243,16 @@ SUBQUAD_AVX512_BF16 void multiply_blocks(const Block& p, MultiplyBlock multiply_
 
 SUBQUAD_AVX512_BF16 void multiply_avx512(const Block& p) { multiply_blocks(p, avx512_block); }
 
+// A constant, because GCC 12 does not know that loading it reads all of it.
+struct alignas(64) TileShapes {
+  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+constexpr TileShapes kTileShapes;
+
 SUBQUAD_AMX void multiply_amx(const Block& p) {
-  struct alignas(64) {
-    std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-    std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-    std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-  } const config;
-  _tile_loadconfig(&config);
+  _tile_loadconfig(&kTileShapes);
   multiply_blocks(p, amx_block);
   _tile_release();
 }

@@ -43,7 +43,7 @@ struct Block {
 struct Instructions {
   // Tiles of lines [first, first + 16), in order of k.
   void (*pack_lines)(const Factor& from, Side side, std::int64_t first, Bits* to);
-  // Every element of C is one chain of sums in order of k, whatever the block.
+  // The bits of an element of C depend on its factors only, whatever the block around it.
   void (*multiply)(const Block& block);
 };
 // Null where the processor or the operating system lacks them.

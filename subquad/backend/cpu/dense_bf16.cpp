@@ -2,14 +2,16 @@
 // packed once (weights; for weight gradients the inputs), then tasks pack their own rows and
 // multiply. Roofline: the memory that f32 activations come from and go to; the products themselves
 // are several times faster than f32 ones.
-// Every element of a result is one chain of sums per kMostDepth of k: its bits depend on k only.
+// The bits of an element of a result depend on its k factors only, not on the block around it.
 #include <algorithm>
+#include <deque>
 #include <vector>
 
 #include "subquad/backend/bf16.h"
 #include "subquad/backend/cpu/bf16_tiles.h"
 #include "subquad/backend/cpu/cpu.h"
 #include "subquad/backend/dense.h"
+#include "subquad/backend/instructions.h"
 #include "subquad/base/round.h"
 
 namespace subquad {
@@ -60,7 +62,7 @@ class RightFactors {
       const Factor& f = factors_[i];
       const std::int64_t end = std::min(f.lines, (task + 1) * kPackLines);
       for (std::int64_t line = task * kPackLines; line < end; line += kLines)
-        with.pack_lines(f, Side::right, line, const_cast<Bits*>(at(i, line)));
+        with.pack_lines(f, Side::right, line, bits_ + offset(i, line));
     };
     if (size_ >= kSmall / 8) {
       threads.run(all, run);
@@ -70,10 +72,14 @@ class RightFactors {
     }
   }
   const Bits* at(std::size_t factor, std::int64_t line = 0) const {
-    return bits_ + offsets_[factor] + line * factors_[factor].depth_tiles() * bf16::kDepth;
+    return bits_ + offset(factor, line);
   }
 
  private:
+  std::int64_t offset(std::size_t factor, std::int64_t line) const {
+    return offsets_[factor] + line * factors_[factor].depth_tiles() * bf16::kDepth;
+  }
+
   std::vector<Factor> factors_;
   std::vector<std::int64_t> offsets_;
   std::int64_t size_ = 0;
@@ -142,13 +148,13 @@ void linear_forward(const LinearForward<float>& a, ThreadPool& threads) {
 // Rows [first, end) of one dw += dyᵀ x, tokens in blocks.
 struct WeightTask {
   const LinearGradient<float>* part;
-  std::size_t first_right;  // the factor of the first block of tokens; the others follow it
+  const std::vector<std::size_t>* rights;  // the factors, by block of tokens
   std::int64_t first, end;
 
   void run(const Instructions& with, const RightFactors& right, Scratch& worker) const {
     const std::int64_t tokens = part->x.dim(0), columns = part->x.dim(1), rows = end - first;
     worker.count_macs(rows * columns * tokens);
-    std::size_t factor = first_right;
+    auto factor = rights->begin();
     for (std::int64_t t = 0; t < tokens; t += kMostDepth, ++factor) {
       const Factor left = {part->dy.at(t), part->dy.stride(0), part->dy.dim(1),
                            std::min(kMostDepth, tokens - t), true};
@@ -157,7 +163,7 @@ struct WeightTask {
       for (std::int64_t line = first; line < end; line += kLines)
         with.pack_lines(left, Side::left, line, packed + (line - first) * depth);
       worker.count_packed(2 * rows * depth);
-      with.multiply({packed, right.at(factor), rows, columns, left.depth_tiles(),
+      with.multiply({packed, right.at(*factor), rows, columns, left.depth_tiles(),
                      part->dw.at(first), part->dw.stride(0), Epilogue::add, nullptr});
     }
   }
@@ -171,18 +177,18 @@ void linear_backward(const LinearBackward<float>& a, ThreadPool& threads) {
   const std::int64_t rows = a.parts.front().x.dim(0);
   std::vector<RowProduct> products;
   std::vector<WeightTask> weights;
+  std::deque<std::vector<std::size_t>> rights;  // by part; they stay where they are
   RightFactors right;
   std::int64_t macs = 0;
   for (const LinearGradient<float>& p : a.parts) {
     const std::int64_t outs = p.w.dim(0), ins = p.w.dim(1);
-    std::size_t first_right = 0;
+    std::vector<std::size_t>& blocks = rights.emplace_back();
     for (std::int64_t t = 0; t < rows; t += kMostDepth) {
-      const std::size_t i =
-          right.add({p.x.at(t), p.x.stride(0), ins, std::min(kMostDepth, rows - t), true});
-      if (t == 0) first_right = i;
+      blocks.push_back(
+          right.add({p.x.at(t), p.x.stride(0), ins, std::min(kMostDepth, rows - t), true}));
     }
     for (std::int64_t o = 0; o < outs && rows > 0; o += kWeightRows)
-      weights.push_back({&p, first_right, o, std::min(outs, o + kWeightRows)});
+      weights.push_back({&p, &blocks, o, std::min(outs, o + kWeightRows)});
     if (!p.dx) continue;
     products.push_back({{p.dy.data, p.dy.stride(0), rows, outs, false},
                         right.add({p.w.data, p.w.stride(0), ins, outs, true}),
@@ -212,7 +218,7 @@ void linear_backward(const LinearBackward<float>& a, ThreadPool& threads) {
 
 template <const Instructions* (*kWith)(), class Args>
 bool accepts(const Args& a) {
-  return a.precision == Precision::bf16 && kWith() != nullptr;
+  return a.precision == Precision::bf16 && kWith() != nullptr && widest_instructions_allowed();
 }
 
 template <const Instructions* (*kWith)()>

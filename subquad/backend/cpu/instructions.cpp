@@ -17,13 +17,19 @@ std::int64_t of_processor() {
   return targets;
 }
 
+bool restricted = false;
+
 }  // namespace
+
+bool widest_instructions_allowed() { return !restricted; }
 
 std::vector<std::string> instruction_sets() {
   std::vector<std::string> names;
   for (const auto& [name, target] : kSets) {
     if ((of_processor() & target) != 0) names.emplace_back(name);
   }
+  require(!names.empty(), ErrorCode::unsupported,
+          "this processor has none of sse4, avx2 and avx512; at least SSE4.2 is needed");
   return names;
 }
 
@@ -32,6 +38,7 @@ void use_instruction_set(std::string_view name) {
   for (const std::string& set : instruction_sets()) known += " " + set;
   for (const auto& [set, target] : kSets) {
     if (set != name || (of_processor() & target) == 0) continue;
+    restricted = name != instruction_sets().back();
     hwy::SetSupportedTargetsForTest(target);
     hwy::GetChosenTarget().Update(hwy::SupportedTargets());
     return;
