@@ -287,10 +287,10 @@ std::vector<CoreName> core_names() {
 }  // namespace
 
 const std::vector<BenchShape>& bench_shapes() {
-  static const std::vector<BenchShape> shapes{{"b8t512h4d64", 8, 512, 4, 64},
-                                              {"b32t128h4d16", 32, 128, 4, 16},
-                                              {"b4t1024h8d64", 4, 1024, 8, 64},
-                                              {"b1t2048h4d128", 1, 2048, 4, 128}};
+  static const std::vector<BenchShape> shapes{
+      {"b8t512h4d64", 8, 512, 4, 64},   {"b32t128h4d16", 32, 128, 4, 16},
+      {"b4t1024h8d64", 4, 1024, 8, 64}, {"b1t2048h4d128", 1, 2048, 4, 128},
+      {"b2t512h2d256", 2, 512, 2, 256}, {"b1t16384h2d64", 1, 16384, 2, 64}};
   return shapes;
 }
 

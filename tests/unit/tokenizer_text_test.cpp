@@ -144,11 +144,11 @@ TEST(TokenizerWords, PatternsByNameAndByText) {
 }
 
 std::string split(const std::vector<AddedToken>& tokens, std::string_view text) {
-  std::vector<Stretch> stretches;
+  std::vector<TextStretch> stretches;
   AddedTokenFinder(tokens).split(text, stretches);
   std::string out;
   std::size_t at = 0;
-  for (const Stretch& s : stretches) {
+  for (const TextStretch& s : stretches) {
     EXPECT_EQ(s.from, at) << "stretches cover the text";
     EXPECT_GT(s.to, s.from);
     at = s.to;

@@ -47,7 +47,7 @@ const AddedToken* AddedTokenFinder::match(std::string_view text, std::size_t at)
   return longest;
 }
 
-void AddedTokenFinder::split(std::string_view text, std::vector<Stretch>& out) const {
+void AddedTokenFinder::split(std::string_view text, std::vector<TextStretch>& out) const {
   std::size_t done = 0;  // what lies before belongs to a stretch
   for (std::size_t at = 0; at < text.size() && !tokens_.empty();) {
     const auto byte = static_cast<unsigned char>(text[at]);

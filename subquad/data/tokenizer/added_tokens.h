@@ -12,7 +12,7 @@
 namespace subquad {
 
 // A stretch of the text: a token, or (id < 0) text between tokens, never empty.
-struct Stretch {
+struct TextStretch {
   std::int32_t id = -1;
   std::size_t from = 0, to = 0;
 };
@@ -26,7 +26,7 @@ class AddedTokenFinder {
   // single_word match beside a \w is passed over, and the search goes on behind it. White space that
   // lstrip and rstrip swallow belongs to the token, as far as no earlier token has it.
   // Cost: O(bytes x longest token).
-  void split(std::string_view text, std::vector<Stretch>& out) const;
+  void split(std::string_view text, std::vector<TextStretch>& out) const;
 
  private:
   // The longest token that starts at text[at], or null.

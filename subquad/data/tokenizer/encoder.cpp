@@ -48,7 +48,7 @@ void Encoder::encode(std::string_view text, bool add_special, std::vector<std::i
   if (add_special) out.insert(out.end(), d.before.begin(), d.before.end());
   raw_.clear();
   tokenizer_.raw_.split(text, raw_);
-  for (const Stretch& s : raw_) {
+  for (const TextStretch& s : raw_) {
     if (s.id >= 0) {
       out.push_back(s.id);
     } else {
@@ -61,7 +61,7 @@ void Encoder::encode(std::string_view text, bool add_special, std::vector<std::i
 void Encoder::encode_between(std::string_view text, std::vector<std::int32_t>& out) {
   normalized_.clear();
   tokenizer_.normalized_.split(text, normalized_);
-  for (const Stretch& s : normalized_) {
+  for (const TextStretch& s : normalized_) {
     if (s.id >= 0) {
       out.push_back(s.id);
     } else {

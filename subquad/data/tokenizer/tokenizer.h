@@ -97,7 +97,7 @@ class Encoder {
   std::vector<CachedWord> cache_;
   PairMerger::Scratch scratch_;
   std::vector<std::int32_t> word_ids_;
-  std::vector<Stretch> raw_, normalized_;
+  std::vector<TextStretch> raw_, normalized_;
   std::string buffers_[2], prefixed_;
 };
 
