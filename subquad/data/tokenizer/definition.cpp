@@ -37,8 +37,9 @@ template <class... Parts>
 // A value as it stands in errors.
 std::string shown(const Json& value) {
   constexpr std::size_t kMost = 200;
-  const std::string text = value.dump();
-  return text.size() <= kMost ? text : text.substr(0, kMost) + "...";
+  std::string text = value.dump();
+  if (text.size() > kMost) text.replace(kMost, std::string::npos, "...");
+  return text;
 }
 
 // The object has no key but these: another one might change the ids.
