@@ -97,9 +97,12 @@ std::string forecast_svg(const ForecastPicture& p) {
   const std::string open = "<svg ";
   if (!svg.starts_with(open)) return {};
   svg.insert(open.size(), "xmlns='http://www.w3.org/2000/svg' width='920' height='560' ");
-  svg.insert(svg.find('>') + 1, std::string("<style>") + kChartStyle +
-                                    "</style><rect width='460' height='280' fill='#fff'/>");
-  return svg + "\n";
+  std::string style = "<style>";
+  style += kChartStyle;
+  style += "</style><rect width='460' height='280' fill='#fff'/>";
+  svg.insert(svg.find('>') + 1, style);
+  svg += "\n";
+  return svg;
 }
 
 std::string forecast_page(const std::string& title, const std::vector<ForecastPicture>& pictures,
