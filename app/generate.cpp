@@ -25,12 +25,14 @@ std::int32_t sample(std::span<const float> logits, double temperature, std::int6
                     double top_p, double uniform) {
   for (const float logit : logits)
     require(!std::isnan(logit), ErrorCode::numeric, "the model's output is not a number");
+  if (temperature <= 0)
+    return static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) -
+                                     logits.begin());
   std::vector<std::int32_t> order(logits.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::int32_t>(i);
   std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
     return logits[static_cast<std::size_t>(a)] > logits[static_cast<std::size_t>(b)];
   });
-  if (temperature <= 0) return order[0];
   if (top_k > 0 && static_cast<std::size_t>(top_k) < order.size())
     order.resize(static_cast<std::size_t>(top_k));
   std::vector<double> weight;

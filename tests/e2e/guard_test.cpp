@@ -7,7 +7,6 @@
 #include <regex>
 #include <sstream>
 
-#include "subquad/backend/instructions.h"
 #include "subquad/io/json.h"
 #include "tests/e2e/program.h"
 
@@ -55,7 +54,8 @@ INSTANTIATE_TEST_SUITE_P(Guard, FullInstructions,
                                          Budget{"decode/mlstm/d64/b1", 11.5}),
                          [](const auto& info) { return test_name(info.param.workload); });
 
-// What a repetition does on the widest path, counted by the program itself.
+// What a repetition does on the processor's widest path, counted by the program itself. Recorded with
+// AVX-512; narrower vectors pad less and count a few percent less.
 struct Work {
   const char* workload;
   std::int64_t macs, fork_joins, packed_bytes;  // when this was recorded
@@ -64,8 +64,6 @@ struct Work {
 class FullWork : public testing::TestWithParam<Work> {};
 
 TEST_P(FullWork, StaysWithinTenPercentOfTheBudget) {
-  const auto sets = instruction_sets();
-  if (sets.back() != "avx512") GTEST_SKIP() << "this processor has no AVX-512";
   const Work budget = GetParam();
   const Outcome o =
       run_line(quoted(SUBQUAD_PROGRAM) + " bench --repetitions 1 --name '" + budget.workload + "'");
