@@ -94,7 +94,8 @@ int train(Arguments arguments) {
                                   .blocks = blocks,
                                   .heads = heads,
                                   .train_length = spec.train_length,
-                                  .mixer_options = {}})[0]
+                                  .mixer_options = {},
+                                  .patches = spec.patches})[0]
                     .config;
     c.train.tokens = tokens > 0 ? tokens : spec.default_tokens;
     c.train.learning_rate = learning_rate > 0 ? learning_rate : spec.learning_rate;

@@ -99,6 +99,13 @@ struct RowScores {
 RowScores score_rows(Context& cx, const Tensor& x, ParamId w, ParamId b, const Tensor& targets,
                      double soft_cap);
 
+// --- quantiles (ops/quantile.cpp)
+// Mean over levels and scored targets of (q - 1[y < yhat]) (y - yhat). predicted (...,Q P), by level
+// and then step; targets f32 (...,P), NaN = not scored. mean_over: so many targets, of which these
+// are a part; 0: the scored ones here. No scored target: loss 0, gradient 0. Returns a scalar (1).
+Var pinball(Context& cx, const Var& predicted, const Tensor& targets,
+            std::span<const double> levels, std::int64_t mean_over = 0);
+
 // --- experts (ops/experts.cpp): rows (N) that each go to k of E experts
 struct RouterOptions {
   std::int64_t active = 1;  // k

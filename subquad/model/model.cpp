@@ -9,7 +9,7 @@ namespace subquad {
 
 namespace {
 
-// Calls visit(key, member) for every member that only published models change.
+// Calls visit(key, member) for every member that only published models and forecasters change.
 template <class Config, class Visit>
 void visit_variants(Config& c, Visit&& visit) {
   visit("norm", c.norm);
@@ -24,6 +24,8 @@ void visit_variants(Config& c, Visit&& visit) {
   visit("residual_scale", c.residual_scale);
   visit("logit_scale", c.logit_scale);
   visit("logit_soft_cap", c.logit_soft_cap);
+  visit("patches", c.patches);
+  visit("patch_hidden", c.patch_hidden);
 }
 
 Json as_json(const std::vector<std::int64_t>& list) {
@@ -32,6 +34,7 @@ Json as_json(const std::vector<std::int64_t>& list) {
   return out;
 }
 Json as_json(const ExpertsConfig& experts) { return experts.to_json(); }
+Json as_json(const PatchSpec& patches) { return patches.to_json(); }
 template <class T>
 Json as_json(const T& value) {
   return Json(value);
@@ -39,6 +42,7 @@ Json as_json(const T& value) {
 
 void read_into(const Json& from, std::string& to) { to = from.as_string(); }
 void read_into(const Json& from, ExpertsConfig& to) { to = ExpertsConfig::from_json(from); }
+void read_into(const Json& from, PatchSpec& to) { to = PatchSpec::from_json(from); }
 void read_into(const Json& from, bool& to) { to = from.as_bool(); }
 void read_into(const Json& from, double& to) { to = from.as_double(); }
 void read_into(const Json& from, std::int64_t& to) { to = from.as_int(); }
@@ -138,6 +142,17 @@ void check(const ModelConfig& c) {
           c.norm, "\", wanted rms or layer");
   require(!c.norm_bias || c.norm == "layer", ErrorCode::invalid_argument,
           "model with norm_bias and norm rms, wanted norm layer");
+  if (!c.forecasts()) return;
+  c.patches.check();
+  check_width("patch_hidden", c.patch_hidden, 0);
+  require(c.vocabulary == c.patches.features() && c.classes == c.patches.outputs(),
+          ErrorCode::invalid_argument, "forecaster with ", c.vocabulary, " inputs and ", c.classes,
+          " outputs a token, its patches have ", c.patches.features(), " and ",
+          c.patches.outputs());
+  require(!c.tied && c.positions == 0 && c.logit_soft_cap == 0 && c.embedding_scale == 1,
+          ErrorCode::invalid_argument,
+          "forecaster with tied, positions, embedding_scale or logit_soft_cap: those are of models "
+          "of token ids");
 }
 
 }  // namespace
@@ -146,8 +161,12 @@ Model::Model(const ModelConfig& config, ParameterPlan& plan) : config_(config) {
   check(config);
   const std::int64_t d = config.d_model;
   const Init fan_in = Init::normal(1 / std::sqrt(static_cast<double>(d)));
-  embedding_ = plan.declare("embedding.weight", {config.vocabulary, d},
-                            config.tied ? fan_in : Init::normal(1), false);
+  if (config.forecasts()) {
+    declare_patches(plan);
+  } else {
+    embedding_ = plan.declare("embedding.weight", {config.vocabulary, d},
+                              config.tied ? fan_in : Init::normal(1), false);
+  }
   if (config.positions) {
     positions_ = plan.declare("positions.weight", {config.positions, d}, Init::normal(0.1), false);
   }
@@ -155,7 +174,19 @@ Model::Model(const ModelConfig& config, ParameterPlan& plan) : config_(config) {
     blocks_.push_back(declare_block(i, plan));
   }
   final_norm_ = declare_norm("final_norm", plan);
+  if (config.forecasts()) return;
   head_ = config.tied ? embedding_ : plan.declare("head.weight", {config.classes, d}, fan_in, true);
+}
+
+void Model::declare_patches(ParameterPlan& plan) {
+  const std::int64_t d = config_.d_model,
+                     hidden = config_.patch_hidden > 0 ? config_.patch_hidden : 2 * d;
+  std::string outer = plan.enter("embedding");
+  patch_in_ = ResidualMlp(config_.vocabulary, hidden, d, plan);
+  plan.leave(outer);
+  outer = plan.enter("head");
+  patch_out_ = ResidualMlp(d, hidden, config_.classes, plan);
+  plan.leave(outer);
 }
 
 Model::Norm Model::declare_norm(const std::string& name, ParameterPlan& plan) const {
@@ -229,6 +260,19 @@ Var Model::embedded(Context& cx, const Tensor& ids, const Segments& segments,
   return add(cx, h, embedding(cx, at, positions_));
 }
 
+Var Model::embedded_patches(Context& cx, const Tensor& tokens) const {
+  require(tokens.dtype() == DType::f32 && tokens.shape().rank == 3 &&
+              tokens.shape()[2] == config_.vocabulary,
+          ErrorCode::shape_mismatch, "tokens of shape ", tokens.shape(), " and type ",
+          name_of(tokens.dtype()), ", wanted (B,T,", config_.vocabulary, ") of f32");
+  if (cx.dtype() == DType::f32) return patch_in_.forward(cx, {tokens});
+  const Tensor x = cx.empty(tokens.shape());
+  with_scalar(cx.dtype(), [&]<class T>() {
+    std::copy_n(tokens.data<float>(), tokens.numel(), x.data<T>());
+  });
+  return patch_in_.forward(cx, {x});
+}
+
 Var Model::features(Context& cx, const Tensor& ids, const Segments& segments,
                     ModelState* state) const {
   require(!state || state->size() == blocks_.size(), ErrorCode::invalid_argument, "state of ",
@@ -237,7 +281,10 @@ Var Model::features(Context& cx, const Tensor& ids, const Segments& segments,
     return add(cx, h,
                config_.residual_scale == 1 ? update : scale(cx, update, config_.residual_scale));
   };
-  Var h = embedded(cx, ids, segments, state ? state->front().positions() : segments.first_position);
+  Var h = config_.forecasts() ? embedded_patches(cx, ids)
+                              : embedded(cx, ids, segments,
+                                         state ? state->front().positions()
+                                               : segments.first_position);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     const Block& b = blocks_[i];
     const Scope scope(cx, b.name);
@@ -261,6 +308,7 @@ Var Model::logits(Context& cx, const Tensor& ids, const Segments& segments,
 }
 
 Var Model::head(Context& cx, const Var& features) const {
+  if (config_.forecasts()) return patch_out_.forward(cx, features);
   return soft_cap(cx, linear(cx, features, head_), config_.logit_soft_cap);
 }
 
@@ -277,6 +325,9 @@ Var Model::last_logits(Context& cx, const Tensor& ids, ModelState& state) const 
 
 Var Model::loss(Context& cx, const Tensor& ids, const Tensor& targets, const Segments& segments,
                 std::int64_t mean_over) const {
+  if (config_.forecasts())
+    return pinball(cx, logits(cx, ids, segments, nullptr), targets, config_.patches.levels,
+                   mean_over);
   require(ids.shape() == targets.shape(), ErrorCode::shape_mismatch, "inputs ", ids.shape(),
           " and targets ", targets.shape());
   return linear_cross_entropy(cx, features(cx, ids, segments, nullptr), head_, {}, targets,
@@ -304,7 +355,8 @@ Cost Model::cost(std::int64_t tokens) const {
     total.macs += c.macs + mlp;
     total.executed_macs += c.executed_macs + mlp;
   }
-  const double head = d * static_cast<double>(config_.classes) * T;
+  const double head = T * (config_.forecasts() ? patch_in_.macs() + patch_out_.macs()
+                                               : d * static_cast<double>(config_.classes));
   total.macs += head;
   total.executed_macs += head;
   return total;

@@ -1,5 +1,6 @@
 // Model: embedding, pre-norm blocks of mixer + MLP, final norm, head. Immutable; holds no weights.
 //   h = E[ids];  per block: h += mixer(norm(h));  h += mlp(norm(h));  logits = W norm(h)
+// A forecaster's embedding and head are residual MLPs instead: h = F(token), quantiles = G(norm(h)).
 // With the options that published models use: h = embedding_scale E[ids] + P[position];
 // h += residual_scale (...);  logits = cap(W logit_scale norm(h)), cap(x) = c tanh(x / c).
 #pragma once
@@ -8,15 +9,17 @@
 #include <string>
 #include <vector>
 
+#include "subquad/data/series/patches.h"
 #include "subquad/io/json.h"
 #include "subquad/mixer/all_mixers.h"
 #include "subquad/nn/experts.h"
+#include "subquad/nn/residual_mlp.h"
 
 namespace subquad {
 
 struct ModelConfig {
-  std::int64_t vocabulary = 256;
-  std::int64_t classes = 256;
+  std::int64_t vocabulary = 256;  // of a forecaster: numbers of a token
+  std::int64_t classes = 256;     // of a forecaster: steps x levels of an output
   std::int64_t d_model = 64;
   std::int64_t heads = 4;
   std::int64_t mlp_hidden = 128;    // of SwiGLU: 3 d_model mlp_hidden weights; 0 = no MLP
@@ -38,6 +41,11 @@ struct ModelConfig {
   double embedding_scale = 1, residual_scale = 1, logit_scale = 1;
   double logit_soft_cap = 0;  // 0 = none
 
+  // Of a forecaster.
+  PatchSpec patches;
+  std::int64_t patch_hidden = 0;  // of both residual MLPs; 0: 2 d_model
+
+  bool forecasts() const { return patches.length > 0; }
   bool has_experts(std::int64_t block) const;
   Json to_json() const;
   static ModelConfig from_json(const Json& json);  // unknown keys are errors
@@ -51,17 +59,18 @@ class Model {
   Model(const ModelConfig& config, ParameterPlan& plan);
 
   const ModelConfig& config() const { return config_; }
-  // ids (B,T) i32 -> final normalised features (B,T,D), times logit_scale. state: null = fresh and
-  // not kept.
+  // ids (B,T) i32, or tokens (B,T,features) f32 -> final normalised features (B,T,D), times
+  // logit_scale. state: null = fresh and not kept.
   Var features(Context& cx, const Tensor& ids, const Segments& segments, ModelState* state) const;
-  // Logits (...,classes) of features (...,D).
+  // Logits (...,classes), or quantiles by level and step, of features (...,D).
   Var head(Context& cx, const Var& features) const;
   // Both: (B,T,classes).
   Var logits(Context& cx, const Tensor& ids, const Segments& segments, ModelState* state) const;
   // The same of the last position only, (B,classes): what reading a prompt is for.
   Var last_logits(Context& cx, const Tensor& ids, ModelState& state) const;
   // Mean cross-entropy over scored targets (B,T), natural log; or their part of the mean over
-  // `mean_over` positions.
+  // `mean_over` positions. Of a forecaster: mean pinball loss over targets (B,T,length) that are not
+  // NaN, or their part of the mean over `mean_over` of them.
   Var loss(Context& cx, const Tensor& ids, const Tensor& targets, const Segments& segments,
            std::int64_t mean_over = 0) const;
 
@@ -88,11 +97,14 @@ class Model {
   Norm declare_norm(const std::string& name, ParameterPlan& plan) const;
   Block declare_block(std::size_t index, ParameterPlan& plan) const;
   Var normed(Context& cx, const Var& x, const Norm& n) const;
+  void declare_patches(ParameterPlan& plan);
   Var embedded(Context& cx, const Tensor& ids, const Segments& segments,
                std::int64_t first_position) const;
+  Var embedded_patches(Context& cx, const Tensor& tokens) const;
   ModelConfig config_;
   ParamId embedding_, positions_, head_;
   Norm final_norm_;
+  ResidualMlp patch_in_, patch_out_;
   std::vector<Block> blocks_;
 };
 

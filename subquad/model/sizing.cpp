@@ -17,6 +17,7 @@ ModelConfig config_of(const Draft& draft, const SizingRequest& r, std::int64_t m
   c.layers = draft.layers;
   c.mlp_hidden = mlp_hidden;
   c.mixer_options = draft.options;
+  c.patches = r.patches;
   return c;
 }
 

@@ -28,6 +28,7 @@ struct SizingRequest {
   std::int64_t train_length = 128;  // for multiply-adds per token
   std::string recipe = "default";   // "uniform": every linear arm gets the same conv-4
   Json mixer_options;               // overrides by mixer kind
+  PatchSpec patches = {};           // of forecasters
   MeasureTimes measure{};           // for time
   // MLP widths of an earlier match in time, by arm: used as they are, nothing is measured.
   std::map<std::string, std::int64_t> widths{};

@@ -415,7 +415,8 @@ SizingRequest sizing_request(const StudyPlan& plan, const TaskSpec& spec) {
           .state_bytes = plan.state_bytes,
           .train_length = spec.train_length,
           .recipe = plan.recipe,
-          .mixer_options = plan.mixer_options};
+          .mixer_options = plan.mixer_options,
+          .patches = spec.patches};
 }
 
 std::vector<SizedArm> sized_arms(const StudyPlan& plan, const StudyTask& task) {

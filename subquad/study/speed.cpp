@@ -60,7 +60,7 @@ struct Candidate {
     if (!gradients) gradients.emplace(engine, model, store);  // every caller has one engine
     gradients->add(batch);
     optimizer.step(engine.kernels, engine.threads, store, config, 1e-4, 1);
-    *tokens = batch.inputs.numel();
+    *tokens = batch.positions();
     return seconds_since(start);
   }
 };

@@ -1,5 +1,6 @@
 #include "subquad/task/code/code.h"
 #include "subquad/task/counting/counting.h"
+#include "subquad/task/forecast/forecast.h"
 #include "subquad/task/recall/recall.h"
 #include "subquad/task/state_tracking/state_tracking.h"
 #include "subquad/task/task.h"
@@ -35,6 +36,8 @@ const std::vector<TaskEntry>& all_tasks() {
        [](const std::string&, const TaskOptions& o) { return make_code(o); }, true, true},
       {"text", "next byte of any UTF-8 text (bits per byte)",
        [](const std::string&, const TaskOptions& o) { return make_text(o); }, true, true},
+      {"forecast", "quantiles of the next patch of a series, zero-shot on real ones with --data",
+       make_forecast, true},
       {"tokens", "JSON lines with input and target: a task without C++",
        [](const std::string&, const TaskOptions& o) { return make_tokens(o); }, true},
   };

@@ -61,6 +61,25 @@ std::string TaskOptionReader::choice(const std::string& key, const std::string& 
   return value;
 }
 
+std::string TaskOptionReader::text(const std::string& key, const std::string& fallback,
+                                   const std::string& help) {
+  std::string value = fallback;
+  if (const Json* given = find(key)) {
+    if (!given->is_string()) wrong(key, "got " + given->dump() + ", wanted text (" + help + ")");
+    value = given->as_string();
+  }
+  options_.push_back({key, value, help});
+  return value;
+}
+
+Json TaskOptionReader::table(const std::string& key, const std::string& help) {
+  const Json* given = find(key);
+  if (given && !given->is_object())
+    wrong(key, "got " + given->dump() + ", wanted a table (" + help + ")");
+  options_.push_back({key, given ? given->dump() : "{}", help});
+  return given ? *given : Json();
+}
+
 std::vector<TaskOption> TaskOptionReader::finish() const {
   if (!extra_.is_object()) return options_;
   std::vector<std::string> known;

@@ -21,6 +21,9 @@ class TaskOptionReader {
   bool flag(const std::string& key, bool fallback, const std::string& help);
   std::string choice(const std::string& key, const std::string& fallback,
                      const std::vector<std::string>& values, const std::string& help);
+  std::string text(const std::string& key, const std::string& fallback, const std::string& help);
+  // A table of its own keys; null where it is absent.
+  Json table(const std::string& key, const std::string& help);
 
   // After the last read. Errors: invalid_argument for a key nobody read; the nearest is named.
   std::vector<TaskOption> finish() const;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "subquad/data/series/patches.h"
 #include "subquad/io/json.h"
 #include "subquad/tensor/tensor.h"
 
@@ -19,8 +20,11 @@ class ByteCorpus;  // data/corpus.h
 enum class Split : std::uint8_t { train, validation, test };
 
 struct Batch {
-  Tensor inputs;   // (B,T) i32
-  Tensor targets;  // (B,T) i32, aligned with inputs (no shift left to do); -1 = not scored
+  Tensor inputs;   // (B,T) i32; of patches (B,T,features) f32
+  Tensor targets;  // (B,T) i32, aligned with inputs (no shift left to do); -1 = not scored; of
+                   // patches (B,T,length) f32, in the units of outputs; NaN = not scored
+
+  std::int64_t positions() const { return inputs.shape()[0] * inputs.shape()[1]; }
 };
 
 struct Metric {
@@ -30,11 +34,13 @@ struct Metric {
   bool higher_is_better = true;
 };
 
-// One evaluated batch: natural-log loss and arg-max at every position (row-major B*T).
+// One evaluated batch: natural-log loss and arg-max at every position (row-major B*T); of patches
+// the quantiles (B,T,levels x length) f32 instead, by level and then step.
 struct Scored {
   Batch batch;
   std::vector<float> loss;
   std::vector<std::int32_t> predicted;
+  Tensor quantiles = {};
 };
 
 // One key of TaskOptions::extra, as a task reads it.
@@ -65,6 +71,7 @@ struct TaskSpec {
   std::int64_t primary_length = 0;         // and the length it is read at
   std::int64_t default_tokens = 0;         // training tokens of the default study
   double learning_rate = 2e-3;             // of the one shared recipe
+  PatchSpec patches = {};                  // length > 0: inputs are patches, outputs quantiles
   TaskGuide guide = {};
 };
 

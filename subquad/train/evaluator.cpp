@@ -1,12 +1,55 @@
 #include "subquad/train/evaluator.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 
 #include "subquad/autograd/ops.h"
 #include "subquad/base/interrupt.h"
 
 namespace subquad {
 namespace {
+
+// (B,count,...): columns from `first` on.
+Tensor columns_of(const Tensor& x, std::int64_t first, std::int64_t count) {
+  Shape shape = x.shape();
+  const std::int64_t B = shape[0], T = shape[1], width = x.bytes() / std::max<std::int64_t>(B * T, 1);
+  shape.dims[1] = count;
+  const Tensor out(shape, x.dtype());
+  for (std::int64_t b = 0; b < B; ++b)
+    std::memcpy(static_cast<std::byte*>(out.raw()) + b * count * width,
+                static_cast<const std::byte*>(x.raw()) + (b * T + first) * width,
+                static_cast<std::size_t>(count * width));
+  return out;
+}
+
+Tensor as_f32(const Tensor& x) {
+  if (x.dtype() == DType::f32) return x.clone();
+  const Tensor out(x.shape(), DType::f32);
+  std::transform(x.host<double>().begin(), x.host<double>().end(), out.host<float>().begin(),
+                 [](double v) { return static_cast<float>(v); });
+  return out;
+}
+
+// Share of scored outputs of patches that agree within 1e-3 of their unit, one token at a time.
+std::pair<double, double> recurrent_patches(Context& cx, const Model& model, const Batch& batch,
+                                            const Tensor& chunkwise) {
+  const std::int64_t B = batch.inputs.shape()[0], T = batch.inputs.shape()[1],
+                     P = batch.targets.shape()[2], Q = chunkwise.shape()[2] / P;
+  ModelState state = model.new_state(B, cx.dtype());
+  double same = 0, compared = 0;
+  for (std::int64_t t = 0; t < T; ++t) {
+    const Tensor out = as_f32(model.logits(cx, columns_of(batch.inputs, t, 1), {}, &state).value);
+    for (std::int64_t i = 0; i < B * Q * P; ++i) {
+      const std::int64_t b = i / (Q * P), j = i % (Q * P);
+      if (std::isnan(batch.targets.data<float>()[(b * T + t) * P + j % P])) continue;
+      const float a = out.data<float>()[i], c = chunkwise.data<float>()[(b * T + t) * Q * P + j];
+      compared += 1;
+      same += std::abs(a - c) <= 1e-3F * std::max(1.0F, std::abs(c)) ? 1 : 0;
+    }
+  }
+  return {same, compared};
+}
 
 RowScores chunkwise(Context& cx, const Model& model, const Batch& batch) {
   const Var h = model.features(cx, batch.inputs, {}, nullptr);
@@ -52,20 +95,31 @@ std::vector<LengthResult> evaluate(Engine& engine, const Model& model, Parameter
       if (setup.interruptible && interrupted())
         fail(ErrorCode::interrupted, "interrupted during evaluation; the same command continues");
       Scored s{task.eval_batch(setup.split, length, i), {}, {}};
-      RowScores r = chunkwise(cx, model, s.batch);
-      s.loss = std::move(r.loss);
-      s.predicted = std::move(r.predicted);
-      const std::int64_t columns = s.batch.inputs.shape()[1];
+      const bool patches = model.config().forecasts();
+      if (patches) {
+        s.quantiles = as_f32(model.logits(cx, s.batch.inputs, {}, nullptr).value);
+      } else {
+        RowScores r = chunkwise(cx, model, s.batch);
+        s.loss = std::move(r.loss);
+        s.predicted = std::move(r.predicted);
+      }
+      const std::int64_t positions = s.batch.inputs.shape()[1];
       const std::int64_t count =
-          std::min(s.batch.inputs.shape()[0], (budget + columns - 1) / columns);
-      if (budget > 0 && count > 0) {
+          std::min(s.batch.inputs.shape()[0], (budget + positions - 1) / positions);
+      if (budget > 0 && count > 0 && patches) {
+        const auto [agreed, all] =
+            recurrent_patches(cx, model, rows(s.batch, count), s.quantiles.rows(0, count));
+        same += agreed;
+        compared += all;
+        budget -= count * positions;
+      } else if (budget > 0 && count > 0) {
         const std::vector<std::int32_t> stepwise = recurrent(cx, model, rows(s.batch, count));
         for (std::size_t j = 0; j < stepwise.size(); ++j) {
           if (s.batch.targets.data<std::int32_t>()[j] < 0) continue;
           compared += 1;
           same += stepwise[j] == s.predicted[j] ? 1 : 0;
         }
-        budget -= count * columns;
+        budget -= count * positions;
       }
       scored.push_back(std::move(s));
     }

@@ -21,7 +21,8 @@ struct LengthResult {
   std::int64_t length = 0;
   std::vector<Metric> metrics;  // chunkwise
   double agreement =
-      -1;  // share of scored positions with the same arg-max in both modes; -1: not run
+      -1;  // share of scored positions with the same arg-max in both modes, of patches of outputs
+           // that differ by at most 1e-3; -1: not run
 };
 
 std::vector<LengthResult> evaluate(Engine& engine, const Model& model, ParameterStore& store,

@@ -98,17 +98,20 @@ Json forward_macs(Engine& engine, const Model& model, ParameterStore& store, con
 
 Json run_evidence(Engine& engine, const Model& model, ParameterStore& store, const Task& task,
                   std::int64_t parameters, std::int64_t batches) {
-  const ModelConfig& c = model.config();
+  std::int64_t outer = 0;
+  for (const ParamInfo& p : store.plan().all())
+    outer += p.name.starts_with("embedding.") || p.name.starts_with("head.") ? p.shape.numel() : 0;
   Json j = Json::object();
-  j["non_embedding_parameters"] =
-      parameters - c.vocabulary * c.d_model - (c.tied ? 0 : c.classes * c.d_model);
+  j["non_embedding_parameters"] = parameters - outer;
   j["model_bytes"] = parameters * std::int64_t{sizeof(float)};
   j["precision"] = engine.precision == Precision::bf16 ? "bf16" : "f32";
   j["order_sha256"] = digest_of_order(task, batches);
   j["evaluator"]["version"] = kEvaluatorVersion;
   j["evaluator"]["test_sha256"] = digest_of_tests(task);
   j["forward_macs"] = forward_macs(engine, model, store, task);
-  if (!task.corpus()) j["collisions"] = collisions(task, batches);
+  // Of patches nothing is repeated: training draws its own series, and generating them all again
+  // would double what they cost.
+  if (!task.corpus() && task.spec().patches.length == 0) j["collisions"] = collisions(task, batches);
   return j;
 }
 

@@ -7,6 +7,10 @@ namespace subquad {
 namespace {
 
 std::int64_t count_scored(const Tensor& targets) {
+  if (targets.dtype() == DType::f32) {
+    const auto values = targets.host<float>();
+    return std::count_if(values.begin(), values.end(), [](float y) { return y == y; });
+  }
   const auto ids = targets.host<std::int32_t>();
   return std::count_if(ids.begin(), ids.end(), [](std::int32_t t) { return t >= 0; });
 }

@@ -23,7 +23,7 @@ class Gradients {
   Gradients(const Gradients&) = delete;
   Gradients& operator=(const Gradients&) = delete;
 
-  // Adds the gradients of the mean cross-entropy over the scored positions of `batch` to those in
+  // Adds the gradients of the mean loss (Model::loss) over what is scored in `batch` to those in
   // the store; returns that mean. check_finite: as in Context.
   double add(const Batch& batch, bool check_finite = false);
 

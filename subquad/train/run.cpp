@@ -205,6 +205,8 @@ Json execute_run(const std::string& folder,
           ErrorCode::invalid_argument, "the model has ", c.model.vocabulary, " input ids and ",
           c.model.classes, " classes, task ", c.task, " wants ", spec.vocabulary, " and ",
           spec.classes);
+  require(c.model.patches == spec.patches, ErrorCode::invalid_argument,
+          "the model's patches are not those of task ", c.task, " with these options");
   ParameterStore store(plan, DType::f32, c.seed);
   Engine engine(c.threads, precision_named(c.train.precision));
   Trainer trainer(engine, model, store, *task, c.train, folder);
@@ -230,7 +232,7 @@ Json execute_run(const std::string& folder,
     const double bytes =
         static_cast<double>(task->eval_batches(Split::validation, spec.lengths.front())) *
         static_cast<double>(
-            task->eval_batch(Split::validation, spec.lengths.front(), 0).inputs.numel());
+            task->eval_batch(Split::validation, spec.lengths.front(), 0).positions());
     validations = std::clamp<std::int64_t>(
         static_cast<std::int64_t>(0.3 * static_cast<double>(c.train.tokens) / bytes), 4, 16);
     validate = [&] {

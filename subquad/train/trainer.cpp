@@ -44,7 +44,7 @@ Trainer::Step Trainer::step(std::int64_t index, double learning_rate) {
   for (std::int64_t micro = 0; micro < config_.accumulate; ++micro) {
     const Batch batch = task_.train_batch(index * config_.accumulate + micro);
     s.loss += gradients_.add(batch);
-    s.tokens += batch.inputs.numel();
+    s.tokens += batch.positions();
   }
   s.loss /= static_cast<double>(config_.accumulate);
   const double norm = flat_norm(store_.flat_grads()) / static_cast<double>(config_.accumulate);

@@ -16,6 +16,7 @@ void add_op_kernels(KernelTable& table) {
   add_optimizer_cpu(table);
   add_pointwise_reference(table);
   add_sequence_reference(table);
+  add_quantile_reference(table);
   add_optimizer_reference(table);
 }
 

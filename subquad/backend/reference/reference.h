@@ -7,5 +7,6 @@ namespace subquad {
 
 void add_pointwise_reference(KernelTable& table);
 void add_sequence_reference(KernelTable& table);
+void add_quantile_reference(KernelTable& table);
 
 }  // namespace subquad

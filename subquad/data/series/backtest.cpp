@@ -25,6 +25,32 @@ bool any_finite(std::span<const double> x) {
   return std::any_of(x.begin(), x.end(), [](double v) { return std::isfinite(v); });
 }
 
+ForecastSetup forecast_setup(const BacktestSetup& setup, std::int64_t season) {
+  return {.season = season,
+          .horizon = setup.horizon,
+          .levels = {std::begin(kLevels), std::end(kLevels)},
+          .max_history = setup.max_history,
+          .fill = setup.fill};
+}
+
+// The forecasts of models that take many series at once, of all windows of a block.
+void forecast_together(std::span<const TimeSeries> series, std::vector<SeriesForecasts>& made,
+                       const BacktestSetup& setup) {
+  for (std::size_t m = 0; m < setup.models.size(); ++m) {
+    if (!setup.models[m]->many) continue;
+    std::vector<std::vector<double>> pasts;
+    for (std::size_t i = 0; i < made.size(); ++i) {
+      for (const Window& w : made[i].windows)
+        pasts.emplace_back(series[i].values.begin(), series[i].values.begin() + w.cut);
+    }
+    std::vector<Forecast> all = setup.models[m]->many(pasts, forecast_setup(setup, 1));
+    std::size_t next = 0;
+    for (SeriesForecasts& s : made) {
+      for (auto& row : s.forecasts) row[m] = std::move(all.at(next++));
+    }
+  }
+}
+
 SeriesForecasts forecast_windows(const TimeSeries& s, const BacktestSetup& setup) {
   SeriesForecasts out;
   out.season = setup.season > 0
@@ -44,12 +70,9 @@ SeriesForecasts forecast_windows(const TimeSeries& s, const BacktestSetup& setup
     out.windows.push_back({w, cut});
     auto& row = out.forecasts.emplace_back();
     for (const Baseline* model : setup.models) {
-      row.push_back(run_baseline(*model, values.first(static_cast<std::size_t>(cut)),
-                                 {.season = out.season,
-                                  .horizon = setup.horizon,
-                                  .levels = {std::begin(kLevels), std::end(kLevels)},
-                                  .max_history = setup.max_history,
-                                  .fill = setup.fill}));
+      row.push_back(model->many ? Forecast{}
+                                : run_baseline(*model, values.first(static_cast<std::size_t>(cut)),
+                                               forecast_setup(setup, out.season)));
     }
   }
   return out;
@@ -185,7 +208,9 @@ BacktestResult run_backtest(const std::vector<TimeSeries>& series, const Backtes
   BacktestResult result{setup.horizon, setup.windows, setup.step, 0, {}, {}};
   Totals totals(setup);
   const auto all = static_cast<std::int64_t>(series.size());
-  const std::int64_t block = 8 * threads.threads();
+  const bool together = std::any_of(setup.models.begin(), setup.models.end(),
+                                    [](const Baseline* m) { return static_cast<bool>(m->many); });
+  const std::int64_t block = together ? 64 : 8 * threads.threads();
   std::int64_t used = 0;
   for (std::int64_t from = 0; from < all; from += block) {
     const std::int64_t count = std::min(block, all - from);
@@ -194,6 +219,8 @@ BacktestResult run_backtest(const std::vector<TimeSeries>& series, const Backtes
       made[static_cast<std::size_t>(i)] =
           forecast_windows(series[static_cast<std::size_t>(from + i)], setup);
     });
+    forecast_together(std::span(series).subspan(static_cast<std::size_t>(from), made.size()), made,
+                      setup);
     for (std::int64_t i = 0; i < count; ++i) {
       const TimeSeries& s = series[static_cast<std::size_t>(from + i)];
       const SeriesForecasts& f = made[static_cast<std::size_t>(i)];

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -29,24 +30,30 @@ struct Forecast {
   std::string fallback;                        // why Seasonal Naive was used instead; else empty
 };
 
-struct Baseline {
-  const char* key;    // seasonal_naive
-  const char* title;  // SeasonalNaive, the name in outputs
-  const char* summary;
-  NormalForecast (*run)(const History&);  // null: the median of the ensemble's members
-};
-
-// In the order of reports.
-std::span<const Baseline> all_baselines();
-// By key or title. Errors: invalid_argument with the nearest key.
-const Baseline& baseline_named(const std::string& name);
-
 struct ForecastSetup {
   std::int64_t season = 1, horizon = 1;
   std::vector<double> levels;       // ascending, inside (0, 1)
   std::int64_t max_history = 5000;  // only the last so many values are looked at
   std::string fill = "last";        // missing values: last, linear or zero
 };
+
+// Many series at once, values with NaN = missing, behind the forecaster's own guard rails: a trained
+// model.
+using ManyForecasts =
+    std::function<std::vector<Forecast>(std::span<const std::vector<double>>, const ForecastSetup&)>;
+
+struct Baseline {
+  const char* key;    // seasonal_naive
+  const char* title;  // SeasonalNaive, the name in outputs
+  const char* summary;
+  NormalForecast (*run)(const History&);  // null: `many`, or the median of the ensemble's members
+  ManyForecasts many = {};
+};
+
+// In the order of reports.
+std::span<const Baseline> all_baselines();
+// By key or title. Errors: invalid_argument with the nearest key.
+const Baseline& baseline_named(const std::string& name);
 
 // Runs a baseline behind guard rails: missing values are filled; a series of one value or a constant
 // one is forecast by itself; a failed fit, a number that is not finite, or a mean more than

@@ -1,0 +1,53 @@
+// Real series as test windows, and their scores beside Seasonal Naive.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "subquad/data/series/patches.h"
+#include "subquad/task/task.h"
+
+namespace subquad {
+
+// A folder with datasets.json: a list of {dataset, file, freq, season, horizon, windows}. Windows
+// lie at the end of every series, side by side. Control: 24 random walks of Gaussian steps, which
+// nobody can forecast better than Naive.
+class ForecastWindows {
+ public:
+  // Errors: io, format with file and key.
+  ForecastWindows(const std::string& folder, const PatchSpec& spec);
+
+  std::int64_t batches() const { return static_cast<std::int64_t>(batches_.size()); }
+  // Contexts of one number of tokens; hidden tokens follow until the horizon is reached.
+  Batch batch(std::int64_t index) const;
+  // Ratios to Seasonal Naive of WQL and MASE in gluonts' convention: geometric means over the sets
+  // that have a season or steps within a year (wql_ratio, mase_ratio), over all sets (.._all), over
+  // annual sets, by steps of the horizon, and of every set; control_wql_ratio is to Naive;
+  // coverage of the central 80 %.
+  std::vector<Metric> score(std::span<const Scored> scored) const;
+  const std::string& digest() const { return digest_; }
+
+ private:
+  struct Set {
+    std::string name;
+    std::int64_t season = 1, horizon = 1, windows = 1;
+    bool annual = false, control = false;
+  };
+  struct Window {
+    std::size_t set;
+    std::vector<double> past, actual;
+  };
+  void add_set(const Set& set, const std::vector<std::vector<double>>& series);
+  void add_control();
+  void make_batches();
+  std::int64_t tokens_of(const Window& w) const;  // of the context
+
+  PatchSpec spec_;
+  std::vector<Set> sets_;
+  std::vector<Window> windows_;
+  std::vector<std::vector<std::size_t>> batches_;
+  std::string digest_;
+};
+
+}  // namespace subquad
