@@ -13,7 +13,7 @@
 
 namespace subquad {
 
-class GaussianCache;  // data/series/gaussian_cache.h
+class GaussianCache;  // data/series/synthetic/gaussian_cache.h
 
 // A generator of one kind of series.
 struct SeriesFamily {
@@ -51,7 +51,6 @@ struct AugmentationRates {
   double resample = 0.05;  // slower or faster sampling, then held or interpolated back
   double quantize = 0.05;  // 5 to 15 levels, or whole numbers
   double noise = 0.1;      // white, 0.1 to 10 % of the standard deviation
-  double scale = 0.5;      // level and unit: factor 10^U(-2, 4), offset up to 10 deviations
   double missing = 0.15;   // single points and blocks become NaN
   bool operator==(const AugmentationRates&) const = default;
 };
