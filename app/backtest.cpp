@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "app/commands.h"
+#include "app/forecast_model.h"
 #include "app/options.h"
 #include "app/series_options.h"
 #include "subquad/base/error.h"
@@ -240,10 +241,11 @@ int backtest(Arguments arguments) {
   std::string convention = "gluonts", metrics, frame_path, plot;
   std::int64_t windows = 0, step = 0;
   SeriesOptions series_options;
+  ModelOptions model_options;
   Options options(
       "backtest",
-      "Score the classical baselines beside each other on rolling windows at the end of "
-      "every series.",
+      "Score a trained model and the classical baselines beside each other on rolling windows at "
+      "the end of every series.",
       "subquad backtest sales.csv --horizon 12 --windows 4 --out metrics.csv");
   options.positionals("data", files, "CSV files, - for standard input; a file is a task")
       .list("--baselines", names, "of " + baseline_keys() + ", or all")
@@ -251,6 +253,7 @@ int backtest(Arguments arguments) {
               {0, 10'000})
       .option("--step", step, "steps between windows (0: the horizon)", {0, 100'000})
       .option("--convention", convention, "how metrics are computed: gluonts or fev");
+  model_options.add_to(options);
   series_options.add_to(options);
   options.option("--out", metrics, "CSV file of all metrics: totals (no unique_id), then series")
       .option("--forecasts", frame_path, "CSV file of the forecasts, with their cutoff")
@@ -260,7 +263,12 @@ int backtest(Arguments arguments) {
           "no file; give one, for example subquad backtest examples/series/elec_equip_m.csv");
   require(plot.empty() || plot.ends_with(".html"), ErrorCode::invalid_argument, "--plot ", plot,
           ", wanted a name in .html");
-  const std::vector<const Baseline*> models = baselines_named(names);
+  std::vector<const Baseline*> models = baselines_named(names);
+  std::optional<ForecastModel> model;
+  if (!model_options.folder.empty()) {
+    model.emplace(model_options, series_options.threads);
+    models.insert(models.begin(), &model->entry());
+  }
   const std::vector<Table> tables = run_files(files, series_options,
                                               {.convention = convention_named(convention),
                                                .horizon = series_options.horizon,

@@ -3,7 +3,10 @@
 #include <cmath>
 #include <cstdio>
 
+#include <optional>
+
 #include "app/commands.h"
+#include "app/forecast_model.h"
 #include "app/options.h"
 #include "app/series_options.h"
 #include "subquad/base/error.h"
@@ -79,22 +82,44 @@ struct Job {
   std::int64_t horizon = 0;
 };
 
-std::vector<Forecast> forecasts_of(const TimeSeries& s, const Job& job) {
-  std::vector<Forecast> out;
-  for (const Baseline* model : job.models) {
-    const std::int64_t season =
-        job.options.season > 0 ? job.options.season : default_season(s.grid.frequency, true);
-    Forecast f = run_baseline(*model, s.values,
-                              {.season = season,
-                               .horizon = job.horizon,
-                               .levels = job.columns.levels,
-                               .max_history = job.options.max_history,
-                               .fill = job.options.fill});
-    job.limits.apply(f.mean);
-    for (auto& q : f.quantiles) job.limits.apply(q);
-    out.push_back(std::move(f));
+ForecastSetup setup_of(const TimeSeries& s, const Job& job) {
+  return {.season =
+              job.options.season > 0 ? job.options.season : default_season(s.grid.frequency, true),
+          .horizon = job.horizon,
+          .levels = job.columns.levels,
+          .max_history = job.options.max_history,
+          .fill = job.options.fill};
+}
+
+// By series and model.
+std::vector<std::vector<Forecast>> forecasts_of(std::span<const TimeSeries> block, const Job& job,
+                                                ThreadPool& threads) {
+  std::vector<std::vector<Forecast>> made(block.size(), std::vector<Forecast>(job.models.size()));
+  threads.run(static_cast<std::int64_t>(block.size()), [&](std::int64_t i, Scratch&) {
+    const auto at = static_cast<std::size_t>(i);
+    for (std::size_t m = 0; m < job.models.size(); ++m) {
+      if (!job.models[m]->many)
+        made[at][m] = run_baseline(*job.models[m], block[at].values, setup_of(block[at], job));
+    }
+  });
+  for (std::size_t m = 0; m < job.models.size(); ++m) {
+    if (!job.models[m]->many) continue;
+    std::vector<std::vector<double>> values;
+    std::vector<std::int64_t> seasons;
+    for (const TimeSeries& s : block) {
+      values.push_back(s.values);
+      seasons.push_back(setup_of(s, job).season);
+    }
+    std::vector<Forecast> all = (*job.models[m]->many)(values, seasons, setup_of(block[0], job));
+    for (std::size_t i = 0; i < block.size(); ++i) made[i][m] = std::move(all.at(i));
   }
-  return out;
+  for (auto& row : made) {
+    for (Forecast& f : row) {
+      job.limits.apply(f.mean);
+      for (auto& q : f.quantiles) job.limits.apply(q);
+    }
+  }
+  return made;
 }
 
 std::string csv_header(const Job& job) {
@@ -178,14 +203,13 @@ void run_all(const std::vector<TimeSeries>& series, const Job& job, bool json, b
   Progress progress("forecast");
   std::int64_t fallbacks = 0;
   const auto all = static_cast<std::int64_t>(series.size());
-  const std::int64_t block = 16 * threads.threads();
+  const std::int64_t block = 64 * threads.threads();
   out.write(json ? "[" : csv_header(job));
   for (std::int64_t from = 0; from < all; from += block) {
-    std::vector<std::vector<Forecast>> made(static_cast<std::size_t>(std::min(block, all - from)));
-    threads.run(static_cast<std::int64_t>(made.size()), [&](std::int64_t i, Scratch&) {
-      made[static_cast<std::size_t>(i)] =
-          forecasts_of(series[static_cast<std::size_t>(from + i)], job);
-    });
+    const auto made = forecasts_of(
+        std::span(series).subspan(static_cast<std::size_t>(from),
+                                  static_cast<std::size_t>(std::min(block, all - from))),
+        job, threads);
     for (std::size_t i = 0; i < made.size(); ++i) {
       const std::size_t number = static_cast<std::size_t>(from) + i;
       const TimeSeries& s = series[number];
@@ -215,19 +239,22 @@ void run_all(const std::vector<TimeSeries>& series, const Job& job, bool json, b
 
 int forecast(Arguments arguments) {
   std::string data, format = "csv", out_path, plot, least, most;
-  std::vector<std::string> names = {"auto_ets"}, quantiles, central;
+  std::vector<std::string> names, quantiles, central;
+  ModelOptions model_options;
   SeriesOptions series_options;
   bool quiet = false;
   Options options(
       "forecast",
-      "Forecast the series of a CSV file with classical baselines: long (unique_id, ds, "
-      "y), wide or one column.",
+      "Forecast the series of a CSV file, long (unique_id, ds, y), wide or one column, with a "
+      "trained model, classical baselines, or both.",
       "subquad forecast sales.csv --baseline auto_ets --horizon 12 --level 80,95 --out "
       "forecast.csv --plot forecast.html");
   options.positional("data", data, "CSV file, - for standard input", true)
-      .list("--baseline", names, "of " + baseline_keys() + ", or all")
+      .list("--baseline", names,
+            "of " + baseline_keys() + ", or all (default auto_ets, with --model none)")
       .list("--quantiles", quantiles, "levels, as columns NAME-q-10 (default 0.1 to 0.9)")
       .list("--level", central, "central intervals in percent, as NAME-lo-80 and NAME-hi-80");
+  model_options.add_to(options);
   series_options.add_to(options);
   options.option("--min", least, "smallest value of a forecast, for example 0")
       .option("--max", most, "largest value of a forecast")
@@ -242,7 +269,13 @@ int forecast(Arguments arguments) {
           ErrorCode::invalid_argument, "--plot ", plot, ", wanted a name in .svg or .html");
   if (quantiles.empty() && central.empty())
     quantiles = {"0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9"};
+  if (names.empty() && model_options.folder.empty()) names = {"auto_ets"};
   Job job{baselines_named(names), Columns(quantiles, central), {}, {}, 0};
+  std::optional<ForecastModel> model;
+  if (!model_options.folder.empty()) {
+    model.emplace(model_options, series_options.threads);
+    job.models.insert(job.models.begin(), &model->entry());
+  }
   if (!least.empty()) job.limits.low = number_in("--min", least, -1e300, 1e300);
   if (!most.empty()) job.limits.high = number_in("--max", most, -1e300, 1e300);
   require(job.limits.low <= job.limits.high, ErrorCode::invalid_argument, "--min ", least,

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
+
+#include "subquad/data/series/metrics.h"
 
 namespace subquad {
 namespace {
@@ -169,6 +172,66 @@ void Forecaster::pass(std::vector<Row>& rows, std::span<const std::size_t> batch
       require(std::isfinite(q.back()), ErrorCode::numeric,
               "the model's forecast is not a number: its weights are damaged or diverged");
   }
+}
+
+namespace {
+
+// Why these quantiles are not to be believed; empty: they are.
+std::string fault_of(const QuantileForecast& q, double low, double high, std::int64_t observed) {
+  const double range = high - low;
+  for (const auto& level : q) {
+    for (std::size_t h = 0; h < level.size(); ++h) {
+      const double most =
+          10 * (1 + static_cast<double>(h + 1) / static_cast<double>(observed)) * range;
+      if (!(level[h] >= low - most && level[h] <= high + most))
+        return "it left the range of the series";
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+std::vector<Forecast> guarded_forecasts(Forecaster& forecaster,
+                                        std::span<const std::vector<double>> series,
+                                        std::span<const std::int64_t> seasons,
+                                        const ForecastSetup& setup,
+                                        std::int64_t patches_per_pass) {
+  const auto all = forecaster.forecast(
+      series, {.horizon = setup.horizon, .patches_per_pass = patches_per_pass});
+  const PatchSpec& p = forecaster.patches();
+  std::vector<Forecast> out;
+  for (std::size_t i = 0; i < series.size(); ++i) {
+    double low = HUGE_VAL, high = -HUGE_VAL;
+    std::int64_t observed = 0;
+    for (const double x : series[i]) {
+      if (!std::isfinite(x)) continue;
+      low = std::min(low, x);
+      high = std::max(high, x);
+      ++observed;
+    }
+    const std::string fault = observed < 2 || low == high
+                                  ? ""
+                                  : fault_of(all[i], low, high, observed);
+    if (observed < 2 || low == high || !fault.empty()) {
+      ForecastSetup own = setup;
+      own.season = seasons[i];
+      out.push_back(run_baseline(baseline_named("seasonal_naive"), series[i], own));
+      out.back().fallback = fault;
+      continue;
+    }
+    Forecast f{all[i][p.median()], {}, {}, {}};
+    for (const double level : setup.levels) {
+      std::vector<double>& to = f.quantiles.emplace_back();
+      std::vector<double> step(p.levels.size());
+      for (std::size_t h = 0; h < f.mean.size(); ++h) {
+        for (std::size_t q = 0; q < step.size(); ++q) step[q] = all[i][q][h];
+        to.push_back(quantile_at(level, p.levels, step));
+      }
+    }
+    out.push_back(std::move(f));
+  }
+  return out;
 }
 
 }  // namespace subquad

@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "subquad/data/series/baseline.h"
 #include "subquad/model/engine.h"
 #include "subquad/model/model.h"
 
@@ -46,5 +47,15 @@ class Forecaster {
   ParameterStore& store_;
   std::vector<ModelState> padding_;  // [n]: after n + 1 tokens of missing values, one row
 };
+
+// The same as `subquad forecast` and `subquad backtest` show it: the mean is the median, levels that
+// the model does not have come from quantile_at(), quantiles ascend. A constant series is forecast
+// by itself; a forecast more than 10 (1 + h / T) ranges of the series away from it becomes Seasonal
+// Naive's and is said in `fallback`. setup.fill is not used: missing values are the model's to see.
+std::vector<Forecast> guarded_forecasts(Forecaster& forecaster,
+                                        std::span<const std::vector<double>> series,
+                                        std::span<const std::int64_t> seasons,
+                                        const ForecastSetup& setup,
+                                        std::int64_t patches_per_pass = 0);
 
 }  // namespace subquad

@@ -27,6 +27,7 @@ const std::vector<const Family*>& all_families() {
       &kLlama,      &kQwen3,        &kMamba2,           &kMamba2StateSpaces,
       &kXlstmLarge, &kXlstmNeurips, &kGatedDeltaNetFla, &kQwen3Next,
       &kQwen35,     &kGpt2,         &kGraniteHybrid,    &kTirex,
+      &kSubquad,
   };
   return families;
 }

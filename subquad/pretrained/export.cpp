@@ -1,9 +1,11 @@
 #include "subquad/pretrained/export.h"
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
 
+#include "subquad/backend/bf16.h"
 #include "subquad/base/file.h"
 #include "subquad/mixer/common/option_reader.h"
 #include "subquad/model/engine.h"
@@ -42,11 +44,22 @@ Choice choose(const ModelConfig& model, const std::string& wanted) {
        reasons, ")");
 }
 
+Tensor inputs_of(const ModelConfig& config) {
+  constexpr std::int64_t kPositions = 9;
+  if (config.forecasts()) {
+    const Tensor tokens({1, kPositions, config.vocabulary}, DType::f32);
+    float x = 0;
+    for (float& value : tokens.host<float>()) value = (x = x > 1 ? -1 : x + 0.0625F);
+    return tokens;
+  }
+  const Tensor ids({1, kPositions}, DType::i32);
+  for (std::int64_t i = 0; i < kPositions; ++i)
+    ids.data<std::int32_t>()[i] = static_cast<std::int32_t>(7 * i % config.vocabulary);
+  return ids;
+}
+
 Tensor logits_of(const Model& model, ParameterStore& store) {
-  constexpr std::int64_t kIds = 9;
-  const Tensor ids({1, kIds}, DType::i32);
-  for (std::int64_t i = 0; i < kIds; ++i)
-    ids.data<std::int32_t>()[i] = static_cast<std::int32_t>(7 * i % model.config().vocabulary);
+  const Tensor ids = inputs_of(model.config());
   Engine engine;
   Context cx = engine.context(store);
   return model.logits(cx, ids, {}, nullptr).value;
@@ -55,6 +68,18 @@ Tensor logits_of(const Model& model, ParameterStore& store) {
 bool same_bits(const Tensor& a, const Tensor& b) {
   return a.shape() == b.shape() &&
          std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.bytes())) == 0;
+}
+
+// Tensors whose values are bf16 numbers, stored as such.
+NamedTensors as_bf16(NamedTensors tensors) {
+  for (auto& [name, tensor] : tensors) {
+    const Tensor half(tensor.shape(), DType::bf16);
+    auto* to = static_cast<std::uint16_t*>(half.raw());
+    for (const float x : tensor.host<float>())
+      *to++ = static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(x) >> 16);
+    tensor = half;
+  }
+  return tensors;
 }
 
 void verify(const Model& model, const ParameterStore& store, const WeightMap& map,
@@ -76,8 +101,15 @@ void verify(const Model& model, const ParameterStore& store, const WeightMap& ma
 
 }  // namespace
 
-std::string export_model(const Model& model, const ParameterStore& store, const std::string& folder,
-                         const std::string& family) {
+std::string export_model(const Model& model, const ParameterStore& given, const std::string& folder,
+                         const std::string& family, DType dtype) {
+  require(dtype == DType::f32 || dtype == DType::bf16, ErrorCode::invalid_argument,
+          "weights as ", name_of(dtype), ", wanted f32 or bf16");
+  ParameterStore store = ParameterStore::zeros(given.plan(), DType::f32);
+  store.copy_values_from(given);
+  if (dtype == DType::bf16) {
+    for (float& x : store.flat_values().host<float>()) x = round_to_bf16(x);
+  }
   const Choice choice = choose(model.config(), family);
   const Published p = choice.family->describe({choice.configuration, "config.json"}, WeightFiles());
   check_complete(p.weights, store.plan());
@@ -87,9 +119,9 @@ std::string export_model(const Model& model, const ParameterStore& store, const 
           " holds a model or a run already; wanted a new folder");
   fs::create_directories(to, error);
   require(!error, ErrorCode::io, "cannot create folder ", folder, ": ", error.message());
-  write_safetensors((to / "model.safetensors").string(),
-                    published_tensors(p.weights, store.plan(), store.flat_values()),
-                    {{"format", "pt"}});
+  NamedTensors tensors = published_tensors(p.weights, store.plan(), store.flat_values());
+  if (dtype == DType::bf16) tensors = as_bf16(std::move(tensors));
+  write_safetensors((to / "model.safetensors").string(), tensors, {{"format", "pt"}});
   write_file_atomically((to / "config.json").string(), choice.configuration.dump(2) + "\n");
   verify(model, store, p.weights, folder);
   return choice.family->name;

@@ -7,12 +7,13 @@
 
 namespace subquad {
 
-// Writes config.json and model.safetensors (f32, as stored) to `folder`, which is created and must
-// not hold a model yet, then opens them again and compares every weight bit for bit, and the logits
-// of a few ids. Returns the family. `family` "": the first of the list that fits.
+// Writes config.json and model.safetensors to `folder`, which is created and must not hold a model
+// yet, then opens them again and compares every weight bit for bit, and the outputs of a few inputs.
+// Returns the family. `family` "": the first of the list that fits. `dtype`: f32, as stored, or bf16,
+// rounded to the nearest.
 // Errors: what each layout cannot say about this model.
 std::string export_model(const Model& model, const ParameterStore& store, const std::string& folder,
-                         const std::string& family = "");
+                         const std::string& family = "", DType dtype = DType::f32);
 
 // For Family::configuration. Fails unless blocks, norms and head are those of a plain pre-norm
 // model: RMS norms, SwiGLU of one width in every block, no scales, as many classes as ids.

@@ -39,11 +39,14 @@ void forecast_together(std::span<const TimeSeries> series, std::vector<SeriesFor
   for (std::size_t m = 0; m < setup.models.size(); ++m) {
     if (!setup.models[m]->many) continue;
     std::vector<std::vector<double>> pasts;
+    std::vector<std::int64_t> seasons;
     for (std::size_t i = 0; i < made.size(); ++i) {
-      for (const Window& w : made[i].windows)
+      for (const Window& w : made[i].windows) {
         pasts.emplace_back(series[i].values.begin(), series[i].values.begin() + w.cut);
+        seasons.push_back(made[i].season);
+      }
     }
-    std::vector<Forecast> all = setup.models[m]->many(pasts, forecast_setup(setup, 1));
+    std::vector<Forecast> all = (*setup.models[m]->many)(pasts, seasons, forecast_setup(setup, 1));
     std::size_t next = 0;
     for (SeriesForecasts& s : made) {
       for (auto& row : s.forecasts) row[m] = std::move(all.at(next++));
@@ -209,7 +212,7 @@ BacktestResult run_backtest(const std::vector<TimeSeries>& series, const Backtes
   Totals totals(setup);
   const auto all = static_cast<std::int64_t>(series.size());
   const bool together = std::any_of(setup.models.begin(), setup.models.end(),
-                                    [](const Baseline* m) { return static_cast<bool>(m->many); });
+                                    [](const Baseline* m) { return m->many != nullptr; });
   const std::int64_t block = together ? 64 : 8 * threads.threads();
   std::int64_t used = 0;
   for (std::int64_t from = 0; from < all; from += block) {

@@ -37,17 +37,18 @@ struct ForecastSetup {
   std::string fill = "last";        // missing values: last, linear or zero
 };
 
-// Many series at once, values with NaN = missing, behind the forecaster's own guard rails: a trained
-// model.
-using ManyForecasts =
-    std::function<std::vector<Forecast>(std::span<const std::vector<double>>, const ForecastSetup&)>;
+// Many series at once, values with NaN = missing, behind guard rails of its own: a trained model.
+// `seasons`: of every series, for its fallback; setup.season is not read. Not from several threads.
+using ManyForecasts = std::function<std::vector<Forecast>(
+    std::span<const std::vector<double>> series, std::span<const std::int64_t> seasons,
+    const ForecastSetup& setup)>;
 
 struct Baseline {
   const char* key;    // seasonal_naive
   const char* title;  // SeasonalNaive, the name in outputs
   const char* summary;
   NormalForecast (*run)(const History&);  // null: `many`, or the median of the ensemble's members
-  ManyForecasts many = {};
+  const ManyForecasts* many = nullptr;
 };
 
 // In the order of reports.
