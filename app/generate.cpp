@@ -94,9 +94,16 @@ struct Speaker {
   ParameterStore& store() const { return run ? *run->store : *weights; }
 };
 
+void require_ids(const ModelConfig& config, const std::string& folder) {
+  require(!config.forecasts(), ErrorCode::invalid_argument, folder,
+          " is a forecaster; wanted a model of token ids, or subquad forecast DATA.csv --model ",
+          folder);
+}
+
 Speaker speaker_of_run(const std::string& folder) {
   Speaker s;
   s.run = open_run(folder);
+  require_ids(s.run->config.model, folder);
   const TaskEntry* entry = find_task(s.run->config.task);
   s.bytes = entry && entry->bytes;
   s.inputs = s.run->config.model.vocabulary;
@@ -112,6 +119,7 @@ Speaker speaker_of_run(const std::string& folder) {
 Speaker speaker_of_model(const std::string& folder, bool ids) {
   Speaker s;
   s.published = open_pretrained(folder);
+  require_ids(s.published->published.config, folder);
   for (const std::string& w : s.published->files->warnings())
     std::fprintf(stderr, "warning: %s\n", w.c_str());
   s.weights =

@@ -42,10 +42,16 @@ int describe(const std::string& folder) {
   std::printf("family       %s (%s)\n", p->family->name, p->family->summary);
   std::printf("parameters   %ld (%ld bytes stored)\n", static_cast<long>(p->plan.parameter_count()),
               static_cast<long>(stored));
-  std::printf("vocabulary   %ld ids", static_cast<long>(p->published.vocabulary));
-  if (c.vocabulary != p->published.vocabulary)
-    std::printf(", padded to %ld rows", static_cast<long>(c.vocabulary));
-  std::printf(", head %s\n", c.tied ? "tied to the embedding" : "of its own");
+  if (c.forecasts()) {
+    std::printf("patches      %ld points, %zu quantiles, contexts of %ld points%s\n",
+                static_cast<long>(c.patches.length), c.patches.levels.size(),
+                static_cast<long>(c.patches.context), c.patches.padded ? ", padded" : "");
+  } else {
+    std::printf("vocabulary   %ld ids", static_cast<long>(p->published.vocabulary));
+    if (c.vocabulary != p->published.vocabulary)
+      std::printf(", padded to %ld rows", static_cast<long>(c.vocabulary));
+    std::printf(", head %s\n", c.tied ? "tied to the embedding" : "of its own");
+  }
   std::printf("d_model      %ld\n", static_cast<long>(c.d_model));
   std::printf("layers       %zu:", c.layers.size());
   for (std::size_t i = 0, run = 0; i < c.layers.size(); i += run) {  // runs of one kind

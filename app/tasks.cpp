@@ -19,7 +19,10 @@ void print_spec(const TaskSpec& s) {
   line("source", s.guide.source);
   line("apart", s.guide.separation);
   std::printf(
-      "  %-11s%ld input ids, %ld classes, trained at length %ld (%ld rows a step, %ld "
+      s.patches.length > 0
+          ? "  %-11s%ld numbers a token, %ld outputs, trained at length %ld (%ld rows a step, %ld "
+            "patches), tested at"
+          : "  %-11s%ld input ids, %ld classes, trained at length %ld (%ld rows a step, %ld "
       "tokens), tested at",
       "sizes", static_cast<long>(s.vocabulary), static_cast<long>(s.classes),
       static_cast<long>(s.train_length), static_cast<long>(s.batch_size),
@@ -27,7 +30,9 @@ void print_spec(const TaskSpec& s) {
   for (std::int64_t length : s.lengths) std::printf(" %ld", static_cast<long>(length));
   std::printf("\n  %-11s%s at length %ld; ", "primary", s.primary.c_str(),
               static_cast<long>(s.primary_length));
-  if (s.primary == "bits_per_byte") {
+  if (s.patches.length > 0) {
+    std::printf("lower is better%s\n", s.chance > 0 ? ", Seasonal Naive 1" : "");
+  } else if (s.primary == "bits_per_byte") {
     std::printf("chance %.3g bits per byte\n", -std::log2(s.chance));
   } else {
     std::printf("chance %s%.3f\n",

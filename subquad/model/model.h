@@ -42,7 +42,7 @@ struct ModelConfig {
   double logit_soft_cap = 0;  // 0 = none
 
   // Of a forecaster.
-  PatchSpec patches;
+  PatchSpec patches = {};
   std::int64_t patch_hidden = 0;  // of both residual MLPs; 0: 2 d_model
 
   bool forecasts() const { return patches.length > 0; }

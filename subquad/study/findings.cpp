@@ -41,6 +41,9 @@ const Question kQuestions[] = {
     {"mqar", "mqar", "recall (8 key-value pairs with 8 times the trained filler)", 0.9, true},
     {"code", "code", "code (bits per byte of unseen projects)", NAN, false},
     {"text", "text", "text (bits per byte of held-out text)", NAN, false},
+    {"forecast", "forecast",
+     "forecasting series never seen (WQL as a share of Seasonal Naive's; annual series apart)", NAN,
+     false},
     {"tokens", "tokens", "the given token task", 0.95, true},
 };
 
@@ -74,10 +77,14 @@ const Question* question_of(const std::string& task) {
   return nullptr;
 }
 
+bool lower_is_better(const std::string& primary) {
+  return primary == "bits_per_byte" || primary == "wql_ratio" || primary == "pinball";
+}
+
 double goodness(const Json& task_info, double value) {
   const std::string primary = task_info.at("primary").as_string();
   if (primary == "stop_ratio") return 1 - std::abs(1 - value);
-  return primary == "bits_per_byte" ? -value : value;
+  return lower_is_better(primary) ? -value : value;
 }
 
 std::vector<std::string> arms_of(const Json& results) {

@@ -21,6 +21,7 @@ struct Question {
   bool higher;          // is better
 };
 const Question* question_of(const std::string& task);  // null for an unknown task
+bool lower_is_better(const std::string& primary);
 // A value of a task's primary metric as a number of which more is better: for the stop ratio
 // stopping too late (2 = never) is as wrong as too early. `task`: its entry in results.json.
 double goodness(const Json& task, double value);

@@ -21,7 +21,7 @@ std::string figure(const std::string& chart, const std::string& name, const std:
 
 // Accuracies and stop ratios have one scale in every chart; 0: from the data.
 double high_end(const std::string& primary) {
-  return primary == "bits_per_byte" ? 0 : primary == "stop_ratio" ? 2.05 : 1.03;
+  return lower_is_better(primary) ? 0 : primary == "stop_ratio" ? 2.05 : 1.03;
 }
 
 }  // namespace
@@ -80,7 +80,7 @@ std::string length_chart(const Json& results, const std::string& task, const Arm
     if (!s.dots.empty()) series.push_back(s);
   }
   if (lengths.size() < 2) return "";
-  const bool accuracy = primary != "bits_per_byte";
+  const bool accuracy = !lower_is_better(primary);
   return figure(
       line_chart({.title = task + ": " + words_of(primary) + " by length",
                   .x_label = "sequence length",
@@ -167,7 +167,7 @@ std::string cost_chart(const Json& results, const Json& timings, const std::stri
                             .x_label = "us per token after 16384 tokens",
                             .y_label = words_of(primary),
                             .log_x = true,
-                            .y_low = primary == "bits_per_byte" ? 0 : -0.03,
+                            .y_low = lower_is_better(primary) ? 0 : -0.03,
                             .y_high = high_end(primary)},
                            series),
                 task + "-quality-cost", csv);

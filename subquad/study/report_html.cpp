@@ -61,7 +61,7 @@ std::string html_report(const Json& results, const Json& timings, const Json& pr
     const std::int64_t length = info.at("primary_length").as_int(),
                        times = length / std::max<std::int64_t>(1, info.at("train_length").as_int());
     head.push_back(html_escape(t) + "<br><small>" + html_escape(words_of(primary)) +
-                   (primary == "bits_per_byte" ? "&nbsp;&darr;"
+                   (lower_is_better(primary) ? "&nbsp;&darr;"
                     : primary == "stop_ratio"  ? "&nbsp;&rarr;&nbsp;1"
                                                : "&nbsp;&uarr;") +
                    "<br>at " + std::to_string(length) +
@@ -144,6 +144,7 @@ std::string html_report(const Json& results, const Json& timings, const Json& pr
          "Bits per byte by how much of the window a model has already seen: a memory that works "
          "gets better to the right.",
          [&](const std::string& t) { return position_chart(results, t, arms); });
+  h += forecast_section(results);
   h += costs_section(results, timings);
   h += compared_section(results);
   h += audit_section(results, audit);

@@ -17,6 +17,9 @@ std::string costs_section(const Json& results, const Json& timings);
 std::string compared_section(const Json& results);
 // Failed runs, what was not solved, what the numbers cannot say.
 std::string limits_section(const Json& results);
+// Zero-shot forecasts by arm: ratios to Seasonal Naive, by step of the horizon and by set, annual
+// series and the control apart; empty without the task forecast. (forecast_section.cpp)
+std::string forecast_section(const Json& results);
 // The checks of audit.json with their numbers; how to make them if it is null.
 std::string audit_section(const Json& results, const Json& audit);
 std::string provenance_section(const Json& results, const Json& provenance);

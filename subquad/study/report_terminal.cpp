@@ -17,6 +17,8 @@ std::string terminal_summary(const Json& results, const Json& timings) {
     const std::string p = info.at("primary").as_string();
     const std::string unit = p == "stop_ratio"      ? "stop"
                              : p == "bits_per_byte" ? "bits/byte"
+                             : p == "wql_ratio"     ? "rel. WQL"
+                             : p == "pinball"       ? "pinball"
                                                     : "acc";
     const std::int64_t factor = info.at("primary_length").as_int() /
                                 std::max<std::int64_t>(1, info.at("train_length").as_int());

@@ -76,7 +76,9 @@ std::unique_ptr<Task> task_to_measure(const StudyTask& t) {
 double decode_us(Engine& engine, Candidate& c, std::int64_t depth) {
   Context cx = engine.context(c.store);
   ModelState state = state_at(c.model, depth);
-  const Tensor id = Tensor::zeros({1, 1}, DType::i32);
+  const ModelConfig& config = c.model.config();
+  const Tensor id = config.forecasts() ? Tensor::zeros({1, 1, config.vocabulary}, DType::f32)
+                                       : Tensor::zeros({1, 1}, DType::i32);
   for (int i = 0; i < 3; ++i) c.model.logits(cx, id, {}, &state);
   std::vector<double> times;
   const auto start = Clock::now();

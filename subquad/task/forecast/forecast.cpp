@@ -29,7 +29,7 @@ struct Setup {
 
   explicit Setup(const TaskOptions& options) {
     TaskOptionReader r("forecast", options.extra);
-    patches.length = r.integer("patch", 32, 4, 256, "points of a patch");
+    patches.length = r.integer("patch", 16, 4, 256, "points of a patch");
     train_length = r.integer("train_length", 32, 4, 256, "patches of a training row");
     patches.encoding =
         r.choice("encoding", "anchored", {"anchored", "standard"},
@@ -76,7 +76,7 @@ class ForecastTask final : public Task {
             .train_length = setup_.train_length,
             .batch_size = 64,
             .lengths = {setup_.train_length},
-            .chance = 0,
+            .chance = windows_ ? 1.0 : 0.0,  // Seasonal Naive
             .primary = name,
             .primary_length = setup_.train_length,
             .default_tokens = 3'000'000,

@@ -1,0 +1,52 @@
+// A forecaster's life as a user sees it: trained, scored, written, used.
+#include "subquad/base/file.h"
+#include "tests/e2e/program.h"
+
+namespace subquad {
+namespace {
+
+std::string example(const std::string& name) {
+  return quoted(std::string(SUBQUAD_SOURCE_DIR) + "/examples/series/" + name);
+}
+
+void expect(const Outcome& o, int code, std::vector<const char*> parts) {
+  EXPECT_EQ(o.code, code) << o.text;
+  for (const char* part : parts)
+    EXPECT_NE(o.text.find(part), std::string::npos) << "wanted \"" << part << "\" in:\n" << o.text;
+}
+
+TEST(ForecastModel, TrainedScoredWrittenUsed) {
+  const Folder f("forecast-model");
+  const std::string run = quoted(f / "run"), model = quoted(f / "model");
+  expect(run_program("train --arm mlstm --task forecast --task-options patch=8,train_length=8 "
+                     "--d-model 16 --blocks 1 --heads 2 --tokens 20000 --quiet --out " + run),
+         0, {});
+  expect(run_program("evaluate " + run), 0, {"pinball", "chunkwise = recurrent"});
+  expect(run_program("convert " + run + " " + model + " --dtype bf16"), 0, {"subquad", "parameters"});
+  expect(run_program("info " + model), 0, {"patches      8 points, 9 quantiles"});
+
+  const std::string data = example("danish_q.csv");
+  const std::string a = quoted(f / "a.csv"), b = quoted(f / "b.csv");
+  expect(run_program("forecast " + data + " --model " + run + " --horizon 9 --quiet --out " + a), 0, {});
+  expect(run_program("forecast " + data + " --model " + run +
+                     " --horizon 9 --quiet --threads 2 --baseline naive --level 80 --out " + b),
+         0, {});
+  const std::string first = read_file(f / "a.csv"), second = read_file(f / "b.csv");
+  EXPECT_TRUE(first.starts_with("unique_id,ds,Model,Model-q-10,")) << first.substr(0, 80);
+  EXPECT_TRUE(second.starts_with("unique_id,ds,Model,Model-lo-80,Model-hi-80,Naive,Naive-lo-80,"))
+      << second.substr(0, 80);
+  const auto median = [](const std::string& text) {
+    const std::size_t row = text.find('\n') + 1, at = text.find(',', text.find(',', row) + 1) + 1;
+    return text.substr(at, text.find(',', at) - at);
+  };
+  EXPECT_EQ(median(first), median(second)) << "other company, other threads";
+
+  expect(run_program("backtest " + data + " --convention fev --model " + model +
+                     " --baselines seasonal_naive"),
+         0, {"Model ", "SeasonalNaive", "rel. WQL"});
+  expect(run_program("generate --model " + model + " --tokens 3"), 2, {"forecaster"});
+  expect(run_program("forecast " + data + " --model " + quoted(f / "nothing")), 1, {"nothing"});
+}
+
+}  // namespace
+}  // namespace subquad

@@ -1,0 +1,201 @@
+// The task forecast: what its batches are, what its scores mean, and that training works.
+#include "subquad/task/forecast/forecast.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+
+#include "subquad/base/file.h"
+#include "subquad/data/series/baseline.h"
+#include "subquad/model/sizing.h"
+#include "subquad/task/forecast/windows.h"
+#include "subquad/train/evaluator.h"
+#include "subquad/train/trainer.h"
+#include "tests/support/support.h"
+
+namespace subquad {
+namespace {
+
+const char* kSmall = R"({"patch": 8, "train_length": 6})";
+
+// Sines of periods 4 to 12 around a level.
+ForecastSources sines(std::uint64_t seed) {
+  const auto source = [](std::uint64_t stream) {
+    return [stream](std::int64_t index, std::span<float> to) {
+      const Rng rng{stream, 1};
+      const auto i = static_cast<std::uint64_t>(index);
+      const double period = 4 + 8 * rng.uniform(i, 0), phase = 7 * rng.uniform(i, 1),
+                   level = rng.normal(i, 2);
+      for (std::size_t t = 0; t < to.size(); ++t)
+        to[t] = static_cast<float>(level +
+                                   std::sin(phase + 2 * M_PI * static_cast<double>(t) / period));
+    };
+  };
+  return {source(seed), source(1000), Json::object()};
+}
+
+std::unique_ptr<Task> small_task(std::uint64_t seed, const std::string& data = "") {
+  return make_forecast_of(
+      {.seed = seed, .batch_size = 16, .data = data, .extra = Json::parse(kSmall, "test")},
+      sines(seed));
+}
+
+// NaN equals NaN.
+bool same(const Batch& a, const Batch& b) {
+  return a.inputs.shape() == b.inputs.shape() &&
+         std::memcmp(a.inputs.raw(), b.inputs.raw(), static_cast<std::size_t>(a.inputs.bytes())) ==
+             0 &&
+         std::memcmp(a.targets.raw(), b.targets.raw(),
+                     static_cast<std::size_t>(a.targets.bytes())) == 0;
+}
+
+TEST(ForecastTask, BatchesAreAFunctionOfSeedAndStep) {
+  const auto a = small_task(3), b = small_task(3), other = small_task(4);
+  const Batch fifth = a->train_batch(5);
+  a->train_batch(6);
+  EXPECT_TRUE(same(fifth, b->train_batch(5)));
+  EXPECT_TRUE(same(fifth, a->train_batch(5)));
+  EXPECT_FALSE(same(fifth, a->train_batch(6)));
+  EXPECT_FALSE(same(fifth, other->train_batch(5)));
+  EXPECT_TRUE(same(a->eval_batch(Split::validation, 6, 0), other->eval_batch(Split::validation, 6, 0)));
+  EXPECT_FALSE(same(a->eval_batch(Split::validation, 6, 0), a->eval_batch(Split::test, 6, 0)));
+  EXPECT_EQ(a->provenance(), other->provenance());
+}
+
+TEST(ForecastTask, PatchesAreHiddenAndStayTargets) {
+  const auto task = small_task(3);
+  const TaskSpec spec = task->spec();
+  const std::int64_t P = spec.patches.length, F = spec.vocabulary, T = spec.train_length;
+  std::int64_t hidden = 0, all = 0;
+  for (std::int64_t step = 0; step < 8; ++step) {
+    const Batch b = task->train_batch(step);
+    for (std::int64_t r = 0; r < b.inputs.shape()[0]; ++r) {
+      for (std::int64_t t = 0; t < T; ++t) {
+        const float* token = b.inputs.data<float>() + (r * T + t) * F;
+        const float* target = b.targets.data<float>() + (r * T + t) * P;
+        double shown = 0;
+        for (std::int64_t i = 0; i < P; ++i) {
+          shown += token[2 * P + i];
+          EXPECT_FALSE(std::isnan(target[i]));  // these series miss nothing
+        }
+        hidden += shown == 0 ? 1 : 0;
+        if (t == 0) EXPECT_GT(shown, 0);
+        ++all;
+      }
+    }
+  }
+  EXPECT_GT(hidden, all / 20);
+  EXPECT_LT(hidden, all / 3);
+}
+
+TEST(ForecastTask, WrongOptions) {
+  EXPECT_THROW(make_task("forecast", {.extra = Json::parse(R"({"pach": 8})", "t")}), Error);
+  EXPECT_THROW(make_task("forecast", {.extra = Json::parse(R"({"patch": 256})", "t")}), Error);
+  EXPECT_THROW(make_task("forecast", {.data = "/nonexistent", .extra = {}}), Error);
+}
+
+// Two sets, one annual: 3 series of period 4 with noise, and a short one.
+std::string write_sets() {
+  const std::string folder = temporary_path("sets");
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directories(folder);
+  std::string quarters = "unique_id,ds,y\n", years = quarters;
+  const Rng rng{1, 9};
+  for (std::uint64_t s = 0; s < 3; ++s) {
+    for (int t = 0; t < 80; ++t) {
+      const double y = 10 + 3 * std::cos(t * M_PI / 2) + rng.normal(s, static_cast<std::uint64_t>(t));
+      quarters += "q" + std::to_string(s) + "," + std::to_string(1990 + t / 4) + "-" +
+                  (t % 4 == 3 ? "10" : "0" + std::to_string(1 + t % 4 * 3)) + "-01," +
+                  (t == 30 ? "" : std::to_string(y)) + "\n";
+    }
+  }
+  for (int t = 0; t < 30; ++t)
+    years += "y," + std::to_string(1980 + t) + "-01-01," + std::to_string(t * t % 17) + "\n";
+  write_file_atomically(folder + "/q.csv", quarters);
+  write_file_atomically(folder + "/y.csv", years);
+  write_file_atomically(folder + "/datasets.json", R"([
+    {"dataset": "q", "file": "q.csv", "freq": "QS", "season": 4, "horizon": 10, "windows": 2},
+    {"dataset": "y", "file": "y.csv", "freq": "YS", "season": 1, "horizon": 6, "windows": 1}])");
+  return folder;
+}
+
+double metric(const std::vector<Metric>& all, const std::string& name) {
+  for (const Metric& m : all) {
+    if (m.name == name) return m.value;
+  }
+  ADD_FAILURE() << "no metric " << name;
+  return NAN;
+}
+
+// Outputs of the truth score 0, and those of the last value 1 against Naive where the season is 1.
+TEST(ForecastTask, ScoresOfRealWindows) {
+  const std::string folder = write_sets();
+  const auto task = small_task(3, folder);
+  const TaskSpec spec = task->spec();
+  EXPECT_EQ(spec.primary, "wql_ratio");
+  const std::int64_t P = spec.patches.length, Q = spec.classes / P;
+  std::vector<Scored> truth, last;
+  std::int64_t windows = 0, labels = 0;
+  for (std::int64_t i = 0; i < task->eval_batches(Split::test, spec.train_length); ++i) {
+    const Batch b = task->eval_batch(Split::test, spec.train_length, i);
+    const std::int64_t B = b.inputs.shape()[0], T = b.inputs.shape()[1];
+    windows += B;
+    Tensor q = Tensor::zeros({B, T, Q * P}, DType::f32);
+    last.push_back({b, {}, {}, q.clone()});
+    for (std::int64_t j = 0; j < B * T * P; ++j) {
+      const float y = b.targets.data<float>()[j];
+      if (std::isnan(y)) continue;
+      ++labels;
+      for (std::int64_t l = 0; l < Q; ++l)
+        q.data<float>()[(j / P * Q + l) * P + j % P] = y;
+    }
+    truth.push_back({b, {}, {}, q});
+  }
+  EXPECT_EQ(windows, 3 * 2 + 1 + 24);
+  EXPECT_EQ(labels, 60 + 6 + 24 * 30);
+  const auto perfect = task->score(spec.train_length, truth), naive = task->score(spec.train_length, last);
+  EXPECT_LT(metric(perfect, "wql_ratio"), 1e-5);
+  EXPECT_LT(metric(perfect, "mase_ratio_all"), 1e-5);
+  EXPECT_NEAR(metric(naive, "mase_ratio.y"), 1, 1e-6);
+  EXPECT_NEAR(metric(naive, "mase_ratio_annual"), 1, 1e-6);
+  EXPECT_GT(metric(naive, "mase_ratio.q"), 1.2);  // the season is lost
+  EXPECT_GT(metric(naive, "control_wql_ratio"), 1.1);  // a point has no spread
+  std::filesystem::remove_all(folder);
+}
+
+// Learns sines it has not seen far below the last value, through Trainer and Evaluator, in both
+// modes of execution.
+TEST(ForecastTask, TrainsAndEvaluates) {
+  const auto task = small_task(3);
+  const TaskSpec spec = task->spec();
+  const ModelConfig config = size_arms({"xlstm[1:1]"}, {.vocabulary = spec.vocabulary,
+                                                        .classes = spec.classes,
+                                                        .d_model = 32,
+                                                        .train_length = spec.train_length,
+                                                        .mixer_options = {},
+                                                        .patches = spec.patches})[0]
+                                 .config;
+  ParameterPlan plan;
+  const Model model(config, plan);
+  ParameterStore store(plan, DType::f32, 1);
+  Engine engine(2);
+  const EvaluationSetup setup{.split = Split::validation};
+  const double before = evaluate(engine, model, store, *task, setup)[0].metrics[0].value;
+  const std::string folder = temporary_path("forecast-run");
+  std::filesystem::create_directories(folder);
+  TrainConfig c;
+  c.tokens = 150 * 16 * spec.train_length;
+  c.warmup_steps = 10;
+  c.learning_rate = 4e-3;
+  Trainer(engine, model, store, *task, c, folder).run(nullptr);
+  const LengthResult after = evaluate(engine, model, store, *task, setup)[0];
+  EXPECT_LT(after.metrics[0].value, 0.5 * before);
+  EXPECT_LT(after.metrics[0].value, 0.12);
+  EXPECT_GT(after.agreement, 0.999);
+  std::filesystem::remove_all(folder);
+}
+
+}  // namespace
+}  // namespace subquad
