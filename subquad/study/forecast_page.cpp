@@ -38,6 +38,7 @@ std::vector<Band> central_bands(const ForecastPicture& p) {
     if (std::abs(p.levels[low] + p.levels[high] - 1) > 1e-9) break;
     Band band{{}, {}, 0.16};
     for (std::size_t i = 0; i < p.mean.size(); ++i) {
+      if (std::isnan(p.quantiles[low][i])) continue;  // no forecast at a missing value
       band.low.push_back({first + static_cast<double>(i), p.quantiles[low][i]});
       band.high.push_back({first + static_cast<double>(i), p.quantiles[high][i]});
     }
@@ -74,6 +75,11 @@ std::string forecast_chart(const ForecastPicture& p) {
   Series actual{"what came", kActual, {}, {}, {}};
   for (std::size_t i = 0; i < p.actual.size(); ++i)
     actual.line.push_back({static_cast<double>(p.history.size() + i), p.actual[i]});
+  // Marked values stand out against a line that is only there to be read beside them.
+  if (!p.marked.empty()) actual.colour = kHistory;
+  Series marked{"outside", kActual, {}, {}, {}};
+  for (const std::size_t i : p.marked)
+    marked.dots.push_back({static_cast<double>(p.history.size() + i), p.actual[i]});
   ChartSetup c{.title = p.id};
   const std::size_t last = p.stamps.size() - 1, start = p.history.size();
   for (const std::size_t i : {std::size_t{0}, start, last}) {
@@ -89,7 +95,7 @@ std::string forecast_chart(const ForecastPicture& p) {
     c.x_ticks.push_back(static_cast<double>(i));
     c.x_tick_labels.push_back(p.stamps[i]);
   }
-  return line_chart(c, {history, forecast, actual});
+  return line_chart(c, {history, forecast, actual, marked});
 }
 
 std::string forecast_svg(const ForecastPicture& p) {
