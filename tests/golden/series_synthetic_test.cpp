@@ -109,7 +109,7 @@ std::vector<double> statistics_of(const std::vector<double>& y) {
   if (deviation < 0.01 * largest) return {};
   std::vector<double> z(y), out;
   for (double& x : z) x = (x - mean) / deviation;
-  for (const std::size_t lag : {1, 2, 7, 12, 24, 48, 96, 168}) {
+  for (const std::size_t lag : {1U, 2U, 7U, 12U, 24U, 48U, 96U, 168U}) {
     double sum = 0;
     for (std::size_t t = 0; t + lag < z.size(); ++t) sum += z[t] * z[t + lag];
     out.push_back(sum / n);

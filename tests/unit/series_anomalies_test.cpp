@@ -118,7 +118,7 @@ TEST(Anomalies, ConstantsGapsAndShortSeries) {
   for (std::size_t t = 50; t < 70; ++t) gaps[t] = std::numeric_limits<double>::quiet_NaN();
   for (const ScoredValue& s : score_anomalies(gaps, {.season = 7}, by("seasonal_naive", 7)))
     EXPECT_TRUE(s.index < 50 || s.index >= 70);
-  for (const std::size_t n : {0, 1, 3}) {
+  for (const std::size_t n : {0U, 1U, 3U}) {
     EXPECT_TRUE(score_anomalies(std::vector<double>(n, 1), {}, by("naive", 1)).empty()) << n;
   }
   EXPECT_EQ(score_anomalies(std::vector<double>{1, 2, 3, 4}, {}, by("naive", 1)).size(), 1u);
