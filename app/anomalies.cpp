@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <deque>
+#include <limits>
 
 #include "app/commands.h"
 #include "app/options.h"
@@ -26,23 +28,40 @@ struct Job {
   SeriesOptions options;
   AnomalySetup setup;
   std::string level_name;  // "99"
-  bool all = false, json = false;
+  bool all = false, json = false, draw = false;
 };
 
-std::vector<ScoredValue> scores_of(const TimeSeries& s, const Job& job) {
+// Of one series: all counted, kept what is written or drawn.
+struct Scores {
+  std::vector<ScoredValue> rows;  // the anomalies, or everything
+  std::deque<ScoredValue> last;   // of the picture
+  std::int64_t scored = 0, found = 0, first = 0;
+};
+
+Scores scores_of(const TimeSeries& s, const Job& job) {
   AnomalySetup setup = job.setup;
   setup.season =
       job.options.season > 0 ? job.options.season : default_season(s.grid.frequency, true);
-  return score_anomalies(
-      s.values, setup,
-      [&](std::span<const double> past, std::int64_t horizon, const std::vector<double>& levels) {
-        return run_baseline(*job.model, past,
-                            {.season = setup.season,
-                             .horizon = horizon,
-                             .levels = levels,
-                             .max_history = setup.history,
-                             .fill = setup.fill});
-      });
+  Scores scores;
+  const auto forecaster = [&](std::span<const double> past, std::int64_t horizon,
+                              const std::vector<double>& levels) {
+    require(!interrupted(), ErrorCode::interrupted, "stopped; nothing was written");
+    return run_baseline(*job.model, past,
+                        {.season = setup.season,
+                         .horizon = horizon,
+                         .levels = levels,
+                         .max_history = setup.history,
+                         .fill = setup.fill});
+  };
+  score_anomalies(s.values, setup, forecaster, [&](const ScoredValue& v) {
+    if (scores.scored++ == 0) scores.first = v.index;
+    scores.found += v.anomaly;
+    if (v.anomaly || job.all) scores.rows.push_back(v);
+    if (!job.draw) return;
+    scores.last.push_back(v);
+    if (scores.last.size() > kShown) scores.last.pop_front();
+  });
+  return scores;
 }
 
 const char* name_of(BandMethod method) {
@@ -55,11 +74,10 @@ std::string csv_header(const Job& job) {
          job.level_name + ",score,anomaly\n";
 }
 
-std::string csv_rows(const TimeSeries& s, const std::vector<ScoredValue>& scored, const Job& job) {
+std::string csv_rows(const TimeSeries& s, const Scores& scores, const Job& job) {
   std::string text;
   const std::string id = csv_cell(s.id);
-  for (const ScoredValue& v : scored) {
-    if (!v.anomaly && !job.all) continue;
+  for (const ScoredValue& v : scores.rows) {
     text += id + "," + s.stamp(v.index);
     for (const double x : {v.value, v.median, v.low, v.high, v.score}) text += "," + csv_number(x);
     text += v.anomaly ? ",1\n" : ",0\n";
@@ -67,17 +85,16 @@ std::string csv_rows(const TimeSeries& s, const std::vector<ScoredValue>& scored
   return text;
 }
 
-std::string json_rows(const TimeSeries& s, const std::vector<ScoredValue>& scored, const Job& job) {
+std::string json_rows(const TimeSeries& s, const Scores& scores, const Job& job) {
   const std::string title = job.model->title;
   Json j = Json::object();
   j["unique_id"] = s.id;
   j["freq"] = name_of(s.grid.frequency);
   j["method"] = name_of(job.setup.method);
-  j["scored"] = static_cast<std::int64_t>(scored.size());
+  j["scored"] = scores.scored;
   Json stamps = Json::array(), flags = Json::array();
   Json::Array columns[5];
-  for (const ScoredValue& v : scored) {
-    if (!v.anomaly && !job.all) continue;
+  for (const ScoredValue& v : scores.rows) {
     stamps.push_back(s.stamp(v.index));
     flags.push_back(v.anomaly);
     const double numbers[] = {v.value, v.median, v.low, v.high, v.score};
@@ -94,12 +111,11 @@ std::string json_rows(const TimeSeries& s, const std::vector<ScoredValue>& score
 }
 
 // The last of the scored values, with the band that they were to lie in.
-ForecastPicture picture_of(const TimeSeries& s, const std::vector<ScoredValue>& scored,
-                           const Job& job) {
+ForecastPicture picture_of(const TimeSeries& s, const Scores& scores, const Job& job) {
   constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
   const double tail = (1 - job.setup.level) / 2;
   const auto length = static_cast<std::int64_t>(s.values.size());
-  const std::int64_t first = scored.empty() ? length : scored.front().index;
+  const std::int64_t first = scores.scored > 0 ? scores.first : length;
   const std::int64_t cut = std::max(first, length - static_cast<std::int64_t>(kShown)),
                      from = std::max<std::int64_t>(0, cut - 40);
   const auto steps = static_cast<std::size_t>(length - cut);
@@ -111,9 +127,7 @@ ForecastPicture picture_of(const TimeSeries& s, const std::vector<ScoredValue>& 
                     .mean = std::vector<double>(steps, kNaN),
                     .quantiles = std::vector(3, std::vector<double>(steps, kNaN)),
                     .actual = {s.values.begin() + cut, s.values.end()}};
-  std::int64_t found = 0;
-  for (const ScoredValue& v : scored) {
-    found += v.anomaly;
+  for (const ScoredValue& v : scores.last) {
     if (v.index < cut) continue;
     const auto at = static_cast<std::size_t>(v.index - cut);
     p.mean[at] = p.quantiles[1][at] = v.median;
@@ -121,16 +135,16 @@ ForecastPicture picture_of(const TimeSeries& s, const std::vector<ScoredValue>& 
     p.quantiles[2][at] = v.high;
     if (v.anomaly) p.marked.push_back(at);
   }
-  p.note = std::to_string(found) + " of " + std::to_string(scored.size()) + " values outside the " +
-           job.level_name + " % band (" + name_of(job.setup.method) + ")";
+  p.note = std::to_string(scores.found) + " of " + std::to_string(scores.scored) +
+           " values outside the " + job.level_name + " % band (" + name_of(job.setup.method) + ")";
   for (std::int64_t i = from; i < length; ++i) p.stamps.push_back(s.stamp(i));
   return p;
 }
 
-void preview(const TimeSeries& s, const std::vector<ScoredValue>& scored) {
+void preview(const TimeSeries& s, const Scores& scores) {
   constexpr std::size_t kPast = 60, kNamed = 3;
   std::vector<const ScoredValue*> found;
-  for (const ScoredValue& v : scored) {
+  for (const ScoredValue& v : scores.rows) {
     if (v.anomaly) found.push_back(&v);
   }
   std::string text;
@@ -141,9 +155,10 @@ void preview(const TimeSeries& s, const std::vector<ScoredValue>& scored) {
     text += (i ? ", " : ": ") + s.stamp(found[i]->index);
   const std::size_t past = std::min(kPast, s.values.size());
   std::fprintf(
-      stderr, "%-24.24s %s %zu of %zu%s%s\n", s.id.c_str(),
+      stderr, "%-24.24s %s %lld of %lld%s%s\n", s.id.c_str(),
       sparkline({s.values.end() - static_cast<std::ptrdiff_t>(past), s.values.end()}).c_str(),
-      found.size(), scored.size(), text.c_str(), found.size() > kNamed ? " ..." : "");
+      static_cast<long long>(scores.found), static_cast<long long>(scores.scored), text.c_str(),
+      found.size() > kNamed ? " ..." : "");
 }
 
 void write_plot(const std::string& path, const std::vector<ForecastPicture>& pictures,
@@ -170,23 +185,19 @@ void run_all(const std::vector<TimeSeries>& series, const Job& job, bool quiet, 
   std::int64_t found = 0, scored = 0, short_ones = 0;
   out.write(job.json ? "[" : csv_header(job));
   for (std::int64_t from = 0; from < all; from += block) {
-    std::vector<std::vector<ScoredValue>> made(
-        static_cast<std::size_t>(std::min(block, all - from)));
+    std::vector<Scores> made(static_cast<std::size_t>(std::min(block, all - from)));
     threads.run(static_cast<std::int64_t>(made.size()), [&](std::int64_t i, Scratch&) {
-      if (!interrupted())
-        made[static_cast<std::size_t>(i)] =
-            scores_of(series[static_cast<std::size_t>(from + i)], job);
+      made[static_cast<std::size_t>(i)] =
+          scores_of(series[static_cast<std::size_t>(from + i)], job);
     });
-    require(!interrupted(), ErrorCode::interrupted, "stopped; nothing was written");
     for (std::size_t i = 0; i < made.size(); ++i) {
       const std::size_t number = static_cast<std::size_t>(from) + i;
       const TimeSeries& s = series[number];
       out.write(job.json ? (number ? ",\n" : "\n") + json_rows(s, made[i], job)
                          : csv_rows(s, made[i], job));
-      scored += static_cast<std::int64_t>(made[i].size());
-      short_ones += made[i].empty();
-      found += std::count_if(made[i].begin(), made[i].end(),
-                             [](const ScoredValue& v) { return v.anomaly; });
+      scored += made[i].scored;
+      short_ones += made[i].scored == 0;
+      found += made[i].found;
       if (!plot.empty() && pictures.size() < kPictures)
         pictures.push_back(picture_of(s, made[i], job));
       if (!quiet && number < kPreviews) preview(s, made[i]);
@@ -245,6 +256,7 @@ int anomalies(Arguments arguments) {
           ErrorCode::invalid_argument, "--plot ", plot, ", wanted a name in .svg or .html");
   job.model = &baseline_named(name);
   job.json = format == "json";
+  job.draw = !plot.empty();
   const SeriesFile file = series_options.read_file(data);
   setup.level = level / 100;
   setup.horizon = series_options.horizon;

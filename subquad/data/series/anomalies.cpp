@@ -11,7 +11,7 @@
 namespace subquad {
 namespace {
 
-constexpr std::int64_t kMostForecasts = 1000;
+constexpr std::int64_t kManyForecasts = 2000, kLongestStep = 24;
 constexpr std::size_t kErrors = 200, kFewestErrors = 8;
 constexpr double kTail = 0.1;  // of the quantiles that measure the spread
 
@@ -30,7 +30,8 @@ Plan plan_of(std::int64_t length, const AnomalySetup& s) {
       s.warm_up > 0 ? s.warm_up : std::min(2 * s.season + 8, std::max<std::int64_t>(length / 2, 3));
   const std::int64_t left = std::max<std::int64_t>(length - warm_up, 0);
   const std::int64_t horizon =
-      s.horizon > 0 ? s.horizon : (left + kMostForecasts - 1) / kMostForecasts;
+      s.horizon > 0 ? s.horizon
+                    : std::min(kLongestStep, (left + kManyForecasts - 1) / kManyForecasts);
   return {warm_up, std::max<std::int64_t>(horizon, 1)};
 }
 
@@ -56,10 +57,12 @@ class Calibration {
 
 class Detector {
  public:
-  Detector(std::span<const double> values, const AnomalySetup& setup, const Forecaster& forecaster)
+  Detector(std::span<const double> values, const AnomalySetup& setup, const Forecaster& forecaster,
+           const std::function<void(const ScoredValue&)>& sink)
       : values_(values),
         setup_(setup),
         forecaster_(forecaster),
+        sink_(sink),
         tail_((1 - setup.level) / 2),
         levels_{tail_, kTail, 0.5, 1 - kTail, 1 - tail_},
         past_(values.begin(), values.end()),
@@ -69,10 +72,9 @@ class Detector {
     levels_.erase(std::unique(levels_.begin(), levels_.end()), levels_.end());
   }
 
-  std::vector<ScoredValue> run() {
+  void run() {
     const auto length = static_cast<std::int64_t>(values_.size());
     const Plan plan = plan_of(length, setup_);
-    std::vector<ScoredValue> scored;
     for (std::int64_t cut = plan.warm_up; cut < length; cut += plan.horizon) {
       const std::int64_t from = std::max<std::int64_t>(0, cut - setup_.history);
       const std::vector<double> past =
@@ -84,9 +86,8 @@ class Detector {
       const Forecast f = forecaster_(past, steps, levels_);
       // A batch shares one calibration: what it holds is not known when it is forecast.
       const double factor = setup_.method == BandMethod::robust ? calibration_.factor() : 1;
-      for (std::int64_t i = 0; i < steps; ++i) score(f, i, cut + i, factor, scored);
+      for (std::int64_t i = 0; i < steps; ++i) score(f, i, cut + i, factor);
     }
-    return scored;
   }
 
  private:
@@ -97,8 +98,7 @@ class Detector {
     return static_cast<std::size_t>(near - levels_.begin());
   }
 
-  void score(const Forecast& f, std::int64_t step, std::int64_t index, double factor,
-             std::vector<ScoredValue>& to) {
+  void score(const Forecast& f, std::int64_t step, std::int64_t index, double factor) {
     const double value = values_[static_cast<std::size_t>(index)];
     if (!std::isfinite(value)) return;
     const auto at = static_cast<std::size_t>(step);
@@ -116,7 +116,7 @@ class Detector {
     s.anomaly = value < s.low || value > s.high;
     calibration_.add(std::abs(value - median) * unit_ / raw);
     remember(s);
-    to.push_back(s);
+    sink_(s);
   }
 
   // What later forecasts see.
@@ -137,6 +137,7 @@ class Detector {
   std::span<const double> values_;
   const AnomalySetup& setup_;
   const Forecaster& forecaster_;
+  const std::function<void(const ScoredValue&)>& sink_;
   double tail_;
   std::vector<double> levels_, past_;
   double z_, unit_;
@@ -147,13 +148,14 @@ class Detector {
 
 }  // namespace
 
-std::vector<ScoredValue> score_anomalies(std::span<const double> values, const AnomalySetup& setup,
-                                         const Forecaster& forecaster) {
+void score_anomalies(std::span<const double> values, const AnomalySetup& setup,
+                     const Forecaster& forecaster,
+                     const std::function<void(const ScoredValue&)>& sink) {
   if (values.size() < 4) {
     plan_of(4, setup);
-    return {};
+    return;
   }
-  return Detector(values, setup, forecaster).run();
+  Detector(values, setup, forecaster, sink).run();
 }
 
 }  // namespace subquad

@@ -21,11 +21,12 @@ enum class BandMethod : std::uint8_t {
 };
 
 struct AnomalySetup {
-  double level = 0.99;       // of the central band, in [0.5, 1)
-  std::int64_t season = 1;   // of the warm-up
-  std::int64_t horizon = 0;  // steps a forecast; 0: one, more where that takes over 1000 forecasts
-  std::int64_t warm_up =
-      0;  // values that only teach; 0: two seasons and 8, at most half the series
+  double level = 0.99;      // of the central band, in [0.5, 1)
+  std::int64_t season = 1;  // of the warm-up
+  // Steps a forecast; 0: one, or as many up to 24 as keep a series at 2000 forecasts.
+  std::int64_t horizon = 0;
+  // Values that only teach; 0: two seasons and 8, at most half the series.
+  std::int64_t warm_up = 0;
   std::int64_t history = 500;  // values before it that a forecast sees
   std::int64_t patience = 3;   // so many outliers in a row on one side are a new level
   BandMethod method = BandMethod::robust;
@@ -40,7 +41,7 @@ struct ScoredValue {
   bool anomaly;  // value < low or value > high
 };
 
-// Rolling forecasts over the whole series. An outlier is replaced by its median in the past of later
+// Rolling forecasts over the whole series; `sink` gets the scored values in their order. An outlier is replaced by its median in the past of later
 // forecasts, so that it does not deceive them, until `patience` of them in a row lie on one side: these
 // are put back, for they are a new level.
 //   robust: s = (q0.9 - q0.1) / (z_0.9 - z_0.1) of the forecast;  u = |value - median| / s of the last
@@ -50,7 +51,8 @@ struct ScoredValue {
 // Missing values are not scored.
 // Source: the robust z-score of Iglewicz and Hoaglin 1993, section 3, on forecast errors.
 // Errors: invalid_argument for numbers out of range. A series of fewer than 4 values gives nothing.
-std::vector<ScoredValue> score_anomalies(std::span<const double> values, const AnomalySetup& setup,
-                                         const Forecaster& forecaster);
+void score_anomalies(std::span<const double> values, const AnomalySetup& setup,
+                     const Forecaster& forecaster,
+                     const std::function<void(const ScoredValue&)>& sink);
 
 }  // namespace subquad
