@@ -74,7 +74,7 @@ std::string csv_header(const Job& job) {
          job.level_name + ",score,anomaly\n";
 }
 
-std::string csv_rows(const TimeSeries& s, const Scores& scores, const Job& job) {
+std::string csv_rows(const TimeSeries& s, const Scores& scores) {
   std::string text;
   const std::string id = csv_cell(s.id);
   for (const ScoredValue& v : scores.rows) {
@@ -194,7 +194,7 @@ void run_all(const std::vector<TimeSeries>& series, const Job& job, bool quiet, 
       const std::size_t number = static_cast<std::size_t>(from) + i;
       const TimeSeries& s = series[number];
       out.write(job.json ? (number ? ",\n" : "\n") + json_rows(s, made[i], job)
-                         : csv_rows(s, made[i], job));
+                         : csv_rows(s, made[i]));
       scored += made[i].scored;
       short_ones += made[i].scored == 0;
       found += made[i].found;
