@@ -121,6 +121,14 @@ TEST(Anomalies, ConstantsGapsAndShortSeries) {
       EXPECT_TRUE(std::isfinite(s.low) && std::isfinite(s.high) && std::isfinite(s.score));
     }
   }
+  std::vector<double> huge = daily(60, 1);
+  for (std::size_t t = 0; t < huge.size(); ++t) huge[t] *= t % 2 ? 2.5e306 : -2.5e306;
+  const auto extreme = scores_of(huge, {}, by("theta", 1));
+  EXPECT_EQ(extreme.size(), 50u);
+  for (const ScoredValue& s : extreme) {
+    EXPECT_TRUE(std::isfinite(s.low) && std::isfinite(s.high) && std::isfinite(s.score));
+    EXPECT_EQ(s.value, huge[static_cast<std::size_t>(s.index)]);
+  }
   std::vector<double> gaps = daily(120, 1);
   for (std::size_t t = 50; t < 70; ++t) gaps[t] = std::numeric_limits<double>::quiet_NaN();
   for (const ScoredValue& s : scores_of(gaps, {.season = 7}, by("seasonal_naive", 7)))

@@ -13,7 +13,8 @@ namespace {
 
 constexpr std::int64_t kManyForecasts = 2000, kLongestStep = 24;
 constexpr std::size_t kErrors = 200, kFewestErrors = 8;
-constexpr double kTail = 0.1;  // of the quantiles that measure the spread
+constexpr double kLargest = 1e100;  // beyond it differences and squares overflow
+constexpr double kTail = 0.1;       // of the quantiles that measure the spread
 
 struct Plan {
   std::int64_t warm_up, horizon;
@@ -76,13 +77,17 @@ class Detector {
     const auto length = static_cast<std::int64_t>(values_.size());
     const Plan plan = plan_of(length, setup_);
     for (std::int64_t cut = plan.warm_up; cut < length; cut += plan.horizon) {
+      const std::int64_t steps = std::min(plan.horizon, length - cut);
+      const auto ahead =
+          values_.subspan(static_cast<std::size_t>(cut), static_cast<std::size_t>(steps));
+      if (std::none_of(ahead.begin(), ahead.end(), [](double x) { return std::isfinite(x); }))
+        continue;
       const std::int64_t from = std::max<std::int64_t>(0, cut - setup_.history);
       const std::vector<double> past =
           filled_values(std::span(past_).subspan(static_cast<std::size_t>(from),
                                                  static_cast<std::size_t>(cut - from)),
                         setup_.fill);
       if (past.empty()) continue;  // nothing but missing values so far
-      const std::int64_t steps = std::min(plan.horizon, length - cut);
       const Forecast f = forecaster_(past, steps, levels_);
       // A batch shares one calibration: what it holds is not known when it is forecast.
       const double factor = setup_.method == BandMethod::robust ? calibration_.factor() : 1;
@@ -155,7 +160,19 @@ void score_anomalies(std::span<const double> values, const AnomalySetup& setup,
     plan_of(4, setup);
     return;
   }
-  Detector(values, setup, forecaster, sink).run();
+  double largest = 0;
+  for (const double x : values) largest = std::max(largest, std::isfinite(x) ? std::abs(x) : 0);
+  if (largest <= kLargest) return Detector(values, setup, forecaster, sink).run();
+  std::vector<double> small(values.begin(), values.end());
+  for (double& x : small) x /= largest;
+  const auto grown = [&](double x) {
+    constexpr double kMost = std::numeric_limits<double>::max();
+    return std::clamp(x * largest, -kMost, kMost);
+  };
+  Detector(small, setup, forecaster, [&](const ScoredValue& s) {
+    sink({s.index, values[static_cast<std::size_t>(s.index)], grown(s.median), grown(s.low),
+          grown(s.high), s.score, s.anomaly});
+  }).run();
 }
 
 }  // namespace subquad
