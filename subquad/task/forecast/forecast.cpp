@@ -39,7 +39,7 @@ struct Setup {
     hidden_percent = r.integer("hidden_percent", 40, 0, 90,
                                "largest share of patches that a row hides in blocks");
     cache = r.text("cache", "", "file of Gaussian-process paths, made by subquad series cache");
-    recipe = r.table("recipe", "families of series and their weights: docs/synthetic_series.md");
+    recipe = r.table("recipe", "families of series and their weights: docs/series.md");
     list = r.finish();
     patches.context = patches.length * train_length;
     patches.levels = nine_levels();

@@ -48,7 +48,7 @@ struct Effects {
            d.chance(0.4) ? -d.uniform(0.2, 0.9) : d.log_uniform(0.2, 3), d.uniform(0.6, 5)});
   }
 
-  // Of the day that holds `day` (days since 1970), averaged over nothing: the caller samples.
+  // Of one day.
   double at(chr::sys_days day) const {
     const chr::year_month_day date(day);
     const auto of_month = static_cast<unsigned>(date.month());
@@ -87,7 +87,7 @@ void fill_calendar(Unit unit, const Effects& effects, chr::sys_days from, std::s
       const chr::year_month_day start(from);
       end = (start.year() / start.month() / 1) + chr::months(first_month);
     }
-    // Twelve samples of a quarter do; a monthly sum carries its number of days.
+    // Some days stand for their neighbours; sums of months carry their number of days.
     const std::int64_t days = (end - day).count(), stride = days > 31 ? 7 : days > 7 ? 3 : 1;
     double sum = 0;
     for (std::int64_t k = 0; k < days; k += stride)

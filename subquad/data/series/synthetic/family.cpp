@@ -13,7 +13,8 @@ void normalize(std::vector<double>& x, bool center) {
   const double mean = center ? moments_of(x).mean : 0;
   double largest = 0;
   for (double& v : x) largest = std::max(largest, std::abs(v -= mean));
-  for (double& v : x) v /= largest > 0 ? largest : 1;
+  // Less is the rounding of a constant.
+  for (double& v : x) v /= largest > 1e-9 ? largest : 1;
 }
 
 std::vector<double> harmonics(Draws& draws, std::size_t size) {

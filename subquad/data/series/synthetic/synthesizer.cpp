@@ -47,12 +47,12 @@ constexpr std::array<SeriesFamily, kCount> kNames = names();
 const FamilyEntry& family_named(std::string_view name) {
   const auto at = std::find_if(std::begin(kFamilies), std::end(kFamilies),
                                [&](const FamilyEntry& f) { return name == f.family.name; });
+  if (at != std::end(kFamilies)) return *at;
   std::string all;
   for (const FamilyEntry& f : kFamilies)
     all += (all.empty() ? "" : ", ") + std::string(f.family.name);
-  require(at != std::end(kFamilies), ErrorCode::invalid_argument, "unknown family of series \"",
-          name, "\"; there are ", all);
-  return *at;
+  fail(ErrorCode::invalid_argument, "unknown family of series \"", name,
+       "\"; there are training, validation, ", all);
 }
 
 bool usable(std::span<const double> y) {
