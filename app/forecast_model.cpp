@@ -38,8 +38,7 @@ struct ForecastModel::Parts {
       store = std::move(run->store);
     } else {
       published = open_pretrained(options.folder);
-      store = std::make_unique<ParameterStore>(
-          ParameterStore::zeros(published->plan, DType::f32));
+      store = std::make_unique<ParameterStore>(ParameterStore::zeros(published->plan, DType::f32));
       published->load(*store);
       model = published->model.get();
     }

@@ -23,7 +23,7 @@ void print_spec(const TaskSpec& s) {
           ? "  %-11s%ld numbers a token, %ld outputs, trained at length %ld (%ld rows a step, %ld "
             "patches), tested at"
           : "  %-11s%ld input ids, %ld classes, trained at length %ld (%ld rows a step, %ld "
-      "tokens), tested at",
+            "tokens), tested at",
       "sizes", static_cast<long>(s.vocabulary), static_cast<long>(s.classes),
       static_cast<long>(s.train_length), static_cast<long>(s.batch_size),
       static_cast<long>(s.default_tokens));

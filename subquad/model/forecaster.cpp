@@ -34,7 +34,7 @@ struct Forecaster::Row {
   std::vector<double> context;  // whole patches
   std::int64_t skipped = 0;     // leading patches that are padding
   SeriesScale scale;            // of the last token, and of those without values behind it
-  QuantileForecast forecast;  // [level], growing by patches
+  QuantileForecast forecast;    // [level], growing by patches
 
   std::int64_t tokens(const PatchSpec& p) const {
     return static_cast<std::int64_t>(context.size()) / p.length - skipped;
@@ -43,9 +43,9 @@ struct Forecaster::Row {
   void prepare(const PatchSpec& p) {
     const auto P = static_cast<std::size_t>(p.length);
     skipped = 0;
-    const auto first = std::find_if(context.begin(), context.end(),
-                                    [](double x) { return std::isfinite(x); }) -
-                       context.begin();
+    const auto first =
+        std::find_if(context.begin(), context.end(), [](double x) { return std::isfinite(x); }) -
+        context.begin();
     const std::size_t last = context.size() / P - 1;
     if (p.padded)
       skipped = static_cast<std::int64_t>(std::min(static_cast<std::size_t>(first) / P, last));
@@ -129,14 +129,14 @@ void Forecaster::pass(std::vector<Row>& rows, std::span<const std::size_t> batch
   const PatchSpec& p = this->patches();
   Context cx = engine_.context(store_);
   const auto B = static_cast<std::int64_t>(batch.size());
-  const std::int64_t known = rows[batch[0]].tokens(p), all = known + patches - 1,
-                     F = p.features(), skipped = rows[batch[0]].skipped;
+  const std::int64_t known = rows[batch[0]].tokens(p), all = known + patches - 1, F = p.features(),
+                     skipped = rows[batch[0]].skipped;
   std::vector<float> tokens(static_cast<std::size_t>(B * known * F));
   for (std::int64_t b = 0; b < B; ++b) {
     Row& row = rows[batch[static_cast<std::size_t>(b)]];
     std::vector<SeriesScale> scales(static_cast<std::size_t>(known));
-    encode_patches(p,
-                   std::span(row.context).subspan(static_cast<std::size_t>(skipped * p.length)), {},
+    encode_patches(p, std::span(row.context).subspan(static_cast<std::size_t>(skipped * p.length)),
+                   {},
                    std::span(tokens).subspan(static_cast<std::size_t>(b * known * F),
                                              static_cast<std::size_t>(known * F)),
                    scales);
@@ -195,10 +195,9 @@ std::string fault_of(const QuantileForecast& q, double low, double high, std::in
 std::vector<Forecast> guarded_forecasts(Forecaster& forecaster,
                                         std::span<const std::vector<double>> series,
                                         std::span<const std::int64_t> seasons,
-                                        const ForecastSetup& setup,
-                                        std::int64_t patches_per_pass) {
-  const auto all = forecaster.forecast(
-      series, {.horizon = setup.horizon, .patches_per_pass = patches_per_pass});
+                                        const ForecastSetup& setup, std::int64_t patches_per_pass) {
+  const auto all =
+      forecaster.forecast(series, {.horizon = setup.horizon, .patches_per_pass = patches_per_pass});
   const PatchSpec& p = forecaster.patches();
   std::vector<Forecast> out;
   for (std::size_t i = 0; i < series.size(); ++i) {
@@ -210,9 +209,8 @@ std::vector<Forecast> guarded_forecasts(Forecaster& forecaster,
       high = std::max(high, x);
       ++observed;
     }
-    const std::string fault = observed < 2 || low == high
-                                  ? ""
-                                  : fault_of(all[i], low, high, observed);
+    const std::string fault =
+        observed < 2 || low == high ? "" : fault_of(all[i], low, high, observed);
     if (observed < 2 || low == high || !fault.empty()) {
       ForecastSetup own = setup;
       own.season = seasons[i];

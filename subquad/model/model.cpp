@@ -267,9 +267,8 @@ Var Model::embedded_patches(Context& cx, const Tensor& tokens) const {
           name_of(tokens.dtype()), ", wanted (B,T,", config_.vocabulary, ") of f32");
   if (cx.dtype() == DType::f32) return patch_in_.forward(cx, {tokens});
   const Tensor x = cx.empty(tokens.shape());
-  with_scalar(cx.dtype(), [&]<class T>() {
-    std::copy_n(tokens.data<float>(), tokens.numel(), x.data<T>());
-  });
+  with_scalar(cx.dtype(),
+              [&]<class T>() { std::copy_n(tokens.data<float>(), tokens.numel(), x.data<T>()); });
   return patch_in_.forward(cx, {x});
 }
 
@@ -281,10 +280,10 @@ Var Model::features(Context& cx, const Tensor& ids, const Segments& segments,
     return add(cx, h,
                config_.residual_scale == 1 ? update : scale(cx, update, config_.residual_scale));
   };
-  Var h = config_.forecasts() ? embedded_patches(cx, ids)
-                              : embedded(cx, ids, segments,
-                                         state ? state->front().positions()
-                                               : segments.first_position);
+  Var h = config_.forecasts()
+              ? embedded_patches(cx, ids)
+              : embedded(cx, ids, segments,
+                         state ? state->front().positions() : segments.first_position);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     const Block& b = blocks_[i];
     const Scope scope(cx, b.name);

@@ -103,8 +103,8 @@ void verify(const Model& model, const ParameterStore& store, const WeightMap& ma
 
 std::string export_model(const Model& model, const ParameterStore& given, const std::string& folder,
                          const std::string& family, DType dtype) {
-  require(dtype == DType::f32 || dtype == DType::bf16, ErrorCode::invalid_argument,
-          "weights as ", name_of(dtype), ", wanted f32 or bf16");
+  require(dtype == DType::f32 || dtype == DType::bf16, ErrorCode::invalid_argument, "weights as ",
+          name_of(dtype), ", wanted f32 or bf16");
   ParameterStore store = ParameterStore::zeros(given.plan(), DType::f32);
   store.copy_values_from(given);
   if (dtype == DType::bf16) {

@@ -36,8 +36,7 @@ struct Family {
 
 // families/*.cpp
 extern const Family kLlama, kQwen3, kMamba2, kMamba2StateSpaces, kXlstmLarge, kXlstmNeurips,
-    kGatedDeltaNetFla, kQwen3Next, kQwen35, kGpt2, kGraniteHybrid, kTirex,
-    kSubquad;
+    kGatedDeltaNetFla, kQwen3Next, kQwen35, kGpt2, kGraniteHybrid, kTirex, kSubquad;
 
 const std::vector<const Family*>& all_families();
 // The family of a configuration. Errors: none; a family known by name and not supported is refused

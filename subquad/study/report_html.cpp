@@ -61,9 +61,9 @@ std::string html_report(const Json& results, const Json& timings, const Json& pr
     const std::int64_t length = info.at("primary_length").as_int(),
                        times = length / std::max<std::int64_t>(1, info.at("train_length").as_int());
     head.push_back(html_escape(t) + "<br><small>" + html_escape(words_of(primary)) +
-                   (lower_is_better(primary) ? "&nbsp;&darr;"
-                    : primary == "stop_ratio"  ? "&nbsp;&rarr;&nbsp;1"
-                                               : "&nbsp;&uarr;") +
+                   (lower_is_better(primary)  ? "&nbsp;&darr;"
+                    : primary == "stop_ratio" ? "&nbsp;&rarr;&nbsp;1"
+                                              : "&nbsp;&uarr;") +
                    "<br>at " + std::to_string(length) +
                    (times > 1 ? " (" + std::to_string(times) + "&times;)" : "") + "</small>");
   }

@@ -13,7 +13,8 @@ namespace {
 // (B,count,...): columns from `first` on.
 Tensor columns_of(const Tensor& x, std::int64_t first, std::int64_t count) {
   Shape shape = x.shape();
-  const std::int64_t B = shape[0], T = shape[1], width = x.bytes() / std::max<std::int64_t>(B * T, 1);
+  const std::int64_t B = shape[0], T = shape[1],
+                     width = x.bytes() / std::max<std::int64_t>(B * T, 1);
   shape.dims[1] = count;
   const Tensor out(shape, x.dtype());
   for (std::int64_t b = 0; b < B; ++b)

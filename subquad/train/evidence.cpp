@@ -111,7 +111,8 @@ Json run_evidence(Engine& engine, const Model& model, ParameterStore& store, con
   j["forward_macs"] = forward_macs(engine, model, store, task);
   // Of patches nothing is repeated: training draws its own series, and generating them all again
   // would double what they cost.
-  if (!task.corpus() && task.spec().patches.length == 0) j["collisions"] = collisions(task, batches);
+  if (!task.corpus() && task.spec().patches.length == 0)
+    j["collisions"] = collisions(task, batches);
   return j;
 }
 

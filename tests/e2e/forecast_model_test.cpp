@@ -19,15 +19,18 @@ TEST(ForecastModel, TrainedScoredWrittenUsed) {
   const Folder f("forecast-model");
   const std::string run = quoted(f / "run"), model = quoted(f / "model");
   expect(run_program("train --arm mlstm --task forecast --task-options patch=8,train_length=8 "
-                     "--d-model 16 --blocks 1 --heads 2 --tokens 20000 --quiet --out " + run),
+                     "--d-model 16 --blocks 1 --heads 2 --tokens 20000 --quiet --out " +
+                     run),
          0, {});
   expect(run_program("evaluate " + run), 0, {"pinball", "chunkwise = recurrent"});
-  expect(run_program("convert " + run + " " + model + " --dtype bf16"), 0, {"subquad", "parameters"});
+  expect(run_program("convert " + run + " " + model + " --dtype bf16"), 0,
+         {"subquad", "parameters"});
   expect(run_program("info " + model), 0, {"patches      8 points, 9 quantiles"});
 
   const std::string data = example("danish_q.csv");
   const std::string a = quoted(f / "a.csv"), b = quoted(f / "b.csv");
-  expect(run_program("forecast " + data + " --model " + run + " --horizon 9 --quiet --out " + a), 0, {});
+  expect(run_program("forecast " + data + " --model " + run + " --horizon 9 --quiet --out " + a), 0,
+         {});
   expect(run_program("forecast " + data + " --model " + run +
                      " --horizon 9 --quiet --threads 2 --baseline naive --level 80 --out " + b),
          0, {});

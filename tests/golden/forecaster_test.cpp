@@ -99,11 +99,10 @@ TEST(ForecasterGolden, PublishedForecasts) {
             const bool rounded =
                 std::string(prefix) == "q32." && names[i].as_string() == "offset_1e3_pm_1e-3";
             const double bound = dtype == DType::f64 && !rounded && *(prefix + 1) == '6' ? 1e-7
-                                 : rounded                                            ? 5e-3
-                                                                                      : 2e-5;
+                                 : rounded                                               ? 5e-3
+                                                                                         : 2e-5;
             EXPECT_LE(worst(want, got[i], i, location[i], scale[i]), bound)
-                << c.folder << " " << key << " " << names[i].as_string() << " "
-                << name_of(dtype);
+                << c.folder << " " << key << " " << names[i].as_string() << " " << name_of(dtype);
           }
           ++compared;
         }
@@ -193,8 +192,7 @@ TEST(ForecasterGolden, Training) {
           EXPECT_LE(off, 1e-4 * most) << c.folder << " " << name;
         }
       }
-      optimizer.step(engine.kernels, engine.threads, store, config, recipe.at("lr").as_double(),
-                     1);
+      optimizer.step(engine.kernels, engine.threads, store, config, recipe.at("lr").as_double(), 1);
     }
   }
   EXPECT_TRUE(std::getenv("SUBQUAD_GOLDEN") || checked > 0);

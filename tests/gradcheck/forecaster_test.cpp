@@ -28,10 +28,8 @@ TEST(ForecasterGradients, Pinball) {
   for (const std::int64_t over : {0, 50}) {
     gradcheck(kernels,
               {.inputs = {random_f64({2, 3, 12}, 1)},
-               .build =
-                   [&](Context& cx, const Vars& x) {
-                     return Vars{pinball(cx, x[0], y, kLevels, over)};
-                   }},
+               .build = [&](Context& cx,
+                            const Vars& x) { return Vars{pinball(cx, x[0], y, kLevels, over)}; }},
               "pinball");
   }
 }
@@ -47,8 +45,8 @@ TEST(ForecasterGradients, PinballByHand) {
   y.data<float>()[1] = NAN;
   const double q[] = {3, 100, 0, 100};
   const double levels[] = {0.1, 0.5};
-  EXPECT_DOUBLE_EQ(
-      *pinball(cx, {Tensor::from<double>({1, 4}, q)}, y, levels).value.data<double>(), 1.15);
+  EXPECT_DOUBLE_EQ(*pinball(cx, {Tensor::from<double>({1, 4}, q)}, y, levels).value.data<double>(),
+                   1.15);
   y.data<float>()[0] = NAN;
   EXPECT_EQ(*pinball(cx, {Tensor::from<double>({1, 4}, q)}, y, levels).value.data<double>(), 0);
 }
@@ -83,12 +81,12 @@ TEST(ForecasterGradients, WholeModels) {
     for (std::int64_t i = 0; i < tokens.numel(); ++i)
       tokens.data<float>()[i] = static_cast<float>(random.data<double>()[i]);
     const Tensor y = targets({2, 5, 4});
-    gradcheck(all_kernels(),
-              {.store = &store,
-               .inputs = {},
-               .build = [&](Context& cx,
-                            const Vars&) { return Vars{model.loss(cx, tokens, y, {}, 0)}; }},
-              kind);
+    gradcheck(
+        all_kernels(),
+        {.store = &store,
+         .inputs = {},
+         .build = [&](Context& cx, const Vars&) { return Vars{model.loss(cx, tokens, y, {}, 0)}; }},
+        kind);
   }
 }
 

@@ -59,7 +59,8 @@ TEST(ForecastTask, BatchesAreAFunctionOfSeedAndStep) {
   EXPECT_TRUE(same(fifth, a->train_batch(5)));
   EXPECT_FALSE(same(fifth, a->train_batch(6)));
   EXPECT_FALSE(same(fifth, other->train_batch(5)));
-  EXPECT_TRUE(same(a->eval_batch(Split::validation, 6, 0), other->eval_batch(Split::validation, 6, 0)));
+  EXPECT_TRUE(
+      same(a->eval_batch(Split::validation, 6, 0), other->eval_batch(Split::validation, 6, 0)));
   EXPECT_FALSE(same(a->eval_batch(Split::validation, 6, 0), a->eval_batch(Split::test, 6, 0)));
   EXPECT_EQ(a->provenance(), other->provenance());
 }
@@ -105,7 +106,8 @@ std::string write_sets() {
   const Rng rng{1, 9};
   for (std::uint64_t s = 0; s < 3; ++s) {
     for (int t = 0; t < 80; ++t) {
-      const double y = 10 + 3 * std::cos(t * M_PI / 2) + rng.normal(s, static_cast<std::uint64_t>(t));
+      const double y =
+          10 + 3 * std::cos(t * M_PI / 2) + rng.normal(s, static_cast<std::uint64_t>(t));
       quarters += "q" + std::to_string(s) + "," + std::to_string(1990 + t / 4) + "-" +
                   (t % 4 == 3 ? "10" : "0" + std::to_string(1 + t % 4 * 3)) + "-01," +
                   (t == 30 ? "" : std::to_string(y)) + "\n";
@@ -148,19 +150,19 @@ TEST(ForecastTask, ScoresOfRealWindows) {
       const float y = b.targets.data<float>()[j];
       if (std::isnan(y)) continue;
       ++labels;
-      for (std::int64_t l = 0; l < Q; ++l)
-        q.data<float>()[(j / P * Q + l) * P + j % P] = y;
+      for (std::int64_t l = 0; l < Q; ++l) q.data<float>()[(j / P * Q + l) * P + j % P] = y;
     }
     truth.push_back({b, {}, {}, q});
   }
   EXPECT_EQ(windows, 3 * 2 + 1 + 24);
   EXPECT_EQ(labels, 60 + 6 + 24 * 30);
-  const auto perfect = task->score(spec.train_length, truth), naive = task->score(spec.train_length, last);
+  const auto perfect = task->score(spec.train_length, truth),
+             naive = task->score(spec.train_length, last);
   EXPECT_LT(metric(perfect, "wql_ratio"), 1e-5);
   EXPECT_LT(metric(perfect, "mase_ratio_all"), 1e-5);
   EXPECT_NEAR(metric(naive, "mase_ratio.y"), 1, 1e-6);
   EXPECT_NEAR(metric(naive, "mase_ratio_annual"), 1, 1e-6);
-  EXPECT_GT(metric(naive, "mase_ratio.q"), 1.2);  // the season is lost
+  EXPECT_GT(metric(naive, "mase_ratio.q"), 1.2);       // the season is lost
   EXPECT_GT(metric(naive, "control_wql_ratio"), 1.1);  // a point has no spread
   std::filesystem::remove_all(folder);
 }

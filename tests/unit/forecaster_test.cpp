@@ -16,9 +16,12 @@ namespace {
 
 constexpr std::int64_t kPatch = 4;
 const std::vector<std::vector<std::string>> kArms = {
-    {"slstm", "slstm"},         {"mlstm", "mlstm"},
-    {"mlstm", "slstm"},         {"mamba2", "mamba2"},
-    {"gated_deltanet", "gated_deltanet"}, {"attention", "attention"},
+    {"slstm", "slstm"},
+    {"mlstm", "mlstm"},
+    {"mlstm", "slstm"},
+    {"mamba2", "mamba2"},
+    {"gated_deltanet", "gated_deltanet"},
+    {"attention", "attention"},
 };
 
 ModelConfig config_of(const std::vector<std::string>& layers, PatchEncoding encoding) {
@@ -65,8 +68,8 @@ double range_of(const std::vector<double>& x) {
 }
 
 TEST(Forecaster, SameBitsInAnyCompany) {
-  const std::vector<std::vector<double>> series = {wave(60, 7),  wave(61, 9), wave(3, 2), wave(60, 5),
-                                                   wave(200, 12), wave(1, 2), {}};
+  const std::vector<std::vector<double>> series = {
+      wave(60, 7), wave(61, 9), wave(3, 2), wave(60, 5), wave(200, 12), wave(1, 2), {}};
   for (const auto& arm : kArms) {
     Bench alone(arm), together(arm, PatchEncoding::anchored, 2);
     const auto all = together.forecaster.forecast(series, {.horizon = 11});
@@ -107,15 +110,14 @@ TEST(Forecaster, RolloutIsTheModelOverAllTokens) {
                    {tokens.data<float>(), static_cast<std::size_t>(known * p.features())}, scales);
     Context cx = bench.engine.context(bench.store);
     const Tensor out = bench.model.logits(cx, tokens, {}, nullptr).value;
-    const auto got = bench.forecaster.forecast(std::span(&x, 1),
-                                               {.horizon = kHorizon, .sorted = false})[0];
+    const auto got =
+        bench.forecaster.forecast(std::span(&x, 1), {.horizon = kHorizon, .sorted = false})[0];
     for (std::int64_t h = 0; h < kHorizon; ++h) {
       for (std::size_t q = 0; q < got.size(); ++q) {
         const std::int64_t at = ((known - 1 + h / kPatch) * p.outputs()) +
                                 static_cast<std::int64_t>(q) * kPatch + h % kPatch;
         const double want = decode_value(p, scales.back(), out.data<float>()[at]);
-        ASSERT_NEAR(got[q][static_cast<std::size_t>(h)], want,
-                    2e-3 * std::max(1.0, std::abs(want)))
+        ASSERT_NEAR(got[q][static_cast<std::size_t>(h)], want, 2e-3 * std::max(1.0, std::abs(want)))
             << arm[0] << " step " << h;
       }
     }
@@ -139,7 +141,8 @@ TEST(Forecaster, AnyInputGivesAscendingFiniteQuantiles) {
   for (const PatchEncoding encoding : {PatchEncoding::anchored, PatchEncoding::standard}) {
     for (const auto& arm : kArms) {
       Bench bench(arm, encoding);
-      for (const auto& f : bench.forecaster.forecast(series, {.horizon = 9, .patches_per_pass = 1})) {
+      for (const auto& f :
+           bench.forecaster.forecast(series, {.horizon = 9, .patches_per_pass = 1})) {
         ASSERT_EQ(f.size(), 9U);
         for (std::size_t h = 0; h < 9; ++h) {
           for (std::size_t q = 0; q < 9; ++q) {
@@ -171,8 +174,8 @@ TEST(Forecaster, GuardRails) {
   const std::vector<std::vector<double>> series = {std::vector<double>(20, 3.5), wave(60, 7)};
   const std::vector<std::int64_t> seasons = {1, 7};
   const std::vector<double> levels = {0.025, 0.1, 0.5, 0.85, 0.975};
-  const auto f = guarded_forecasts(bench.forecaster, series, seasons,
-                                   {.horizon = 6, .levels = levels});
+  const auto f =
+      guarded_forecasts(bench.forecaster, series, seasons, {.horizon = 6, .levels = levels});
   for (const auto& level : f[0].quantiles) EXPECT_EQ(level, std::vector<double>(6, 3.5));
   const auto own = bench.one(series[1], 6);
   EXPECT_EQ(f[1].mean, own[4]);
@@ -188,8 +191,8 @@ TEST(Forecaster, GuardRails) {
     if (p.name != "head.output.bias") continue;
     for (float& x : bench.store.value(id).host<float>()) x = 30;
   }
-  const auto bad = guarded_forecasts(bench.forecaster, series, seasons,
-                                     {.horizon = 6, .levels = levels});
+  const auto bad =
+      guarded_forecasts(bench.forecaster, series, seasons, {.horizon = 6, .levels = levels});
   EXPECT_FALSE(bad[1].fallback.empty());
   EXPECT_EQ(bad[1].mean[0], series[1][53]);
 }

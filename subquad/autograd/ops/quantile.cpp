@@ -15,9 +15,8 @@ Tensor converted(Context& cx, const Tensor& targets) {
   const Tensor rows = as_rows(targets);
   if (cx.dtype() == DType::f32) return rows;
   const Tensor out = cx.empty(rows.shape());
-  with_scalar(cx.dtype(), [&]<class T>() {
-    std::copy_n(rows.data<float>(), rows.numel(), out.data<T>());
-  });
+  with_scalar(cx.dtype(),
+              [&]<class T>() { std::copy_n(rows.data<float>(), rows.numel(), out.data<T>()); });
   return out;
 }
 
@@ -25,12 +24,12 @@ Tensor converted(Context& cx, const Tensor& targets) {
 
 Var pinball(Context& cx, const Var& predicted, const Tensor& targets,
             std::span<const double> levels, std::int64_t mean_over) {
-  require(targets.dtype() == DType::f32 && targets.shape().rank >= 1 &&
-              predicted.shape() ==
-                  targets.shape().with_last(targets.shape()[-1] *
-                                            static_cast<std::int64_t>(levels.size())),
-          ErrorCode::shape_mismatch, "quantiles ", predicted.shape(), " of ", levels.size(),
-          " levels and targets ", targets.shape(), " of type ", name_of(targets.dtype()));
+  require(
+      targets.dtype() == DType::f32 && targets.shape().rank >= 1 &&
+          predicted.shape() == targets.shape().with_last(targets.shape()[-1] *
+                                                         static_cast<std::int64_t>(levels.size())),
+      ErrorCode::shape_mismatch, "quantiles ", predicted.shape(), " of ", levels.size(),
+      " levels and targets ", targets.shape(), " of type ", name_of(targets.dtype()));
   const auto values = targets.host<float>();
   const auto scored = std::count_if(values.begin(), values.end(), [](float y) { return y == y; });
   const double weight =

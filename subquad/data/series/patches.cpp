@@ -99,8 +99,7 @@ class RunningScale {
   SeriesScale scale() const {
     if (count_ == 0) return {};
     const double anchor = std::scalbn(last_, exponent_);
-    if (low_ == high_)
-      return {anchor, std::abs(anchor) + 1e-5, std::abs(anchor) + 1e-5, anchor};
+    if (low_ == high_) return {anchor, std::abs(anchor) + 1e-5, std::abs(anchor) + 1e-5, anchor};
     constexpr double kLargest = std::numeric_limits<double>::max() / 8;
     SeriesScale s{std::scalbn(mean_, exponent_),
                   std::min(std::scalbn(std::sqrt(squares_ / count_), exponent_), kLargest),
@@ -126,8 +125,7 @@ void encode_token(const PatchSpec& spec, std::span<const double> patch, const Se
     const double x = patch[static_cast<std::size_t>(i)];
     if (!std::isfinite(x)) continue;
     token[i] = static_cast<float>(encode_value(spec, s, x));
-    if (anchored)
-      token[P + i] = static_cast<float>(std::asinh(scaled(x, s.location, s.deviation)));
+    if (anchored) token[P + i] = static_cast<float>(std::asinh(scaled(x, s.location, s.deviation)));
     token[(anchored ? 2 : 1) * P + i] = 1;
   }
   if (!anchored || !before) return;
@@ -170,9 +168,9 @@ void encode_patches(const PatchSpec& spec, std::span<const double> values,
   bool seen = false;
   for (std::size_t t = 0; t < scales.size(); ++t) {
     const auto patch = values.subspan(t * P, P);
-    const bool shown = (hidden.empty() || hidden[t] == 0) &&
-                       std::any_of(patch.begin(), patch.end(),
-                                   [](double x) { return std::isfinite(x); });
+    const bool shown =
+        (hidden.empty() || hidden[t] == 0) &&
+        std::any_of(patch.begin(), patch.end(), [](double x) { return std::isfinite(x); });
     for (std::size_t i = 0; anchored && shown && i < P; ++i) running.add(patch[i]);
     scales[t] = running.scale();
     if (!shown) continue;

@@ -30,10 +30,9 @@ Json configuration(const ModelConfig& model) {
 
 }  // namespace
 
-const Family kSubquad = {"subquad", "forecasters that subquad trained",
-                         [](const PublishedConfig& c) {
-                           return c.word("model_type", "") == "subquad";
-                         },
-                         describe, configuration};
+const Family kSubquad = {
+    "subquad", "forecasters that subquad trained",
+    [](const PublishedConfig& c) { return c.word("model_type", "") == "subquad"; }, describe,
+    configuration};
 
 }  // namespace subquad

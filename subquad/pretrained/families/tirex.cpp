@@ -11,8 +11,7 @@ void add_patch_mlp(WeightMap& map, const std::string& ours, const std::string& t
                    std::int64_t ins, std::int64_t hidden, std::int64_t outs) {
   const auto add = [&](const char* name, std::int64_t to, std::int64_t from) {
     const std::string layer = theirs + "." + name + "_layer";
-    map.push_back(
-        {ours + "." + name + ".weight", {Piece::whole(layer + ".weight", {to, from})}});
+    map.push_back({ours + "." + name + ".weight", {Piece::whole(layer + ".weight", {to, from})}});
     map.push_back({ours + "." + name + ".bias", {Piece::whole(layer + ".bias", {to})}});
   };
   add("hidden", hidden, ins);
@@ -34,9 +33,8 @@ void add_slstm(WeightMap& map, std::int64_t i, const std::string& theirs, std::i
                  {Piece::whole(theirs + "slstm_cell._recurrent_kernel_", {H, D, 4 * D})}});
   std::int64_t gate = 0;
   for (const char* name : {"i.bias", "forget.bias", "z.bias", "o.bias"}) {
-    map.push_back(
-        {ours + name,
-         {Piece{theirs + "slstm_cell._bias_", {4 * d}, gate * D, {{H, 4 * D}, {D, 1}}}}});
+    map.push_back({ours + name,
+                   {Piece{theirs + "slstm_cell._bias_", {4 * d}, gate * D, {{H, 4 * D}, {D, 1}}}}});
     ++gate;
   }
   map.push_back({ours + "norm.weight", {Piece::whole(theirs + "group_norm.weight", {d})}});
@@ -75,8 +73,7 @@ Published describe(const PublishedConfig& c, const WeightFiles& files) {
   slstm["norm_plus_one"] = true;
   slstm["output_projection"] = false;
   add_patch_mlp(p.weights, "embedding", "input_patch_embedding", m.vocabulary, m.patch_hidden, d);
-  const std::string prefix =
-      files.contains("block_stack.out_norm.weight") ? "block_stack." : "";
+  const std::string prefix = files.contains("block_stack.out_norm.weight") ? "block_stack." : "";
   const std::int64_t count = blocks.layers("num_blocks");
   for (std::int64_t i = 0; i < count; ++i) {
     const std::string theirs = prefix + "blocks." + std::to_string(i) + ".";

@@ -31,11 +31,10 @@ struct Setup {
     TaskOptionReader r("forecast", options.extra);
     patches.length = r.integer("patch", 16, 4, 256, "points of a patch");
     train_length = r.integer("train_length", 32, 4, 256, "patches of a training row");
-    patches.encoding =
-        r.choice("encoding", "anchored", {"anchored", "standard"},
-                 "units of inputs and outputs: docs/forecasting.md") == "anchored"
-            ? PatchEncoding::anchored
-            : PatchEncoding::standard;
+    patches.encoding = r.choice("encoding", "anchored", {"anchored", "standard"},
+                                "units of inputs and outputs: docs/forecasting.md") == "anchored"
+                           ? PatchEncoding::anchored
+                           : PatchEncoding::standard;
     hidden_percent = r.integer("hidden_percent", 40, 0, 90,
                                "largest share of patches that a row hides in blocks");
     cache = r.text("cache", "", "file of Gaussian-process paths, made by subquad series cache");
@@ -53,9 +52,8 @@ SeriesRecipe recipe_of(const Setup& setup) {
   if (setup.cache.empty()) {
     std::erase_if(recipe.families, [](const FamilyWeight& f) {
       const auto all = all_series_families();
-      return std::any_of(all.begin(), all.end(), [&](const SeriesFamily& s) {
-        return s.gaussian && f.family == s.name;
-      });
+      return std::any_of(all.begin(), all.end(),
+                         [&](const SeriesFamily& s) { return s.gaussian && f.family == s.name; });
     });
   }
   return setup.recipe.is_null() ? recipe : series_recipe_from(setup.recipe);
@@ -70,38 +68,40 @@ class ForecastTask final : public Task {
 
   TaskSpec spec() const override {
     const std::string name = windows_ ? "wql_ratio" : "pinball";
-    return {.name = "forecast",
-            .vocabulary = setup_.patches.features(),
-            .classes = setup_.patches.outputs(),
-            .train_length = setup_.train_length,
-            .batch_size = 64,
-            .lengths = {setup_.train_length},
-            .chance = windows_ ? 1.0 : 0.0,  // Seasonal Naive
-            .primary = name,
-            .primary_length = setup_.train_length,
-            .default_tokens = 3'000'000,
-            .learning_rate = 2e-3,
-            .patches = setup_.patches,
-            .guide = {.input = "patches of a synthetic series with a mask of what is observed; "
-                               "blocks of patches are hidden",
-                      .scored = "every patch: nine quantiles of the next one, pinball loss in the "
-                                "token's units. With --data: the windows of its datasets.json, "
-                                "zero-shot, beside Seasonal Naive",
-                      .source = "contiguous patch masking and the quantile head of Auer et al. 2025 "
-                                "(arXiv 2505.23719)",
-                      .separation = "training series are synthetic; validation draws from families "
-                                    "that training never sees, tests are real series",
-                      .options = setup_.list}};
+    return {
+        .name = "forecast",
+        .vocabulary = setup_.patches.features(),
+        .classes = setup_.patches.outputs(),
+        .train_length = setup_.train_length,
+        .batch_size = 64,
+        .lengths = {setup_.train_length},
+        .chance = windows_ ? 1.0 : 0.0,  // Seasonal Naive
+        .primary = name,
+        .primary_length = setup_.train_length,
+        .default_tokens = 3'000'000,
+        .learning_rate = 2e-3,
+        .patches = setup_.patches,
+        .guide = {.input = "patches of a synthetic series with a mask of what is observed; "
+                           "blocks of patches are hidden",
+                  .scored = "every patch: nine quantiles of the next one, pinball loss in the "
+                            "token's units. With --data: the windows of its datasets.json, "
+                            "zero-shot, beside Seasonal Naive",
+                  .source = "contiguous patch masking and the quantile head of Auer et al. 2025 "
+                            "(arXiv 2505.23719)",
+                  .separation = "training series are synthetic; validation draws from families "
+                                "that training never sees, tests are real series",
+                  .options = setup_.list}};
   }
 
   Batch train_batch(std::int64_t step) const override {
     const std::int64_t rows = options_.batch_size > 0 ? options_.batch_size : spec().batch_size;
-    return batch_of(sources_.train, step * rows, rows, {options_.seed, stream_id("forecast/train")});
+    return batch_of(sources_.train, step * rows, rows,
+                    {options_.seed, stream_id("forecast/train")});
   }
 
   std::int64_t eval_batches(Split split, std::int64_t length) const override {
-    require(length == setup_.train_length, ErrorCode::invalid_argument,
-            "task forecast at length ", length, ": wanted train_length, ", setup_.train_length,
+    require(length == setup_.train_length, ErrorCode::invalid_argument, "task forecast at length ",
+            length, ": wanted train_length, ", setup_.train_length,
             "; the horizons of its test windows are their own");
     return split == Split::test && windows_ ? windows_->batches() : kEvalRows / kEvalBatch;
   }
@@ -116,7 +116,8 @@ class ForecastTask final : public Task {
 
   std::vector<Metric> score(std::int64_t, std::span<const Scored> batches) const override {
     // Windows have targets behind their context only, all other batches at their first token.
-    const bool real = windows_ && static_cast<std::int64_t>(batches.size()) == windows_->batches() &&
+    const bool real = windows_ &&
+                      static_cast<std::int64_t>(batches.size()) == windows_->batches() &&
                       batches[0].batch.inputs.shape() == windows_->batch(0).inputs.shape();
     if (real) return windows_->score(batches);
     double sum = 0, count = 0;
@@ -128,9 +129,9 @@ class ForecastTask final : public Task {
         if (std::isnan(y[i])) continue;
         const std::size_t row = i / static_cast<std::size_t>(P);
         for (std::int64_t l = 0; l < Q; ++l) {
-          const double e = y[i] - q[row * static_cast<std::size_t>(P * Q) +
-                                    static_cast<std::size_t>(l * P) +
-                                    i % static_cast<std::size_t>(P)],
+          const double e = y[i] -
+                           q[row * static_cast<std::size_t>(P * Q) +
+                             static_cast<std::size_t>(l * P) + i % static_cast<std::size_t>(P)],
                        level = setup_.patches.levels[static_cast<std::size_t>(l)];
           sum += e >= 0 ? level * e : (level - 1) * e;
         }
@@ -149,10 +150,14 @@ class ForecastTask final : public Task {
   }
 
   std::string describe_sample(std::int64_t index) const override {
-    std::vector<float> values(static_cast<std::size_t>(setup_.patches.length));
+    const std::int64_t shown = setup_.patches.length;
+    std::vector<float> values(static_cast<std::size_t>((setup_.train_length + 1) * shown));
     sources_.train(index, values);
-    std::string out = "the first patch of series " + std::to_string(index) + ":";
-    for (const float v : values) out += std::isnan(v) ? " -" : " " + Json(v).dump();
+    std::string out = "  the first patch of the series:";
+    for (std::int64_t i = 0; i < shown; ++i) {
+      const float v = values[static_cast<std::size_t>(i)];
+      out += std::isnan(v) ? std::string(" -") : " " + Json(double{v}).dump();
+    }
     return out + "\n";
   }
 
@@ -162,8 +167,7 @@ class ForecastTask final : public Task {
     std::vector<std::uint8_t> mask(static_cast<std::size_t>(setup_.train_length));
     std::uint64_t n = 1;  // 0 is the offset's
     const std::int64_t block = 1 + rng.below(kLongestBlock, row, n++);
-    const double share =
-        rng.uniform(row, n++) * static_cast<double>(setup_.hidden_percent) / 100;
+    const double share = rng.uniform(row, n++) * static_cast<double>(setup_.hidden_percent) / 100;
     const std::int64_t phase = rng.below(block, row, n++);
     for (std::size_t t = 1; t < mask.size(); ++t) {
       const auto number = (static_cast<std::uint64_t>(t) + static_cast<std::uint64_t>(phase)) /
@@ -194,9 +198,8 @@ class ForecastTask final : public Task {
         seen = seen || std::isfinite(values[t * P + i]);
       for (std::size_t i = 0; i < P; ++i) {
         const double y = values[(t + 1) * P + i];
-        targets[t * P + i] = seen && std::isfinite(y)
-                                 ? static_cast<float>(encode_value(p, scales[t], y))
-                                 : NAN;
+        targets[t * P + i] =
+            seen && std::isfinite(y) ? static_cast<float>(encode_value(p, scales[t], y)) : NAN;
       }
     }
   }
@@ -237,8 +240,8 @@ std::unique_ptr<Task> make_forecast(const std::string&, const TaskOptions& optio
   require(length <= recipe.gaussian.length, ErrorCode::invalid_argument, "task forecast: rows of ",
           length, " points ((train_length + 1) patches), series have at most ",
           recipe.gaussian.length, "; wanted a smaller train_length or patch");
-  const auto cache = setup.cache.empty() ? nullptr
-                                         : std::make_shared<const GaussianCache>(setup.cache);
+  const auto cache =
+      setup.cache.empty() ? nullptr : std::make_shared<const GaussianCache>(setup.cache);
   const auto series = std::make_shared<const SeriesSynthesizer>(recipe, options.seed, cache);
   // Validation is the same for every seed.
   const auto held_out = std::make_shared<const SeriesSynthesizer>(recipe, 0, cache);

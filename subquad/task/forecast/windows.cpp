@@ -47,11 +47,11 @@ double geometric_mean(const std::vector<double>& x) {
 }
 
 ForecastWindow part_of(std::span<const double> past, std::span<const double> actual,
-                       const std::vector<std::vector<double>>& q, std::int64_t season, std::int64_t first,
-                       std::int64_t last) {
+                       const std::vector<std::vector<double>>& q, std::int64_t season,
+                       std::int64_t first, std::int64_t last) {
   const auto at = static_cast<std::size_t>(first), count = static_cast<std::size_t>(last - first);
-  ForecastWindow w{.past = past, .actual = actual.subspan(at, count), .quantiles = {},
-                   .season = season};
+  ForecastWindow w{
+      .past = past, .actual = actual.subspan(at, count), .quantiles = {}, .season = season};
   for (const auto& level : q) w.quantiles.push_back(std::span(level).subspan(at, count));
   return w;
 }
@@ -75,7 +75,8 @@ ForecastWindows::ForecastWindows(const std::string& folder, const PatchSpec& spe
                     .annual = freq.starts_with("Y") || freq.starts_with("A")};
       require(set.season >= 1 && set.horizon >= 1 && set.horizon <= spec.length * 64 &&
                   set.windows >= 1 && set.windows <= 1000,
-              ErrorCode::format, "season, horizon and windows: wanted positive numbers, a horizon "
+              ErrorCode::format,
+              "season, horizon and windows: wanted positive numbers, a horizon "
               "of at most 64 patches and at most 1000 windows");
       hash.update(std::as_bytes(std::span<const char>(read_file(folder + "/" + file))));
       std::vector<std::vector<double>> values;
@@ -102,7 +103,8 @@ void ForecastWindows::add_set(const Set& set, const std::vector<std::vector<doub
     for (std::int64_t w = 0; w < set.windows; ++w) {
       const std::int64_t cut = length - (set.windows - w) * set.horizon;
       if (cut < 1) continue;
-      Window window{sets_.size(), {values.begin(), values.begin() + cut},
+      Window window{sets_.size(),
+                    {values.begin(), values.begin() + cut},
                     {values.begin() + cut, values.begin() + cut + set.horizon}};
       const auto finite = [](double x) { return std::isfinite(x); };
       if (std::any_of(window.past.begin(), window.past.end(), finite) &&
