@@ -56,6 +56,80 @@ ForecastWindow part_of(std::span<const double> past, std::span<const double> act
   return w;
 }
 
+// Scores by set, and by set and band of the horizon.
+class Totals {
+ public:
+  Totals(const std::vector<SeriesSet>& sets, const std::vector<double>& levels)
+      : sets_(sets),
+        levels_(levels),
+        by_set_(sets.size(), Pair(levels)),
+        by_band_(std::size(kBands), by_set_) {}
+
+  void add(const TestWindow& w, const std::vector<std::vector<double>>& quantiles) {
+    const SeriesSet& set = sets_[w.set];
+    const Forecast base =
+        run_baseline(baseline_named(set.control ? "naive" : "seasonal_naive"), w.past,
+                     {.season = set.season, .horizon = set.horizon, .levels = levels_});
+    const auto into = [&](Pair& pair, std::int64_t first, std::int64_t last) {
+      pair.model.add(part_of(w.past, w.actual, quantiles, set.season, first, last));
+      pair.baseline.add(part_of(w.past, w.actual, base.quantiles, set.season, first, last));
+    };
+    into(by_set_[w.set], 0, set.horizon);
+    for (std::size_t k = 0; k < std::size(kBands); ++k) {
+      if (kBands[k].first < set.horizon)
+        into(by_band_[k][w.set], kBands[k].first, std::min(kBands[k].last, set.horizon));
+    }
+    for (std::size_t h = 0; h < w.actual.size() && !set.control; ++h) {
+      if (!std::isfinite(w.actual[h])) continue;
+      ++points_;
+      inside_ += w.actual[h] >= quantiles.front()[h] && w.actual[h] <= quantiles.back()[h] ? 1 : 0;
+    }
+  }
+
+  std::vector<Metric> metrics() const {
+    std::vector<Metric> out;
+    const auto put = [&](const std::string& name, double value) {
+      if (std::isfinite(value)) out.push_back({name, value, "", false});
+    };
+    const auto mean = [&](const std::vector<Pair>& of, double (Pair::*ratio)() const,
+                          auto&& wanted) {
+      std::vector<double> x;
+      for (std::size_t s = 0; s < sets_.size(); ++s) {
+        if (!sets_[s].control && wanted(sets_[s])) x.push_back((of[s].*ratio)());
+      }
+      return geometric_mean(x);
+    };
+    const auto put_both = [&](const std::string& suffix, auto&& wanted) {
+      put("wql_ratio" + suffix, mean(by_set_, &Pair::wql, wanted));
+      put("mase_ratio" + suffix, mean(by_set_, &Pair::mase, wanted));
+    };
+    const auto within_a_year = [](const SeriesSet& s) { return !s.annual; };
+    put_both("", within_a_year);
+    put_both("_all", [](const SeriesSet&) { return true; });
+    put_both("_annual", [](const SeriesSet& s) { return s.annual; });
+    for (std::size_t k = 0; k < std::size(kBands); ++k) {
+      put(std::string("wql_ratio_") + kBands[k].name, mean(by_band_[k], &Pair::wql, within_a_year));
+    }
+    for (std::size_t s = 0; s < sets_.size(); ++s) {
+      if (sets_[s].control) {
+        put("control_wql_ratio", by_set_[s].wql());
+      } else {
+        put("wql_ratio." + sets_[s].name, by_set_[s].wql());
+        put("mase_ratio." + sets_[s].name, by_set_[s].mase());
+      }
+    }
+    if (points_ > 0) out.push_back({"coverage80", inside_ / points_, "", true});
+    return out;
+  }
+
+ private:
+  const std::vector<SeriesSet>& sets_;
+  const std::vector<double>& levels_;
+  std::vector<Pair> by_set_;
+  std::vector<std::vector<Pair>> by_band_;
+  double inside_ = 0, points_ = 0;
+};
+
 }  // namespace
 
 ForecastWindows::ForecastWindows(const std::string& folder, const PatchSpec& spec) : spec_(spec) {
@@ -68,11 +142,11 @@ ForecastWindows::ForecastWindows(const std::string& folder, const PatchSpec& spe
       const std::string freq = j.at("freq").as_string(), file = j.at("file").as_string();
       require(file.find('/') == std::string::npos, ErrorCode::format, "file \"", file,
               "\", wanted a name in the same folder");
-      const Set set{.name = j.at("dataset").as_string(),
-                    .season = j.at("season").as_int(),
-                    .horizon = j.at("horizon").as_int(),
-                    .windows = j.at("windows").as_int(),
-                    .annual = freq.starts_with("Y") || freq.starts_with("A")};
+      const SeriesSet set{.name = j.at("dataset").as_string(),
+                          .season = j.at("season").as_int(),
+                          .horizon = j.at("horizon").as_int(),
+                          .windows = j.at("windows").as_int(),
+                          .annual = freq.starts_with("Y") || freq.starts_with("A")};
       require(set.season >= 1 && set.horizon >= 1 && set.horizon <= spec.length * 64 &&
                   set.windows >= 1 && set.windows <= 1000,
               ErrorCode::format,
@@ -97,15 +171,16 @@ ForecastWindows::ForecastWindows(const std::string& folder, const PatchSpec& spe
   make_batches();
 }
 
-void ForecastWindows::add_set(const Set& set, const std::vector<std::vector<double>>& series) {
+void ForecastWindows::add_set(const SeriesSet& set,
+                              const std::vector<std::vector<double>>& series) {
   for (const auto& values : series) {
     const auto length = static_cast<std::int64_t>(values.size());
     for (std::int64_t w = 0; w < set.windows; ++w) {
       const std::int64_t cut = length - (set.windows - w) * set.horizon;
       if (cut < 1) continue;
-      Window window{sets_.size(),
-                    {values.begin(), values.begin() + cut},
-                    {values.begin() + cut, values.begin() + cut + set.horizon}};
+      TestWindow window{sets_.size(),
+                        {values.begin(), values.begin() + cut},
+                        {values.begin() + cut, values.begin() + cut + set.horizon}};
       const auto finite = [](double x) { return std::isfinite(x); };
       if (std::any_of(window.past.begin(), window.past.end(), finite) &&
           std::any_of(window.actual.begin(), window.actual.end(), finite))
@@ -129,7 +204,7 @@ void ForecastWindows::add_control() {
           walks);
 }
 
-std::int64_t ForecastWindows::tokens_of(const Window& w) const {
+std::int64_t ForecastWindows::tokens_of(const TestWindow& w) const {
   return static_cast<std::int64_t>(context_of(spec_, w.past).size()) / spec_.length;
 }
 
@@ -147,7 +222,7 @@ void ForecastWindows::make_batches() {
 
 Batch ForecastWindows::batch(std::int64_t index) const {
   const auto& members = batches_.at(static_cast<std::size_t>(index));
-  const Window& first = windows_[members[0]];
+  const TestWindow& first = windows_[members[0]];
   const std::int64_t known = tokens_of(first), P = spec_.length, F = spec_.features(),
                      H = static_cast<std::int64_t>(first.actual.size()), hidden = (H - 1) / P,
                      T = known + hidden, B = static_cast<std::int64_t>(members.size());
@@ -156,7 +231,7 @@ Batch ForecastWindows::batch(std::int64_t index) const {
               std::numeric_limits<float>::quiet_NaN());
   std::vector<SeriesScale> scales(static_cast<std::size_t>(known));
   for (std::int64_t b = 0; b < B; ++b) {
-    const Window& w = windows_[members[static_cast<std::size_t>(b)]];
+    const TestWindow& w = windows_[members[static_cast<std::size_t>(b)]];
     encode_patches(spec_, context_of(spec_, w.past), {},
                    {out.inputs.data<float>() + b * T * F, static_cast<std::size_t>(known * F)},
                    scales);
@@ -170,88 +245,39 @@ Batch ForecastWindows::batch(std::int64_t index) const {
   return out;
 }
 
+std::vector<std::vector<double>> ForecastWindows::decoded(const TestWindow& w,
+                                                          const Tensor& outputs,
+                                                          std::int64_t row) const {
+  const std::int64_t P = spec_.length, known = tokens_of(w),
+                     levels = static_cast<std::int64_t>(spec_.levels.size());
+  std::vector<float> tokens(static_cast<std::size_t>(known * spec_.features()));
+  std::vector<SeriesScale> scales(static_cast<std::size_t>(known));
+  encode_patches(spec_, context_of(spec_, w.past), {}, tokens, scales);
+  const float* from =
+      outputs.data<float>() + (row * outputs.shape()[1] + known - 1) * outputs.shape()[2];
+  std::vector<std::vector<double>> out(spec_.levels.size());
+  std::vector<double> step(out.size());
+  for (std::int64_t h = 0; h < static_cast<std::int64_t>(w.actual.size()); ++h) {
+    for (std::int64_t l = 0; l < levels; ++l) {
+      step[static_cast<std::size_t>(l)] =
+          decode_value(spec_, scales.back(), from[(h / P * levels + l) * P + h % P]);
+    }
+    std::sort(step.begin(), step.end());
+    for (std::size_t l = 0; l < out.size(); ++l) out[l].push_back(step[l]);
+  }
+  return out;
+}
+
 std::vector<Metric> ForecastWindows::score(std::span<const Scored> scored) const {
-  const std::int64_t P = spec_.length;
-  std::vector<Pair> by_set(sets_.size(), Pair(spec_.levels));
-  std::vector<std::vector<Pair>> by_band(std::size(kBands), by_set);
-  double inside = 0, points = 0;
+  Totals totals(sets_, spec_.levels);
   for (std::size_t i = 0; i < scored.size(); ++i) {
     const auto& members = batches_.at(i);
-    const Tensor& q = scored[i].quantiles;
     for (std::size_t b = 0; b < members.size(); ++b) {
-      const Window& w = windows_[members[b]];
-      const Set& set = sets_[w.set];
-      const auto known = static_cast<std::size_t>(tokens_of(w));
-      std::vector<float> tokens(known * static_cast<std::size_t>(spec_.features()));
-      std::vector<SeriesScale> scales(known);
-      encode_patches(spec_, context_of(spec_, w.past), {}, tokens, scales);
-      const float* from = q.data<float>() + (static_cast<std::int64_t>(b) * q.shape()[1] +
-                                             static_cast<std::int64_t>(known) - 1) *
-                                                q.shape()[2];
-      const auto levels = static_cast<std::int64_t>(spec_.levels.size());
-      std::vector<std::vector<double>> own(spec_.levels.size());
-      for (std::int64_t h = 0; h < set.horizon; ++h) {
-        std::vector<double> step;
-        for (std::int64_t l = 0; l < levels; ++l)
-          step.push_back(
-              decode_value(spec_, scales.back(), from[(h / P * levels + l) * P + h % P]));
-        std::sort(step.begin(), step.end());
-        for (std::size_t l = 0; l < own.size(); ++l) own[l].push_back(step[l]);
-        const double y = w.actual[static_cast<std::size_t>(h)];
-        if (!std::isfinite(y) || set.control) continue;
-        inside += y >= step.front() && y <= step.back() ? 1 : 0;
-        ++points;
-      }
-      const Forecast base =
-          run_baseline(baseline_named(set.control ? "naive" : "seasonal_naive"), w.past,
-                       {.season = set.season, .horizon = set.horizon, .levels = spec_.levels});
-      const auto add = [&](Pair& pair, std::int64_t first, std::int64_t last) {
-        pair.model.add(part_of(w.past, w.actual, own, set.season, first, last));
-        pair.baseline.add(part_of(w.past, w.actual, base.quantiles, set.season, first, last));
-      };
-      add(by_set[w.set], 0, set.horizon);
-      for (std::size_t k = 0; k < std::size(kBands); ++k) {
-        if (kBands[k].first < set.horizon)
-          add(by_band[k][w.set], kBands[k].first, std::min(kBands[k].last, set.horizon));
-      }
+      const TestWindow& w = windows_[members[b]];
+      totals.add(w, decoded(w, scored[i].quantiles, static_cast<std::int64_t>(b)));
     }
   }
-  std::vector<Metric> out;
-  const auto put = [&](const std::string& name, double value) {
-    if (std::isfinite(value)) out.push_back({name, value, "", false});
-  };
-  // Of the sets that `wanted` picks.
-  const auto means = [&](const std::string& suffix, auto&& wanted) {
-    std::vector<double> wql, mase;
-    for (std::size_t s = 0; s < sets_.size(); ++s) {
-      if (sets_[s].control || !wanted(sets_[s])) continue;
-      wql.push_back(by_set[s].wql());
-      mase.push_back(by_set[s].mase());
-    }
-    put("wql_ratio" + suffix, geometric_mean(wql));
-    put("mase_ratio" + suffix, geometric_mean(mase));
-  };
-  means("", [](const Set& s) { return !s.annual; });
-  means("_all", [](const Set&) { return true; });
-  means("_annual", [](const Set& s) { return s.annual; });
-  for (std::size_t k = 0; k < std::size(kBands); ++k) {
-    std::vector<double> wql;
-    for (std::size_t s = 0; s < sets_.size(); ++s) {
-      if (!sets_[s].control && !sets_[s].annual && sets_[s].horizon > kBands[k].first)
-        wql.push_back(by_band[k][s].wql());
-    }
-    put(std::string("wql_ratio_") + kBands[k].name, geometric_mean(wql));
-  }
-  for (std::size_t s = 0; s < sets_.size(); ++s) {
-    if (sets_[s].control) {
-      put("control_wql_ratio", by_set[s].wql());
-    } else {
-      put("wql_ratio." + sets_[s].name, by_set[s].wql());
-      put("mase_ratio." + sets_[s].name, by_set[s].mase());
-    }
-  }
-  if (points > 0) out.push_back({"coverage80", inside / points, "", true});
-  return out;
+  return totals.metrics();
 }
 
 }  // namespace subquad

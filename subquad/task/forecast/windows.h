@@ -10,6 +10,16 @@
 
 namespace subquad {
 
+struct SeriesSet {
+  std::string name;
+  std::int64_t season = 1, horizon = 1, windows = 1;
+  bool annual = false, control = false;
+};
+struct TestWindow {
+  std::size_t set;
+  std::vector<double> past, actual;
+};
+
 // A folder with datasets.json: a list of {dataset, file, freq, season, horizon, windows}. Windows
 // lie at the end of every series, side by side. Control: 24 random walks of Gaussian steps, which
 // nobody can forecast better than Naive.
@@ -29,23 +39,17 @@ class ForecastWindows {
   const std::string& digest() const { return digest_; }
 
  private:
-  struct Set {
-    std::string name;
-    std::int64_t season = 1, horizon = 1, windows = 1;
-    bool annual = false, control = false;
-  };
-  struct Window {
-    std::size_t set;
-    std::vector<double> past, actual;
-  };
-  void add_set(const Set& set, const std::vector<std::vector<double>>& series);
+  void add_set(const SeriesSet& set, const std::vector<std::vector<double>>& series);
   void add_control();
   void make_batches();
-  std::int64_t tokens_of(const Window& w) const;  // of the context
+  std::int64_t tokens_of(const TestWindow& w) const;  // of the context
+  // [level][step], ascending in the level, of row `row` of a batch.
+  std::vector<std::vector<double>> decoded(const TestWindow& w, const Tensor& outputs,
+                                           std::int64_t row) const;
 
   PatchSpec spec_;
-  std::vector<Set> sets_;
-  std::vector<Window> windows_;
+  std::vector<SeriesSet> sets_;
+  std::vector<TestWindow> windows_;
   std::vector<std::vector<std::size_t>> batches_;
   std::string digest_;
 };
