@@ -361,7 +361,7 @@ TEST(SeriesFile, ManyColumns) {
   EXPECT_EQ(f.series[3].id, "c2#5");
   EXPECT_EQ(f.series[4].id, "c4");
   EXPECT_EQ(values_of(f.series.back()), "9 9 9");
-  const std::string error = error_of(text + "\n", {.layout = "long", .target = "y"});
+  const std::string error = error_of(text + "\n", {.layout = "long", .target = "consumption"});
   EXPECT_LT(error.size(), 1000u);
   EXPECT_NE(error.find("and 99981 more"), std::string::npos) << error;
 }
