@@ -15,6 +15,7 @@
 #include "subquad/base/file.h"
 #include "subquad/data/series/synthetic/family.h"
 #include "subquad/data/series/synthetic/gaussian_cache.h"
+#include "subquad/data/series/synthetic/kernels.h"
 
 namespace subquad {
 namespace {
@@ -199,6 +200,40 @@ TEST(SeriesSynthetic, DistributionsHaveTheirMoments) {
 TEST(SeriesSynthetic, OscillatorIsACosine) {
   Oscillator wave(0.37, 1.2);
   for (int t = 0; t < 4000; ++t) EXPECT_NEAR(wave.next(), std::cos(1.2 + 0.37 * t), 1e-10) << t;
+}
+
+TEST(SeriesSynthetic, ContinuousKernelsAreCovariances) {
+  // t = 1/4 and 3/4 on five points; values from the formulas by hand.
+  const auto value = [](Kernel k, std::size_t distance) {
+    return covariance({{k}, {}}, 5, 5)[distance];
+  };
+  EXPECT_NEAR(value({Kernel::Kind::piecewise_polynomial, 0.5}, 1), 0.125 * 2.5, 1e-15);
+  EXPECT_EQ(value({Kernel::Kind::piecewise_polynomial, 0.5}, 3), 0);
+  EXPECT_NEAR(value({Kernel::Kind::matern, 0.25}, 1),
+              (1 + std::sqrt(3.0)) * std::exp(-std::sqrt(3.0)), 1e-15);
+  for (std::uint64_t i = 0; i < 40; ++i) {
+    Draws draws(5, 6, i);
+    constexpr std::int64_t kLength = 80;
+    const CompositeKernel composite = draw_continuous_kernel(draws, kLength);
+    EXPECT_EQ(composite.product.size() + 1, composite.kernels.size());
+    for (const Kernel& k : composite.kernels) {
+      if (k.kind == Kernel::Kind::periodic) {
+        EXPECT_GE(k.parameter, 3);
+        EXPECT_LE(k.parameter, kLength / 2);
+      }
+    }
+    std::vector<double> k = covariance(composite, kLength, kLength), z(kLength);
+    for (std::size_t a = 0; a < 80; ++a)
+      for (std::size_t b = 0; b < 80; ++b)
+        EXPECT_NEAR(k[a * 80 + b], k[b * 80 + a], 1e-12 * std::abs(k[a * 80 + b]) + 1e-300);
+    for (double& x : z) x = draws.normal();
+    EXPECT_NO_THROW(gaussian_paths(k, kLength, z)) << "sums and products of covariances are one";
+  }
+  std::vector<double> indefinite = {1, 3, 3, 1};
+  EXPECT_EQ(message_of([&] {
+              gaussian_paths(indefinite, 2, std::vector<double>{1, 1});
+            }).find("a covariance matrix of 2 rows has no Cholesky factor"),
+            0u);
 }
 
 TEST(SeriesSynthetic, RecipesAreJson) {
