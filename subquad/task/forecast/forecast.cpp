@@ -24,6 +24,7 @@ struct Setup {
   std::int64_t train_length = 32;  // tokens of a training row
   std::int64_t hidden_percent = 40;
   std::string cache;
+  bool seasonal = false;
   Json recipe;
   std::vector<TaskOption> list;
 
@@ -38,7 +39,9 @@ struct Setup {
     hidden_percent = r.integer("hidden_percent", 40, 0, 90,
                                "largest share of patches that a row hides in blocks");
     cache = r.text("cache", "", "file of Gaussian-process paths, made by subquad series cache");
-    recipe = r.table("recipe", "families of series and their weights: docs/series.md");
+    seasonal = r.choice("mixture", "even", {"even", "seasonal"},
+                        "weights of the families of series") == "seasonal";
+    recipe = r.table("recipe", "families and augmentations in place of a mixture: docs/series.md");
     list = r.finish();
     patches.context = patches.length * train_length;
     patches.levels = nine_levels();
@@ -46,17 +49,40 @@ struct Setup {
   }
 };
 
-// Equal weights; without a cache no Gaussian processes, which would be all that a run computes.
-SeriesRecipe recipe_of(const Setup& setup) {
+// Seasons weigh more than in the default recipe, and what hides them comes less often.
+SeriesRecipe seasonal_recipe() {
   SeriesRecipe recipe = default_series_recipe();
-  if (setup.cache.empty()) {
-    std::erase_if(recipe.families, [](const FamilyWeight& f) {
-      const auto all = all_series_families();
-      return std::any_of(all.begin(), all.end(),
-                         [&](const SeriesFamily& s) { return s.gaussian && f.family == s.name; });
-    });
-  }
-  return setup.recipe.is_null() ? recipe : series_recipe_from(setup.recipe);
+  recipe.families = {{"kernel_synth", 2},
+                     {"gaussian_process", 2},
+                     {"seasonal_trend", 4},
+                     {"calendar", 3},
+                     {"ets", 2},
+                     {"waves", 2},
+                     {"arima", 1},
+                     {"regimes", 1},
+                     {"steps", 0.5},
+                     {"spikes", 0.5},
+                     {"intermittent", 0.7},
+                     {"causal", 0.5},
+                     {"dynamics", 0.7}};
+  recipe.augmentations.amplitude_modulation = 0.15;
+  recipe.augmentations.censor = 0.1;
+  recipe.augmentations.sign_flip = 0.1;
+  recipe.augmentations.missing = 0.1;
+  return recipe;
+}
+
+// Without a cache there are no Gaussian processes, which would be all that a run computes.
+SeriesRecipe recipe_of(const Setup& setup) {
+  if (!setup.recipe.is_null()) return series_recipe_from(setup.recipe);
+  SeriesRecipe recipe = setup.seasonal ? seasonal_recipe() : default_series_recipe();
+  if (!setup.cache.empty()) return recipe;
+  std::erase_if(recipe.families, [](const FamilyWeight& f) {
+    const auto all = all_series_families();
+    return std::any_of(all.begin(), all.end(),
+                       [&](const SeriesFamily& s) { return s.gaussian && f.family == s.name; });
+  });
+  return recipe;
 }
 
 class ForecastTask final : public Task {
