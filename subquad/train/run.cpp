@@ -1,7 +1,5 @@
 #include "subquad/train/run.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -9,6 +7,7 @@
 
 #include "subquad/base/digest.h"
 #include "subquad/base/file.h"
+#include "subquad/base/memory.h"
 #include "subquad/data/corpus.h"
 #include "subquad/data/ngram.h"
 #include "subquad/model/sizing.h"
@@ -20,12 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
-
-std::int64_t peak_rss_bytes() {
-  struct rusage usage {};
-  getrusage(RUSAGE_SELF, &usage);
-  return std::int64_t{usage.ru_maxrss} * 1024;
-}
 
 // Joules of the processor package, other programs included; NaN where the counter may not be read.
 double package_joules() {
@@ -194,7 +187,7 @@ Json execute_run(const std::string& folder,
     r["data"] = task->provenance();
     Json timings = Json::object();
     timings["train_seconds"] = std::chrono::duration<double>(Clock::now() - begin).count();
-    timings["peak_rss_bytes"] = peak_rss_bytes();
+    timings["peak_rss_bytes"] = peak_memory_bytes();
     write_file_atomically(folder + "/timings.json", timings.dump(1) + "\n");
     write_file_atomically(folder + "/result.json", r.dump(1) + "\n");
     return r;
@@ -284,7 +277,7 @@ Json execute_run(const std::string& folder,
   timings["train_seconds"] = outcome.seconds;
   timings["evaluate_seconds"] = std::chrono::duration<double>(Clock::now() - start).count();
   timings["tokens_per_second"] = outcome.tokens_per_second;
-  timings["peak_rss_bytes"] = peak_rss_bytes();
+  timings["peak_rss_bytes"] = peak_memory_bytes();
   const double joules = package_joules() - joules_before;  // negative where the counter wrapped
   timings["package_joules"] = joules >= 0 ? Json(joules) : Json("not measurable");
   write_file_atomically(folder + "/timings.json", timings.dump(1) + "\n");
