@@ -18,13 +18,14 @@ Tensor columns(std::span<const std::int32_t> ids, std::int64_t rows, std::int64_
 
 }  // namespace
 
-Session::Session(Engine& engine, const Model& model, ParameterStore& weights, std::int64_t rows,
-                 std::int64_t piece_tokens)
-    : engine_(&engine), model_(&model), weights_(&weights), piece_tokens_(piece_tokens) {
-  require(rows > 0 && piece_tokens > 0, ErrorCode::invalid_argument, "session of ", rows,
-          " rows in pieces of ", piece_tokens, " tokens, wanted 1 or more of both");
-  state_ = model.new_state(rows, weights.dtype());
-  ids_.resize(static_cast<std::size_t>(rows));
+Session::Session(Engine& engine, const Model& model, ParameterStore& weights,
+                 const SessionOptions& options)
+    : engine_(&engine), model_(&model), weights_(&weights), options_(options) {
+  require(options.rows > 0 && options.piece_tokens > 0, ErrorCode::invalid_argument, "session of ",
+          options.rows, " rows in pieces of ", options.piece_tokens,
+          " tokens, wanted 1 or more of both");
+  state_ = model.new_state(options.rows, weights.dtype());
+  ids_.resize(static_cast<std::size_t>(options.rows));
 }
 
 std::span<const std::int32_t> Session::ids(std::int64_t row) const {
@@ -63,7 +64,7 @@ Tensor Session::features(std::span<const std::int32_t> ids, std::int64_t tokens,
     for (std::int64_t r = 0; r < rows(); ++r)
       std::copy_n(f.data<S>() + ((r + 1) * count - 1) * D, D, last_.data<S>() + r * D);
   });
-  for (std::int64_t r = 0; r < rows(); ++r) {
+  for (std::int64_t r = 0; options_.keep_ids && r < rows(); ++r) {
     const auto* from = ids.data() + r * tokens + first;
     auto& to = ids_[static_cast<std::size_t>(r)];
     to.insert(to.end(), from, from + count);
@@ -73,10 +74,10 @@ Tensor Session::features(std::span<const std::int32_t> ids, std::int64_t tokens,
 
 void Session::prefill(std::span<const std::int32_t> ids) {
   const std::int64_t tokens = tokens_of(ids);
-  for (std::int64_t first = 0; first < tokens; first += piece_tokens_) {
+  for (std::int64_t first = 0; first < tokens; first += options_.piece_tokens) {
     if (first > 0 && interrupted())
       fail(ErrorCode::interrupted, "interrupted after ", first, " of ", tokens, " tokens");
-    features(ids, tokens, first, std::min(piece_tokens_, tokens - first));
+    features(ids, tokens, first, std::min(options_.piece_tokens, tokens - first));
   }
 }
 
@@ -101,10 +102,10 @@ RowScores Session::score(std::span<const std::int32_t> ids, std::span<const std:
   RowScores all;
   all.loss.resize(ids.size());
   all.predicted.resize(ids.size());
-  for (std::int64_t first = 0; first < tokens; first += piece_tokens_) {
+  for (std::int64_t first = 0; first < tokens; first += options_.piece_tokens) {
     if (interrupted())
       fail(ErrorCode::interrupted, "interrupted after ", first, " of ", tokens, " tokens");
-    const std::int64_t count = std::min(piece_tokens_, tokens - first);
+    const std::int64_t count = std::min(options_.piece_tokens, tokens - first);
     const Tensor f = features(ids, tokens, first, count);
     Context cx = engine_->context(*weights_);
     const RowScores piece =
@@ -121,7 +122,9 @@ RowScores Session::score(std::span<const std::int32_t> ids, std::span<const std:
 
 Session Session::select(std::span<const std::int64_t> rows) const {
   require(!rows.empty(), ErrorCode::invalid_argument, "selected no row of a session");
-  Session out(*engine_, *model_, *weights_, static_cast<std::int64_t>(rows.size()), piece_tokens_);
+  SessionOptions options = options_;
+  options.rows = static_cast<std::int64_t>(rows.size());
+  Session out(*engine_, *model_, *weights_, options);
   for (std::size_t i = 0; i < state_.size(); ++i) out.state_[i] = state_[i].select(rows);
   for (std::size_t r = 0; r < rows.size(); ++r) {
     const auto own = ids(rows[r]);
@@ -144,6 +147,6 @@ Session Session::fork(std::int64_t n) const {
   return select(std::vector<std::int64_t>(static_cast<std::size_t>(n), 0));
 }
 
-void Session::reset() { *this = Session(*engine_, *model_, *weights_, rows(), piece_tokens_); }
+void Session::reset() { *this = Session(*engine_, *model_, *weights_, options_); }
 
 }  // namespace subquad

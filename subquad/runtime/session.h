@@ -14,21 +14,26 @@
 
 namespace subquad {
 
+// A long prompt is read in pieces of so many tokens: activations take memory for one piece only.
+inline constexpr std::int64_t kPieceTokens = 512;
+
+struct SessionOptions {
+  std::int64_t rows = 1;                     // sequences of equal length
+  std::int64_t piece_tokens = kPieceTokens;  // 1: one position at a time, by the step kernels
+  bool keep_ids = true;                      // what was read, 4 bytes a token; save() needs it
+};
+
 class Session {
  public:
-  // A long prompt is read in pieces of so many tokens: activations take memory for one piece only.
-  static constexpr std::int64_t kPieceTokens = 512;
+  // Nothing read yet. Borrows engine, model and weights, which must outlive it and its copies.
+  Session(Engine& engine, const Model& model, ParameterStore& weights,
+          const SessionOptions& options = {});
 
-  // `rows` sequences of equal length, nothing read yet. Borrows engine, model and weights, which
-  // must outlive it and its copies. piece_tokens 1: one position at a time through the step kernels.
-  Session(Engine& engine, const Model& model, ParameterStore& weights, std::int64_t rows = 1,
-          std::int64_t piece_tokens = kPieceTokens);
-
-  std::int64_t rows() const { return static_cast<std::int64_t>(ids_.size()); }
+  std::int64_t rows() const { return options_.rows; }
   // Tokens read so far, of every row alike.
-  std::int64_t positions() const { return static_cast<std::int64_t>(ids_.front().size()); }
-  std::span<const std::int32_t> ids(std::int64_t row = 0) const;
-  std::int64_t state_bytes() const;  // of all rows, as allocated
+  std::int64_t positions() const { return state_.front().positions(); }
+  std::span<const std::int32_t> ids(std::int64_t row = 0) const;  // what was read, if it is kept
+  std::int64_t state_bytes() const;                               // of all rows, as allocated
   const Model& model() const { return *model_; }
 
   // Reads T more tokens of every row: ids (rows,T), row-major; T = 0 does nothing.
@@ -68,10 +73,10 @@ class Session {
   Engine* engine_;
   const Model* model_;
   ParameterStore* weights_;
-  std::int64_t piece_tokens_;
+  SessionOptions options_;
   ModelState state_;
-  Tensor last_;  // (rows, d_model): features of the last position
-  std::vector<std::vector<std::int32_t>> ids_;
+  Tensor last_;                                 // (rows, d_model): features of the last position
+  std::vector<std::vector<std::int32_t>> ids_;  // by row; empty unless they are kept
 };
 
 // What identifies a model: SHA-256 of its configuration and weights.

@@ -109,8 +109,9 @@ std::string model_digest(const Model& model, const ParameterStore& weights) {
 }
 
 void Session::save(const std::string& path) const {
-  require(static_cast<bool>(last_), ErrorCode::invalid_argument,
-          "a session that has read nothing has no state to save");
+  require(last_ && options_.keep_ids, ErrorCode::invalid_argument,
+          last_ ? "a session that does not keep its ids cannot be saved"
+                : "a session that has read nothing has no state to save");
   const Tensor tokens({rows(), positions()}, DType::i32);
   for (std::int64_t r = 0; r < rows(); ++r)
     std::copy_n(ids(r).data(), positions(), tokens.data<std::int32_t>() + r * positions());
@@ -151,7 +152,7 @@ Session Session::load(Engine& engine, const Model& model, ParameterStore& weight
           in.take(field_name(i, f.name), shape_of(f, rows, positions), weights.dtype()));
   }
   in.finish();
-  Session s(engine, model, weights, rows);
+  Session s(engine, model, weights, {.rows = rows});
   for (std::int64_t r = 0; r < rows; ++r) {
     const std::int32_t* from = tokens.data<std::int32_t>() + r * positions;
     s.ids_[static_cast<std::size_t>(r)].assign(from, from + positions);
