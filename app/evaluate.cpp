@@ -29,8 +29,7 @@ void evaluate_task(const std::string& folder, const EvaluationSetup& setup,
                    const std::string& reason, std::int64_t threads) {
   const auto run = open_run(folder);
   const RunConfig& c = run->config;
-  const auto task = make_task(
-      c.task, {.seed = c.seed, .batch_size = c.batch_size, .data = c.data, .extra = c.task_extra});
+  const auto task = task_of(c, folder);
   if (setup.split == Split::test)
     log_test_access(folder, "evaluate", weights_digest(*run->store), reason);
   Engine engine(static_cast<int>(threads), precision_named(c.train.precision));

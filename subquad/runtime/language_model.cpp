@@ -68,7 +68,10 @@ LanguageModel language_model_of_run(const std::string& folder) {
   m.inputs = m.run->config.model.vocabulary;
   m.outputs = m.run->config.model.classes;
   m.precision = precision_named(m.run->config.train.precision);
-  m.bytes = entry && entry->bytes;
+  const InitialModel& init = m.run->config.init;
+  m.bytes = entry && entry->bytes && !init.tokenizer;
+  if (init.tokenizer) load_tokenizer(m, initial_model_folder(folder));
+  if (init.separator >= 0) m.end_ids = {init.separator};
   return m;
 }
 

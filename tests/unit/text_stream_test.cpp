@@ -142,9 +142,8 @@ TEST(TextReader, PiecesEncodeAsTheWhole) {
     for (const char* sample : kSamples) text += sample;
   const std::string path = temporary_path("pieces.txt");
   std::ofstream(path, std::ios::binary) << text;
-  for (const char* name :
-       {"gpt_neox", "gpt2", "llama3", "qwen3", "qwen3_5", "llama2_bytefallback",
-        "added_token_flags"}) {
+  for (const char* name : {"gpt_neox", "gpt2", "llama3", "qwen3", "qwen3_5", "llama2_bytefallback",
+                           "added_token_flags"}) {
     const Tokenizer t = Tokenizer::load(kTokenizers + name);
     const std::vector<std::int32_t> want = t.encode(text);
     for (const std::int64_t piece : {16, 61, 1000, 1 << 20}) {
