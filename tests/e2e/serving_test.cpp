@@ -25,7 +25,8 @@ std::string output(const std::string& arguments, const std::string& environment 
 
 std::string text_of_sources() {
   std::string text;
-  for (const char* name : {"/README.md", "/CONTRIBUTING.md", "/docs/architecture.md"}) {
+  for (const char* name : {"/README.md", "/CONTRIBUTING.md", "/docs/architecture.md",
+                           "/docs/formats.md", "/docs/forecasting.md", "/docs/linear_core.md"}) {
     std::ifstream in(std::string(SUBQUAD_SOURCE_DIR) + name);
     text.append(std::istreambuf_iterator<char>(in), {});
   }
