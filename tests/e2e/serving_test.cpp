@@ -168,7 +168,7 @@ TEST(Serving, APublishedModelIsTrainedOnAndExported) {
     const double before = bits_per_byte("--model " + kCases + name + text),
                  after = bits_per_byte("--model " + model + text);
     EXPECT_LT(after, 0.6 * before) << name;
-    EXPECT_LT(after, 4.5) << name;
+    EXPECT_LT(after, 5) << name;  // 8 is guessing
     // The run is asked in text, its export in ids: the same bytes.
     std::string want;
     for (const unsigned char c : output("generate " + run + " 'The ' --tokens 8 --temperature 0"))
