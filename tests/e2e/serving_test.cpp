@@ -204,6 +204,14 @@ TEST(Serving, ATokenizerComesWithTheModelAndGoesWithIt) {
   EXPECT_EQ(bits_per_byte("--model " + out + text), bits_per_byte(run + text));
   const std::string how = " 'The ' --tokens 20 --temperature 0";
   EXPECT_EQ(output("generate " + run + how), output("generate --model " + out + how));
+  // The copy in the run folder is what the run's configuration names, or nothing is trained.
+  std::filesystem::remove_all(run + "/checkpoints");
+  std::filesystem::remove(run + "/result.json");
+  std::filesystem::copy_file(out + "/model.safetensors", run + "/init/model.safetensors",
+                             std::filesystem::copy_options::overwrite_existing);
+  const Outcome swapped = run_program("train --run " + run, environment);
+  EXPECT_EQ(swapped.code, 1);
+  EXPECT_NE(swapped.text.find("other weights"), std::string::npos) << swapped.text;
   const Outcome bad = run_program("train --init " + model + " --task parity --out " + (f / "no"));
   EXPECT_EQ(bad.code, 2) << bad.text;
   EXPECT_FALSE(std::filesystem::exists(f / "no"));
