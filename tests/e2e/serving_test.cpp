@@ -54,7 +54,7 @@ void make_model_with_tokenizer(const Folder& f, const std::string& folder) {
 }
 
 TEST(Serving, ASavedStateGoesOnAsIfNothingHadHappened) {
-  const Folder f("state");
+  const Folder f("serving-state");
   for (const char* model : {"gdn_fla_hybrid", "mamba2_hf"}) {
     const std::string start = "generate --model " + kCases + model,
                       how = " --temperature 0.9 --seed 11 --repetition-penalty 1.3";
@@ -87,7 +87,7 @@ TEST(Serving, ASavedStateGoesOnAsIfNothingHadHappened) {
 }
 
 TEST(Serving, StopStringsEndTheTextBeforeThem) {
-  const Folder f("stops");
+  const Folder f("serving-stops");
   const std::string model = f / "model";
   make_model_with_tokenizer(f, model);
   const std::string start = "generate --model " + model + " 'The state ' --tokens 60 --seed 4";
@@ -109,7 +109,7 @@ TEST(Serving, StopStringsEndTheTextBeforeThem) {
 }
 
 TEST(Serving, EvaluateScoresTextsAndChoices) {
-  const Folder f("evaluate");
+  const Folder f("serving-evaluate");
   std::ofstream(f / "a.txt") << "some text";
   std::ofstream(f / "q.jsonl") << "{\"context\": \"1 + 1 =\", \"choices\": [\"2\", \"3\"], "
                                   "\"answer\": 0}\n";
@@ -151,7 +151,7 @@ double bits_per_byte(const std::string& arguments) {
 
 // Published layout in, trained on bytes, out again in the same layout, and asked.
 TEST(Serving, APublishedModelIsTrainedOnAndExported) {
-  const Folder f("continue");
+  const Folder f("serving-continue");
   std::ofstream(f / "pages.txt") << text_of_sources();
   const std::string environment = "SUBQUAD_DATA=" + quoted(f / "cache");
   // Two with a layout that our own models are never written in, one of them with two names of
@@ -188,7 +188,7 @@ TEST(Serving, APublishedModelIsTrainedOnAndExported) {
 }
 
 TEST(Serving, ATokenizerComesWithTheModelAndGoesWithIt) {
-  const Folder f("tokens");
+  const Folder f("serving-tokens");
   const std::string model = f / "model", run = f / "run", out = f / "out",
                     environment = "SUBQUAD_DATA=" + quoted(f / "cache");
   make_model_with_tokenizer(f, model);
