@@ -12,14 +12,21 @@ int convert(Arguments arguments) {
   Options options(
       "convert",
       "Write a trained run as a published model: Llama, Qwen3 or Gated DeltaNet with its "
-      "hybrids. It is read back and compared bit for bit.",
+      "hybrids; a run of train --init in the layout it came in, with its tokenizer. It is read "
+      "back "
+      "and compared bit for bit.",
       "subquad convert runs/code-attention-0 models/code --to llama");
   options.positional("run", folder, "run folder", true)
       .positional("folder", to, "of the model; new", true)
-      .option("--to", family, "layout (default: the first that fits)");
+      .option("--to", family, "layout (default: the one it came in, else the first that fits)");
   if (!options.parse(arguments)) return 0;
   const auto run = open_run(folder);
-  const std::string written = export_model(*run->model, *run->store, to, family);
+  std::string written = run->config.arm;
+  if (run->config.init && family.empty()) {
+    export_like(*open_pretrained(initial_model_folder(folder)), *run->store, to);
+  } else {
+    written = export_model(*run->model, *run->store, to, family);
+  }
   std::printf("%s: %s, %ld parameters\n", to.c_str(), written.c_str(),
               static_cast<long>(run->plan.parameter_count()));
   return 0;

@@ -16,6 +16,7 @@ struct Pretrained {
   ParameterPlan plan;
   std::unique_ptr<Model> model;
   std::unique_ptr<WeightFiles> files;
+  std::int32_t begin_id = -1;         // bos_token_id; -1: none
   std::vector<std::int32_t> end_ids;  // generation stops at these; may be empty
 
   // Fills a store of `plan`, f32 or f64, from bf16, f16, f32 or f64 files.

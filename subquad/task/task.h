@@ -73,6 +73,8 @@ struct TaskOptions {
   std::int64_t total_steps = 0;  // curricula need it
   std::int64_t batch_size = 0;   // 0 = the task's own
   std::string data = {};         // folder or file, for tasks that read one
+  std::string tokenizer = {};    // tokenizer.json or its folder, for tasks on text; empty: bytes
+  std::int32_t separator = -1;   // id between documents, with a tokenizer; -1: nothing there
   Json extra = {};               // task-specific keys of the plan (object or null)
 };
 

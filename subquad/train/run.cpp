@@ -1,7 +1,5 @@
 #include "subquad/train/run.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -9,6 +7,7 @@
 
 #include "subquad/base/digest.h"
 #include "subquad/base/file.h"
+#include "subquad/base/memory.h"
 #include "subquad/data/corpus.h"
 #include "subquad/data/ngram.h"
 #include "subquad/model/sizing.h"
@@ -20,12 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
-
-std::int64_t peak_rss_bytes() {
-  struct rusage usage {};
-  getrusage(RUSAGE_SELF, &usage);
-  return std::int64_t{usage.ru_maxrss} * 1024;
-}
 
 // Joules of the processor package, other programs included; NaN where the counter may not be read.
 double package_joules() {
@@ -93,18 +86,20 @@ Json count_ngram(const RunConfig& c, const Task& task) {
   return r;
 }
 
-std::unique_ptr<Task> task_of(const RunConfig& c) {
+}  // namespace
+
+std::unique_ptr<Task> task_of(const RunConfig& c, const std::string& folder) {
   TaskOptions options{.seed = c.seed,
                       .total_steps = 0,
                       .batch_size = c.batch_size,
                       .data = c.data,
+                      .tokenizer = c.init.tokenizer ? initial_model_folder(folder) : "",
+                      .separator = c.init.separator,
                       .extra = c.task_extra};
   const auto probe = make_task(c.task, options);
   options.total_steps = steps_of(c.train, probe->spec(), c.batch_size);
   return make_task(c.task, options);
 }
-
-}  // namespace
 
 Json RunConfig::to_json() const {
   Json j = Json::object();
@@ -114,6 +109,11 @@ Json RunConfig::to_json() const {
   j["task"] = task;
   j["seed"] = static_cast<std::int64_t>(seed);
   j["model"] = model.to_json();
+  if (init) {
+    j["init"]["weights_sha256"] = init.weights_sha256;
+    j["init"]["tokenizer"] = init.tokenizer;
+    j["init"]["separator"] = static_cast<std::int64_t>(init.separator);
+  }
   j["train"] = train.to_json();
   Json& options = j["task_options"] = Json::object();
   options["data"] = data;
@@ -137,6 +137,11 @@ RunConfig RunConfig::from_json(const Json& json, const std::string& source) {
     c.task = json.at("task").as_string();
     c.seed = static_cast<std::uint64_t>(json.at("seed").as_int());
     if (c.arm != "ngram") c.model = ModelConfig::from_json(json.at("model"));
+    if (const Json* init = json.find("init")) {
+      c.init.weights_sha256 = init->at("weights_sha256").as_string();
+      c.init.tokenizer = init->at("tokenizer").as_bool();
+      c.init.separator = static_cast<std::int32_t>(init->at("separator").as_int());
+    }
     c.train = TrainConfig::from_json(json.at("train"));
     if (const Json* options = json.find("task_options")) {
       c.data = options->get("data", "");
@@ -178,7 +183,7 @@ Json execute_run(const std::string& folder,
     fail(ErrorCode::invalid_argument, folder,
          "/result.json belongs to another configuration; choose another folder");
   }
-  const auto task = task_of(c);
+  const auto task = task_of(c, folder);
   const TaskSpec spec = task->spec();
   if (c.arm == "ngram") {
     const auto begin = Clock::now();
@@ -194,18 +199,21 @@ Json execute_run(const std::string& folder,
     r["data"] = task->provenance();
     Json timings = Json::object();
     timings["train_seconds"] = std::chrono::duration<double>(Clock::now() - begin).count();
-    timings["peak_rss_bytes"] = peak_rss_bytes();
+    timings["peak_rss_bytes"] = peak_memory_bytes();
     write_file_atomically(folder + "/timings.json", timings.dump(1) + "\n");
     write_file_atomically(folder + "/result.json", r.dump(1) + "\n");
     return r;
   }
   ParameterPlan plan;
   const Model model(c.model, plan);
-  require(c.model.vocabulary == spec.vocabulary && c.model.classes == spec.classes,
+  // A published model may have more ids than its tokenizer.
+  require(c.init ? c.model.vocabulary >= spec.vocabulary && c.model.classes >= spec.classes
+                 : c.model.vocabulary == spec.vocabulary && c.model.classes == spec.classes,
           ErrorCode::invalid_argument, "the model has ", c.model.vocabulary, " input ids and ",
           c.model.classes, " classes, task ", c.task, " wants ", spec.vocabulary, " and ",
           spec.classes);
   ParameterStore store(plan, DType::f32, c.seed);
+  if (c.init) load_initial(c, folder, store);
   Engine engine(c.threads, precision_named(c.train.precision));
   Trainer trainer(engine, model, store, *task, c.train, folder);
   const auto show = [&](const StepStats& s) {
@@ -225,7 +233,7 @@ Json execute_run(const std::string& folder,
   validation.interruptible = false;
   std::function<double()> validate;
   std::int64_t validations = 16;
-  if (task->corpus()) {
+  if (spec.primary == "bits_per_byte") {
     // A forward pass costs a third of a training step: spend at most a tenth of the budget.
     const double bytes =
         static_cast<double>(task->eval_batches(Split::validation, spec.lengths.front())) *
@@ -284,7 +292,7 @@ Json execute_run(const std::string& folder,
   timings["train_seconds"] = outcome.seconds;
   timings["evaluate_seconds"] = std::chrono::duration<double>(Clock::now() - start).count();
   timings["tokens_per_second"] = outcome.tokens_per_second;
-  timings["peak_rss_bytes"] = peak_rss_bytes();
+  timings["peak_rss_bytes"] = peak_memory_bytes();
   const double joules = package_joules() - joules_before;  // negative where the counter wrapped
   timings["package_joules"] = joules >= 0 ? Json(joules) : Json("not measurable");
   write_file_atomically(folder + "/timings.json", timings.dump(1) + "\n");
