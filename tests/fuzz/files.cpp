@@ -41,7 +41,20 @@ void safetensors(std::string_view input) {
   });
 }
 
-// A model that is described has a plan that its map fills; without weights, only its shapes.
+namespace {
+
+// A family may look for sizes in the weights: those of its golden model are there to be found.
+const WeightFiles& weights_for(const PublishedConfig& config) {
+  static const std::string golden = std::string(SUBQUAD_SOURCE_DIR) + "/tests/golden/checkpoints/";
+  static const WeightFiles none, experts(golden + "qwen3_next"), xlstm(golden + "xlstm_hf"),
+      neurips(golden + "xlstm_neurips");
+  if (config.contains("num_experts")) return experts;
+  return config.contains("qk_dim_factor") ? xlstm : config.contains("mlstm_block") ? neurips : none;
+}
+
+}  // namespace
+
+// A model that is described has a plan that its map fills.
 void config(std::string_view input) {
   const std::string text(input);
   accepted([&] {
@@ -50,7 +63,7 @@ void config(std::string_view input) {
     require(json.is_object(), ErrorCode::format, "wanted an object");
     const PublishedConfig config(std::move(json), "config");
     const Family& family = family_of(config);
-    const Published p = family.describe(config, WeightFiles());
+    const Published p = family.describe(config, weights_for(config));
     ParameterPlan plan;
     const Model model(p.config, plan);
     check_complete(p.weights, plan);

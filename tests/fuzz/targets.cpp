@@ -22,6 +22,8 @@ const std::vector<Target>& all_targets() {
       {"ledger", ledger},
       {"jsonl", jsonl},
       {"csv", csv},
+      {"chat_template", chat_template},
+      {"state", state},
   };
   return targets;
 }

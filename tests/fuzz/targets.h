@@ -27,6 +27,8 @@ void plan(std::string_view input);
 void ledger(std::string_view input);
 void jsonl(std::string_view input);
 void csv(std::string_view input);
+void chat_template(std::string_view input);
+void state(std::string_view input);
 
 // Runs `body`; an Error is what bad input is for. Anything else passes through and is a find.
 // Errors of kind internal are finds too: bad input is never our mistake.

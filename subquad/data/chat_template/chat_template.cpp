@@ -10,6 +10,7 @@ namespace subquad {
 namespace {
 
 constexpr std::size_t kMostTemplate = std::size_t{1} << 20, kMostConfig = std::size_t{16} << 20;
+constexpr JsonLimits kLimits{.depth = 64, .values = 1 << 20};
 
 // As the reference library reads a template: one kind of line end, and not the last one.
 std::string with_unix_lines(std::string_view text) {
@@ -73,7 +74,7 @@ std::optional<ChatTemplate> ChatTemplate::load(const std::string& folder) {
                     own_path = folder + "/chat_template.jinja";
   Json config = Json::object();
   if (fs::exists(config_path, error))
-    config = Json::parse(read_regular_file(config_path, kMostConfig), config_path);
+    config = Json::parse(read_regular_file(config_path, kMostConfig), config_path, kLimits);
   const bool own = fs::exists(own_path, error);
   const std::string text =
       own ? read_regular_file(own_path, kMostTemplate) : template_of(config, config_path);
@@ -85,6 +86,11 @@ std::optional<ChatTemplate> ChatTemplate::load(const std::string& folder) {
     if (const Json* token = value ? token_text(*value) : nullptr) t.tokens_[name] = *token;
   }
   return t;
+}
+
+const std::string* ChatTemplate::token(std::string_view name) const {
+  const Json* found = tokens_.find(name);
+  return found ? &found->as_string() : nullptr;
 }
 
 std::string ChatTemplate::render(const Json& variables, std::time_t now) const {

@@ -34,6 +34,9 @@ class ChatTemplate {
   // where it refuses the conversation itself.
   std::string render(const Json& variables, std::time_t now = 0) const;
 
+  // The text of bos_token, eos_token, ... of the folder; null if it has none.
+  const std::string* token(std::string_view name) const;
+
  private:
   struct Tree;
   std::unique_ptr<Tree> tree_;

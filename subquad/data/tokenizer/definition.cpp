@@ -10,7 +10,8 @@
 namespace subquad {
 namespace {
 
-constexpr std::uintmax_t kMostFileBytes = std::uintmax_t{64} << 20;
+// The largest published tokenizers have half of each.
+constexpr std::size_t kMostFileBytes = std::size_t{64} << 20, kMostValues = std::size_t{1} << 22;
 constexpr std::size_t kMostContentBytes = 1024;  // of an added token
 constexpr std::size_t kMostStepBytes = 64;       // of what a normalizer or decoder step inserts
 
@@ -336,11 +337,9 @@ TokenizerDefinition read_tokenizer(const std::string& path) {
   namespace fs = std::filesystem;
   std::error_code error;
   const std::string file = fs::is_directory(path, error) ? path + "/tokenizer.json" : path;
-  const std::uintmax_t bytes = fs::is_regular_file(file, error) ? fs::file_size(file, error) : 0;
-  require(bytes <= kMostFileBytes, ErrorCode::format, file, ": got ", bytes,
-          " bytes, wanted at most ", kMostFileBytes,
-          "; the largest published tokenizers have half of that");
-  return parse_tokenizer(Json::read(file), file);
+  return parse_tokenizer(Json::parse(read_regular_file(file, kMostFileBytes), file,
+                                     {.depth = 64, .values = kMostValues}),
+                         file);
 }
 
 }  // namespace subquad
