@@ -53,6 +53,9 @@ Value call_method(std::string_view name, const Value& object, Arguments argument
 Value call_function(std::string_view name, Arguments arguments, Budget& budget, std::time_t now);
 
 // Texts.
+std::string python_quoted(std::string_view text);  // as it stands inside a printed list
+// The value in `digits` hexadecimal digits behind a prefix.
+void append_hex(std::string& out, const char* prefix, std::uint32_t value, int digits);
 enum class Side : std::uint8_t { left = 1, right = 2, both = 3 };
 // Without white space, or the characters of `set` if it is not null, at its ends.
 std::string stripped(std::string_view text, Side side, const std::string* set);

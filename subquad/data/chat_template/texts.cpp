@@ -40,7 +40,54 @@ std::string mapped(std::string_view text, Map&& map) {
   return out;
 }
 
+bool is_printable(std::int32_t c) {
+  switch (utf8proc_category(c)) {
+    case UTF8PROC_CATEGORY_CC:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_CS:
+    case UTF8PROC_CATEGORY_CO:
+    case UTF8PROC_CATEGORY_CN:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP: return false;
+    case UTF8PROC_CATEGORY_ZS: return c == ' ';
+    default: return true;
+  }
+}
+
 }  // namespace
+
+void append_hex(std::string& out, const char* prefix, std::uint32_t value, int digits) {
+  out += prefix;
+  for (int shift = 4 * (digits - 1); shift >= 0; shift -= 4)
+    out += "0123456789abcdef"[value >> shift & 15U];
+}
+
+std::string python_quoted(std::string_view text) {
+  const bool twice =
+      text.find('\'') != std::string_view::npos && text.find('"') == std::string_view::npos;
+  const char quote = twice ? '"' : '\'';
+  std::string out(1, quote);
+  for (std::size_t at = 0; at < text.size();) {
+    const CodePoint c = code_point_at(text, at);
+    if (c.value == static_cast<unsigned char>(quote) || c.value == '\\') {
+      (out += '\\') += text[at];
+    } else if (c.value == '\n') {
+      out += "\\n";
+    } else if (c.value == '\r') {
+      out += "\\r";
+    } else if (c.value == '\t') {
+      out += "\\t";
+    } else if (c.value == kNoCodePoint || is_printable(static_cast<std::int32_t>(c.value))) {
+      out.append(text, at, c.bytes);
+    } else if (c.value < 0x100) {
+      append_hex(out, "\\x", c.value, 2);
+    } else {
+      append_hex(out, c.value < 0x10000 ? "\\u" : "\\U", c.value, c.value < 0x10000 ? 4 : 8);
+    }
+    at += c.bytes;
+  }
+  return out + quote;
+}
 
 std::string stripped(std::string_view text, Side side, const std::string* set) {
   const auto goes = [&](const CodePoint& c, std::string_view bytes) {

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "subquad/data/chat_template/operations.h"
 #include "subquad/data/tokenizer/unicode.h"
 
 namespace subquad::chat {
@@ -54,35 +55,6 @@ std::string number_text(double v) {
   const auto whole = static_cast<std::size_t>(exponent) + 1;
   if (digits.size() <= whole) return out + digits + std::string(whole - digits.size(), '0') + ".0";
   return out + digits.substr(0, whole) + "." + digits.substr(whole);
-}
-
-void append_hex(std::string& out, const char* prefix, std::uint32_t value, int digits) {
-  out += prefix;
-  for (int shift = 4 * (digits - 1); shift >= 0; shift -= 4)
-    out += "0123456789abcdef"[value >> shift & 15U];
-}
-
-std::string python_quoted(const std::string& text) {
-  const bool twice = text.find('\'') != std::string::npos && text.find('"') == std::string::npos;
-  const char quote = twice ? '"' : '\'';
-  std::string out(1, quote);
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == quote || c == '\\') {
-      (out += '\\') += c;
-    } else if (c == '\n') {
-      out += "\\n";
-    } else if (c == '\r') {
-      out += "\\r";
-    } else if (c == '\t') {
-      out += "\\t";
-    } else if (byte < 0x20 || byte == 0x7f) {
-      append_hex(out, "\\x", byte, 2);
-    } else {
-      out += c;
-    }
-  }
-  return out + quote;
 }
 
 void append_json_text(std::string& out, const std::string& text, bool ascii) {
