@@ -23,9 +23,9 @@ bool is_float(DType t) { return t != DType::i64 && t != DType::i32 && t != DType
 }  // namespace
 
 // A file that is read reads the same after it was written again.
-void safetensors(std::string_view input) {
+bool safetensors(std::string_view input) {
   const std::string path = scratch_file("weights.safetensors", input);
-  accepted([&] {
+  return accepted([&] {
     const Safetensors file(path);
     NamedTensors tensors;
     for (const auto& [name, entry] : file.entries()) {
@@ -55,9 +55,9 @@ const WeightFiles& weights_for(const PublishedConfig& config) {
 }  // namespace
 
 // A model that is described has a plan that its map fills.
-void config(std::string_view input) {
+bool config(std::string_view input) {
   const std::string text(input);
-  accepted([&] {
+  return accepted([&] {
     Json json =
         text.starts_with('{') ? Json::parse(text, "config.json") : parse_yaml(text, "config.yaml");
     require(json.is_object(), ErrorCode::format, "wanted an object");
@@ -72,7 +72,7 @@ void config(std::string_view input) {
 
 // First byte: "m" completes the manifest of what follows, so that what lies behind the digests is
 // reached. Sections: manifest (if not completed), model, optimiser, training state.
-void checkpoint(std::string_view input) {
+bool checkpoint(std::string_view input) {
   namespace fs = std::filesystem;
   const std::string folder = scratch_folder() + "/checkpoints", step = folder + "/step-0000000001";
   fs::remove_all(folder);
@@ -97,9 +97,9 @@ void checkpoint(std::string_view input) {
   parameters.declare("b", {2}, Init::zeros(), false);
   ParameterStore store(parameters, DType::f32, 1);
   AdamW optimizer(parameters, DType::f32);
-  accepted([&] {
+  return accepted([&] {
     Checkpoints checkpoints(folder);
-    (void)checkpoints.load(store, optimizer);
+    promise(checkpoints.load(store, optimizer).has_value(), "a checkpoint is found or an error");
   });
 }
 

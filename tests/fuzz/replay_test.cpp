@@ -28,12 +28,14 @@ class Replay : public testing::TestWithParam<Target> {
 };
 
 TEST_P(Replay, TheCorpusPasses) {
-  const auto all = files();
-  EXPECT_GE(all.size(), 5U);
-  for (const std::string& path : all) {
+  int accepted = 0, refused = 0;
+  for (const std::string& path : files()) {
     SCOPED_TRACE(path);
-    EXPECT_NO_THROW(GetParam().run(read_file(path)));
+    EXPECT_NO_THROW((GetParam().run(read_file(path)) ? accepted : refused) += 1);
   }
+  // Seeds from which a fuzzer gets beyond the first check, and such that stop there.
+  EXPECT_GE(accepted, 2);
+  EXPECT_GE(refused, 1);
 }
 
 TEST_P(Replay, SoItDoesWhenDamaged) {

@@ -61,9 +61,9 @@ std::string with_digests(const std::string& path, const Tiny& tiny) {
 }  // namespace
 
 // Sections: template, variables.
-void chat_template(std::string_view input) {
+bool chat_template(std::string_view input) {
   const std::string_view text = take_section(input);
-  accepted([&] {
+  return accepted([&] {
     const ChatTemplate t(text, "chat_template");
     const Json variables = Json::parse(input, "variables", {.depth = 64, .values = 1 << 16});
     require(variables.is_object(), ErrorCode::format, "wanted an object");
@@ -72,12 +72,12 @@ void chat_template(std::string_view input) {
 }
 
 // First byte: "d" makes the digests fit, so that what lies behind them is reached.
-void state(std::string_view input) {
+bool state(std::string_view input) {
   static Tiny tiny;
   const bool fitting = input.starts_with('d');
   if (!input.empty()) input.remove_prefix(1);
   const std::string path = scratch_file("state.safetensors", input);
-  accepted([&] {
+  return accepted([&] {
     if (fitting) scratch_file("state.safetensors", with_digests(path, tiny));
     Session s = Session::load(tiny.engine, *tiny.model, *tiny.weights, path);
     promise(s.positions() > 0, "a loaded session has read something");

@@ -10,8 +10,8 @@
 namespace subquad::fuzz {
 
 // A plan that is read is the same plan after it was written.
-void plan(std::string_view input) {
-  accepted([&] {
+bool plan(std::string_view input) {
+  return accepted([&] {
     const StudyPlan p = parse_plan(std::string(input), "plan.toml");
     const StudyPlan again = parse_plan(p.to_toml(), "again.toml");
     promise(again.hash() == p.hash(), "a written plan has the same hash");
@@ -19,12 +19,12 @@ void plan(std::string_view input) {
 }
 
 // First byte: "a" appends the lines that follow as records; else they are the file.
-void ledger(std::string_view input) {
+bool ledger(std::string_view input) {
   const bool append = input.starts_with('a');
   if (!input.empty()) input.remove_prefix(1);
   const std::string path = scratch_file("ledger.jsonl", append ? std::string_view() : input);
   accepted([&] { (void)check_ledger(path); });
-  accepted([&] {
+  return accepted([&] {
     Ledger l(path);
     if (!append) return;
     while (!input.empty()) {
@@ -37,9 +37,9 @@ void ledger(std::string_view input) {
   });
 }
 
-void jsonl(std::string_view input) {
+bool jsonl(std::string_view input) {
   const std::string path = scratch_file("data.jsonl", input);
-  accepted([&] {
+  return accepted([&] {
     TaskOptions options;
     options.data = path;
     const auto task = make_task("tokens", options);
@@ -49,14 +49,14 @@ void jsonl(std::string_view input) {
 }
 
 // First byte: the layout.
-void csv(std::string_view input) {
-  if (input.empty()) return;
+bool csv(std::string_view input) {
+  if (input.empty()) return false;
   ReadSetup setup;
   const char* layouts[] = {"auto", "long", "wide", "column"};
   setup.layout = layouts[static_cast<unsigned char>(input[0]) % 4];
   setup.max_points = 1 << 16;
   input.remove_prefix(1);
-  accepted([&] {
+  return accepted([&] {
     const SeriesFile file = parse_series(input, "data.csv", setup);
     for (const TimeSeries& s : file.series) {
       promise(!s.values.empty(), "a series has values");

@@ -13,22 +13,22 @@
 namespace subquad::fuzz {
 
 struct Target {
-  const char* name;  // also of its folder in corpus/
-  void (*run)(std::string_view input);
+  const char* name;                     // also of its folder in corpus/
+  bool (*run)(std::string_view input);  // whether the input was accepted
 };
 const std::vector<Target>& all_targets();
 
-void safetensors(std::string_view input);
-void config(std::string_view input);
-void tokenizer_file(std::string_view input);
-void tokenizer_text(std::string_view input);
-void checkpoint(std::string_view input);
-void plan(std::string_view input);
-void ledger(std::string_view input);
-void jsonl(std::string_view input);
-void csv(std::string_view input);
-void chat_template(std::string_view input);
-void state(std::string_view input);
+bool safetensors(std::string_view input);
+bool config(std::string_view input);
+bool tokenizer_file(std::string_view input);
+bool tokenizer_text(std::string_view input);
+bool checkpoint(std::string_view input);
+bool plan(std::string_view input);
+bool ledger(std::string_view input);
+bool jsonl(std::string_view input);
+bool csv(std::string_view input);
+bool chat_template(std::string_view input);
+bool state(std::string_view input);
 
 // Runs `body`; an Error is what bad input is for. Anything else passes through and is a find.
 // Errors of kind internal are finds too: bad input is never our mistake.
