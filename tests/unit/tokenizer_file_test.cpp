@@ -237,6 +237,7 @@ TEST(TokenizerFile, BrokenJson) {
   expect_file_refused(std::string(100000, '['), "nested deeper");
   expect_file_refused("{\"version\":\"\xFF\"}", "not valid JSON");
   EXPECT_THROW(Tokenizer::load("/nowhere/tokenizer.json"), Error);
+  EXPECT_THROW(Tokenizer::load("/dev/zero"), Error);
   // A sparse file of 1 TiB: refused by its size, not read.
   const Written large("{");
   std::filesystem::resize_file(large.path(), std::uintmax_t{1} << 40);
