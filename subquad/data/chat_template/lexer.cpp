@@ -229,22 +229,6 @@ class Lexer {
       value += kMeanings[which];
     }  // a line end behind a backslash joins the lines
   }
-  static void append_utf8(std::string& to, std::uint32_t c) {
-    const auto put = [&](std::uint32_t byte) { to += static_cast<char>(byte); };
-    if (c < 0x80) return put(c);
-    if (c < 0x800) {
-      put(0xC0 | c >> 6);
-    } else if (c < 0x10000) {
-      put(0xE0 | c >> 12);
-      put(0x80 | (c >> 6 & 0x3F));
-    } else {
-      put(0xF0 | c >> 18);
-      put(0x80 | (c >> 12 & 0x3F));
-      put(0x80 | (c >> 6 & 0x3F));
-    }
-    put(0x80 | (c & 0x3F));
-  }
-
   const std::string_view text_;
   const std::string& source_;
   std::size_t at_ = 0, counted_ = 0;

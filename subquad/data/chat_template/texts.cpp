@@ -1,6 +1,4 @@
 // What filters and methods do to texts.
-#include <utf8proc.h>
-
 #include <algorithm>
 
 #include "subquad/data/chat_template/operations.h"
@@ -28,30 +26,12 @@ std::string mapped(std::string_view text, Map&& map) {
     if (c.value == kNoCodePoint) {
       out += text[at];
     } else {
-      utf8proc_uint8_t bytes[4];
-      const auto n = utf8proc_encode_char(
-          static_cast<utf8proc_int32_t>(map(static_cast<std::int32_t>(c.value), letter_before, at)),
-          bytes);
-      out.append(reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(n));
+      append_utf8(out, map(c.value, letter_before, at));
     }
     letter_before = is_letter(c.value);
     at += c.bytes;
   }
   return out;
-}
-
-bool is_printable(std::int32_t c) {
-  switch (utf8proc_category(c)) {
-    case UTF8PROC_CATEGORY_CC:
-    case UTF8PROC_CATEGORY_CF:
-    case UTF8PROC_CATEGORY_CS:
-    case UTF8PROC_CATEGORY_CO:
-    case UTF8PROC_CATEGORY_CN:
-    case UTF8PROC_CATEGORY_ZL:
-    case UTF8PROC_CATEGORY_ZP: return false;
-    case UTF8PROC_CATEGORY_ZS: return c == ' ';
-    default: return true;
-  }
 }
 
 }  // namespace
@@ -77,7 +57,7 @@ std::string python_quoted(std::string_view text) {
       out += "\\r";
     } else if (c.value == '\t') {
       out += "\\t";
-    } else if (c.value == kNoCodePoint || is_printable(static_cast<std::int32_t>(c.value))) {
+    } else if (c.value == kNoCodePoint || is_printable(c.value)) {
       out.append(text, at, c.bytes);
     } else if (c.value < 0x100) {
       append_hex(out, "\\x", c.value, 2);
@@ -126,24 +106,24 @@ std::string replaced(std::string_view text, std::string_view from, std::string_v
 }
 
 std::string upper(std::string_view text) {
-  return mapped(text, [](std::int32_t c, bool, std::size_t) { return utf8proc_toupper(c); });
+  return mapped(text, [](std::uint32_t c, bool, std::size_t) { return upper_case(c); });
 }
 std::string lower(std::string_view text) {
-  return mapped(text, [](std::int32_t c, bool, std::size_t) { return utf8proc_tolower(c); });
+  return mapped(text, [](std::uint32_t c, bool, std::size_t) { return lower_case(c); });
 }
 std::string capitalized(std::string_view text) {
-  return mapped(text, [](std::int32_t c, bool, std::size_t at) {
-    return at == 0 ? utf8proc_totitle(c) : utf8proc_tolower(c);
+  return mapped(text, [](std::uint32_t c, bool, std::size_t at) {
+    return at == 0 ? title_case(c) : lower_case(c);
   });
 }
 // Words begin behind what is no letter; for the filter, only behind white space, - and brackets.
 std::string titled(std::string_view text, bool after_letters_only) {
-  return mapped(text, [&](std::int32_t c, bool letter_before, std::size_t at) {
+  return mapped(text, [&](std::uint32_t c, bool letter_before, std::size_t at) {
     const bool begins = after_letters_only
                             ? !letter_before
                             : at == 0 || std::string_view("-([{< \t\r\n\f\v").find(text[at - 1]) !=
                                              std::string_view::npos;
-    return begins ? utf8proc_totitle(c) : utf8proc_tolower(c);
+    return begins ? title_case(c) : lower_case(c);
   });
 }
 
