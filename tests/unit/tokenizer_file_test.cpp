@@ -183,6 +183,22 @@ TEST(TokenizerFile, StepsThatWouldGrowTexts) {
                                                    {"pattern", Json::Object{{"String", ""}}},
                                                    {"content", "x"}}),
                  {"normalizer", "String", "0 bytes"});
+  // Each step may insert 64 bytes for one, all of them together no more.
+  const Json step = Json::Object{{"type", "Replace"},
+                                 {"pattern", Json::Object{{"String", "a"}}},
+                                 {"content", std::string(64, 'a')}};
+  const auto steps = [&](const char* list, std::size_t n) {
+    return Json::Object{{"type", "Sequence"}, {list, Json::Array(n, step)}};
+  };
+  EXPECT_EQ(made(with({"normalizer"}, steps("normalizers", 1))).encode("a").size(), 64U);
+  expect_refused(with({"normalizer"}, steps("normalizers", 2)),
+                 {"normalizer", "4096 times longer, wanted at most 64"});
+  expect_refused(with({"normalizer"}, steps("normalizers", 6)), {"normalizer", "times longer"});
+  expect_refused(with({"decoder"}, steps("decoders", 6)), {"decoder", "times longer"});
+  const Json nfc = Json::Object{{"type", "NFC"}};
+  expect_refused(with({"normalizer"},
+                      Json::Object{{"type", "Sequence"}, {"normalizers", Json::Array(17, nfc)}}),
+                 {"normalizer", "17 steps"});
 }
 
 TEST(TokenizerFile, TheTemplateNamesTokens) {
