@@ -1,9 +1,12 @@
 // Every file of the corpus, through its target: seeds, and whatever once was a find. And each of
 // them damaged in ways that need no fuzzer.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 
 #include "subquad/base/file.h"
 #include "subquad/base/rng.h"
@@ -16,8 +19,22 @@ namespace fs = std::filesystem;
 
 const std::string kCorpus = std::string(SUBQUAD_SOURCE_DIR) + "/tests/fuzz/corpus/";
 
+// Bytes of address space that the process has now.
+std::uint64_t address_space() {
+  std::uint64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  return pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
 class Replay : public testing::TestWithParam<Target> {
  protected:
+  // What takes too much fails here instead of taking the machine. Sanitizers map terabytes and have
+  // bounds of their own.
+  static void SetUpTestSuite() {
+    constexpr std::uint64_t kSanitized = std::uint64_t{1} << 40, kMost = std::uint64_t{4} << 30;
+    const rlimit limit{kMost, RLIM_INFINITY};
+    if (address_space() < kSanitized) ASSERT_EQ(::setrlimit(RLIMIT_AS, &limit), 0);
+  }
   static std::vector<std::string> files() {
     std::vector<std::string> found;
     for (const auto& entry : fs::directory_iterator(kCorpus + GetParam().name))
