@@ -55,6 +55,7 @@ void Sampler::weigh(std::span<const float> logits, std::vector<Candidate>& out) 
   require(std::isfinite(top), ErrorCode::numeric, "the model's largest output is ", top,
           ", wanted a finite number");
   out.clear();
+  out.reserve(logits.size());
   if (options_.temperature == 0) {
     out.push_back({static_cast<std::int32_t>(best), 1});
     return;

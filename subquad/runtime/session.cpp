@@ -92,7 +92,9 @@ Tensor Session::logits() const {
   require(static_cast<bool>(last_), ErrorCode::invalid_argument,
           "a session that has read nothing expects nothing; give at least one token");
   Context cx = engine_->context(*weights_);
-  return model_->head(cx, {last_}).value;
+  // As one position of every row: decoding gives a row the same bits whatever stands beside it.
+  const Tensor one = last_.reshaped({rows(), 1, last_.shape()[1]});
+  return model_->head(cx, {one}).value.reshaped({rows(), model_->config().classes});
 }
 
 RowScores Session::score(std::span<const std::int32_t> ids, std::span<const std::int32_t> targets) {

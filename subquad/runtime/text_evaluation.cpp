@@ -173,6 +173,7 @@ double TextScore::perplexity() const { return std::exp(loss()); }
 
 std::vector<std::string> text_files(const std::string& path) {
   std::error_code error;
+  require(fs::exists(path, error), ErrorCode::io, "cannot read ", path, ": it does not exist");
   if (!fs::is_directory(path, error)) return {path};
   std::vector<std::string> files;
   for (const auto& entry : fs::recursive_directory_iterator(path, error)) {

@@ -25,7 +25,8 @@ std::string output(const std::string& arguments, const std::string& environment 
 
 std::string text_of_sources() {
   std::string text;
-  for (const char* name : {"/README.md", "/CONTRIBUTING.md", "/docs/architecture.md"}) {
+  for (const char* name : {"/README.md", "/CONTRIBUTING.md", "/docs/architecture.md",
+                           "/docs/formats.md", "/docs/forecasting.md", "/docs/linear_core.md"}) {
     std::ifstream in(std::string(SUBQUAD_SOURCE_DIR) + name);
     text.append(std::istreambuf_iterator<char>(in), {});
   }
@@ -167,7 +168,7 @@ TEST(Serving, APublishedModelIsTrainedOnAndExported) {
     const double before = bits_per_byte("--model " + kCases + name + text),
                  after = bits_per_byte("--model " + model + text);
     EXPECT_LT(after, 0.6 * before) << name;
-    EXPECT_LT(after, 4.5) << name;
+    EXPECT_LT(after, 5) << name;  // 8 is guessing
     // The run is asked in text, its export in ids: the same bytes.
     std::string want;
     for (const unsigned char c : output("generate " + run + " 'The ' --tokens 8 --temperature 0"))
@@ -203,6 +204,14 @@ TEST(Serving, ATokenizerComesWithTheModelAndGoesWithIt) {
   EXPECT_EQ(bits_per_byte("--model " + out + text), bits_per_byte(run + text));
   const std::string how = " 'The ' --tokens 20 --temperature 0";
   EXPECT_EQ(output("generate " + run + how), output("generate --model " + out + how));
+  // The copy in the run folder is what the run's configuration names, or nothing is trained.
+  std::filesystem::remove_all(run + "/checkpoints");
+  std::filesystem::remove(run + "/result.json");
+  std::filesystem::copy_file(out + "/model.safetensors", run + "/init/model.safetensors",
+                             std::filesystem::copy_options::overwrite_existing);
+  const Outcome swapped = run_program("train --run " + run, environment);
+  EXPECT_EQ(swapped.code, 1);
+  EXPECT_NE(swapped.text.find("other weights"), std::string::npos) << swapped.text;
   const Outcome bad = run_program("train --init " + model + " --task parity --out " + (f / "no"));
   EXPECT_EQ(bad.code, 2) << bad.text;
   EXPECT_FALSE(std::filesystem::exists(f / "no"));

@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstring>
 #include <filesystem>
 
 #include "subquad/base/file.h"
@@ -22,11 +21,6 @@ namespace fs = std::filesystem;
 std::vector<std::int32_t> ids_of(const Safetensors& file, const std::string& name) {
   const Tensor stored = file.read(name);
   return {stored.host<std::int64_t>().begin(), stored.host<std::int64_t>().end()};
-}
-
-bool same_bits(const Tensor& a, const Tensor& b) {
-  return a.shape() == b.shape() &&
-         std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.bytes())) == 0;
 }
 
 struct Opened {

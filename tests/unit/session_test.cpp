@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 
 #include "subquad/base/digest.h"
 #include "subquad/base/file.h"
@@ -116,6 +117,7 @@ class StateFile : public testing::Test {
       EXPECT_NE(std::string(e.what()).find(path_), std::string::npos) << e.what();
     }
   }
+  void put(const std::string& bytes) const { std::ofstream(path_, std::ios::binary) << bytes; }
   // The file again, changed, with digests that fit the change if `honest`.
   void rewrite(
       const std::function<void(NamedTensors&, std::map<std::string, std::string>&)>& change,
@@ -175,9 +177,9 @@ TEST_F(StateFile, AnotherModelIsRefused) {
   expect_refused("state of another model");
 }
 
-TEST_F(StateFile, EveryTruncationAndEveryFlippedBitIsNoticed) {
+TEST_F(StateFile, TruncationsAndFlippedBitsAreNoticed) {
   for (std::size_t size = 0; size < bytes_.size(); size += 1 + bytes_.size() / 97) {
-    write_file_atomically(path_, bytes_.substr(0, size));
+    put(bytes_.substr(0, size));
     EXPECT_THROW(small_.load(path_), Error) << size;
   }
   const Rng rng{3, 1};
@@ -186,7 +188,7 @@ TEST_F(StateFile, EveryTruncationAndEveryFlippedBitIsNoticed) {
     const auto bit =
         static_cast<std::size_t>(rng.below(static_cast<std::int64_t>(8 * bytes_.size()), i, 0));
     damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ (1 << bit % 8));
-    write_file_atomically(path_, damaged);
+    put(damaged);
     EXPECT_THROW(small_.load(path_), Error) << "bit " << bit;
   }
 }

@@ -84,7 +84,6 @@ class Bytes final : public Task {
 
   TaskSpec spec() const override {
     TaskSpec s = byte_task_spec(code_ ? "code" : "text");
-    if (tokens_) s.vocabulary = s.classes = tokens_->vocabulary();
     s.guide = {.input = "bytes of windows of source files or text; | is a document's end",
                .scored = "every byte's target is the byte after it",
                .source = "files the user chose, or the default corpus",
@@ -92,6 +91,10 @@ class Bytes final : public Task {
                    "documents belong to train, validation or test by a hash of their "
                    "folder, file or place: " +
                    corpus_.index().at("split").as_string()};
+    if (!tokens_) return s;
+    s.vocabulary = s.classes = tokens_->vocabulary();
+    s.guide.input = "tokens of windows of source files or text";
+    s.guide.scored = "every token's target is the token after it, per byte that it stands for";
     return s;
   }
 
