@@ -96,7 +96,7 @@ TEST(ChatTemplate, HostileTemplatesEnd) {
       {"{% set n = namespace(x=[1]) %}{% for i in range(99) %}{% set n.x = n.x + n.x %}{% endfor "
        "%}",
        many},
-      {"{% for i in range(99999) %}{{ 'a' * 99999 }}{% endfor %}", "more than 16777216 bytes"},
+      {"{% for i in range(99999) %}{{ 'a' * 99999 }}{% endfor %}", many},
       {"{{ 'ab' * 9223372036854775807 }}", "too long"},
       {"{{ ['ab'] * 99999999999 }}", "too long"},
       {"{% set a = 'a' * 1000000 %}{% for i in range(999) %}{{ a.replace('a', 'bb') | length }}"

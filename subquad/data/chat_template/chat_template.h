@@ -29,7 +29,8 @@ class ChatTemplate {
 
   // variables: an object with messages, [{"role": ..., "content": ...}, ...], add_generation_prompt,
   // and whatever else the template reads. now: seconds since 1970, for strftime_now.
-  // Bounds: about a second, 128 MiB, 16 MiB of text.
+  // Bounds: about a quarter of a second and 64 MiB, both more for conversations of more than 500 kB;
+  // 16 MiB of text.
   // Errors: unsupported, naming line and column, for what the template asks for and cannot have, and
   // where it refuses the conversation itself.
   std::string render(const Json& variables, std::time_t now = 0) const;

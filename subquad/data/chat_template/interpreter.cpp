@@ -8,7 +8,8 @@ namespace subquad::chat {
 namespace {
 
 using Kind = Expression::Kind;
-constexpr std::int64_t kUnits = std::int64_t{1} << 27;
+// A rendering's budget, and what each byte of the conversation adds to it.
+constexpr std::int64_t kUnits = std::int64_t{1} << 25, kUnitsPerByte = 64;
 constexpr std::int32_t kMostDepth = 400;
 constexpr std::size_t kMostOutput = std::size_t{16} << 20;
 
@@ -29,7 +30,8 @@ enum class Flow : std::uint8_t { on, again, leave };
 
 class Interpreter {
  public:
-  Interpreter(const std::string& source, std::time_t now) : source_(source), now_(now) {}
+  Interpreter(const std::string& source, std::time_t now, std::int64_t units)
+      : source_(source), now_(now), budget_(units) {}
 
   std::string run(const Body& body, const Json& variables) {
     for (const auto& [name, value] : variables.as_object())
@@ -374,7 +376,7 @@ class Interpreter {
 
   const std::string& source_;
   const std::time_t now_;
-  Budget budget_{kUnits};
+  Budget budget_;
   Scope root_{nullptr};
   std::string out_;
 };
@@ -383,7 +385,8 @@ class Interpreter {
 
 std::string run_template(const Body& body, const std::string& source, const Json& variables,
                          std::time_t now) {
-  return Interpreter(source, now).run(body, variables);
+  const auto bytes = static_cast<std::int64_t>(variables.dump().size());
+  return Interpreter(source, now, kUnits + kUnitsPerByte * bytes).run(body, variables);
 }
 
 }  // namespace subquad::chat
