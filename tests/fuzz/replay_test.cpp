@@ -32,7 +32,9 @@ class Replay : public testing::TestWithParam<Target> {
   // bounds of their own.
   static void SetUpTestSuite() {
     constexpr std::uint64_t kSanitized = std::uint64_t{1} << 40, kMost = std::uint64_t{4} << 30;
-    const rlimit limit{kMost, RLIM_INFINITY};
+    rlimit limit{};
+    ASSERT_EQ(::getrlimit(RLIMIT_AS, &limit), 0);
+    limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, kMost);
     if (address_space() < kSanitized) ASSERT_EQ(::setrlimit(RLIMIT_AS, &limit), 0);
   }
   static std::vector<std::string> files() {
