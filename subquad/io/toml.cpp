@@ -7,8 +7,9 @@
 #undef NDEBUG
 namespace {
 struct BrokenAssumption {};
+[[noreturn]] void break_off() { throw BrokenAssumption(); }
 }  // namespace
-#define TOML_ASSERT(expression) ((expression) ? void() : throw BrokenAssumption())
+#define TOML_ASSERT(expression) ((expression) ? void() : break_off())
 
 #define TOML_HEADER_ONLY 1
 #define TOML_ENABLE_WINDOWS_COMPAT 0

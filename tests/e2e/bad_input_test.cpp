@@ -154,7 +154,7 @@ TEST(BadInput, GenerateSaysWhatIdsAreAndCountsWhatItMade) {
           .code,
       0);
   expect(run_program("generate " + run + " '0 1' --tokens 7"), 0,
-         {"task anbn has no text", "class ids", "\n7 tokens, "});
+         {"task anbn has no text", "class ids", "wrote 7 tokens, "});
   expect(run_program("generate " + run + " '0 1' --tokens 0"), 0, {"0 tokens,"});
   expect(run_program("generate " + run + " '0 -1'"), 2, {"-1", "wanted ids from 0"});
 }
