@@ -105,7 +105,7 @@ TEST(ChatTemplate, HostileTemplatesEnd) {
       {"{% macro f(n) %}{{ f(n) }}{% endmacro %}{{ f(1) }}", deep},
       {"{% macro f() %}{{ g() }}{% endmacro %}{% macro g() %}{{ f() }}{% endmacro %}{{ f() }}",
        deep},
-      {"{% set n = namespace(x=[]) %}{% for i in range(999999) %}{% set n.x = [n.x] %}{% endfor %}",
+      {"{% set n = namespace(x=[]) %}{% for i in range(9999) %}{% set n.x = [n.x] %}{% endfor %}",
        deep},
       {"{% set n = namespace() %}{% set n.n = n %}", "a namespace inside a namespace"},
       {"{% set n = namespace() %}{{ [n] }}", "a namespace inside a list"},
