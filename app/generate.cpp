@@ -2,6 +2,7 @@
 #include <chrono>
 #include <cstdio>
 
+#include "app/chat.h"
 #include "app/commands.h"
 #include "app/options.h"
 #include "subquad/base/interrupt.h"
@@ -192,11 +193,19 @@ LanguageModel open_model(const std::string& published, const std::string& run, b
   return m;
 }
 
+void converse(const LanguageModel& model, const Wishes& w, const std::string& system) {
+  require(w.fork == 1 && w.save_state.empty() && w.load_state.empty(), ErrorCode::invalid_argument,
+          "--chat with --fork, --save-state or --load-state; wanted --chat alone");
+  ChatWishes c{system, w.prompt, w.stops, w.tokens, w.threads, w.sampling};
+  c.sampling.seed = static_cast<std::uint64_t>(w.seed);
+  chat(model, c);
+}
+
 }  // namespace
 
 int generate(Arguments arguments) {
-  std::string folder, published;
-  bool ids = false;
+  std::string folder, published, system;
+  bool ids = false, chats = false;
   Wishes w;
   Options options(
       "generate",
@@ -222,6 +231,11 @@ int generate(Arguments arguments) {
       .option("--save-state", w.save_state, "write the state after the last token to this file")
       .option("--load-state", w.load_state, "go on from such a file; the prompt may be empty")
       .option("--fork", w.fork, "so many continuations of the prompt, which is read once", kForks)
+      .flag("--chat", chats,
+            "a conversation, as the model's chat template writes it: the prompt is a message, "
+            "without "
+            "one every line of the input is")
+      .option("--system", system, "with --chat: the system's message")
       .option("--threads", w.threads, "threads; the text is the same for any number", kThreads);
   if (!options.parse(arguments)) return 0;
   if (!published.empty()) {  // the first positional is the prompt
@@ -238,7 +252,12 @@ int generate(Arguments arguments) {
   const LanguageModel model = open_model(published, folder, ids);
   require(model.text() || w.stops.empty(), ErrorCode::invalid_argument,
           "--stop is a text, this model speaks ids; leave it out");
-  Generation(model, w).run();
+  if (chats) {
+    converse(model, w, system);
+  } else {
+    require(system.empty(), ErrorCode::invalid_argument, "--system is a message of --chat");
+    Generation(model, w).run();
+  }
   return interrupted() ? 130 : 0;
 }
 

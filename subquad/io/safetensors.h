@@ -14,6 +14,8 @@
 
 namespace subquad {
 
+class Json;
+
 class Safetensors {
  public:
   struct Entry {
@@ -23,6 +25,7 @@ class Safetensors {
   };
 
   // Maps the file and checks the whole header. Errors name the file and the tensor.
+  // Bounds: a header of 16 MiB, 65536 tensors, names of 512 bytes of printable ASCII.
   explicit Safetensors(const std::string& path);
 
   const std::map<std::string, Entry>& entries() const { return entries_; }
@@ -39,6 +42,8 @@ class Safetensors {
                      std::span<T> to) const;
 
  private:
+  void read_metadata(const Json& value);
+
   std::string path_;
   MappedFile file_;
   std::span<const std::byte> data_;

@@ -197,6 +197,7 @@ TEST(BadInput, Plans) {
        "\"state\"\nstate_bytes = 65536\n",
        {"slstm", "nearest is 2048"}},
       {"name = \"t\"\narms = [\"mlstm\"\ntasks = 3\n", {"not valid TOML"}},
+      {"name = \"t\"\narms = [\n]\n [%]\n", {"plan.toml:4:", "not valid TOML"}},
       {"name = \"t\"\narms = [\"mlstm\", \"mlstm\"]\ntasks = [\"parity\"]\n", {"listed twice"}},
       {"name = \"T x\"\narms = [\"mlstm\"]\ntasks = [\"parity\"]\n", {"name", "lower-case"}}};
   for (const auto& [text, parts] : cases) {
