@@ -114,9 +114,8 @@ Speaker speaker_of_model(const std::string& folder, bool ids) {
   s.published = open_pretrained(folder);
   for (const std::string& w : s.published->files->warnings())
     std::fprintf(stderr, "warning: %s\n", w.c_str());
-  s.weights =
-      std::make_unique<ParameterStore>(ParameterStore::zeros(s.published->plan, DType::f32));
-  s.published->load(*s.weights);
+  s.weights = std::make_unique<ParameterStore>(s.published->weights());
+  s.bytes = s.published->published.bytes && !ids;
   s.inputs = s.outputs = s.published->published.vocabulary;
   s.end_ids = s.published->end_ids;
   if (!ids && std::filesystem::exists(folder + "/tokenizer.json")) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "subquad/pretrained/stored_weights.h"
+
 namespace subquad {
 namespace {
 
@@ -70,12 +72,16 @@ std::unique_ptr<Pretrained> open_pretrained(const std::string& folder) {
   p->published = blame_file([&] { return p->family->describe(config, *p->files); });
   std::vector<std::string> spare = p->published.spare;
   for (const auto& [kept, other] : p->published.aliases) spare.push_back(other);
-  check_weights(*p->files, p->published.weights, spare, p->family->name);
+  check_weights(*p->files, p->published.weights, spare, p->family->name, p->published.packed);
   check_aliases(*p->files, p->published);
   p->model = blame_file([&] { return std::make_unique<Model>(p->published.config, p->plan); });
   check_complete(p->published.weights, p->plan);
   p->end_ids = end_ids(folder, config, p->published.config.vocabulary);
   return p;
+}
+
+ParameterStore Pretrained::weights() const {
+  return stored_weights(*files, published.weights, plan);
 }
 
 void Pretrained::load(const ParameterStore& store) const {
