@@ -39,6 +39,20 @@ struct Source {
   ParameterStore& store() { return run ? *run->store : *stored; }
 };
 
+// Packing twice would add the second error to the first.
+void refuse_packed(const ParameterStore& store, const std::string& folder) {
+  std::int32_t index = 0;
+  for (const ParamInfo& p : store.plan().all()) {
+    const PackedWeight* packed = store.packed({index++});
+    if (!packed) continue;
+    for (const PackedWeight::Run& run : packed->runs()) {
+      require(run.packing == Packing::f32 || run.packing == Packing::bf16,
+              ErrorCode::invalid_argument, folder, ": ", p.name, " is stored in ",
+              name_of(run.packing), " already; wanted the model it was made from");
+    }
+  }
+}
+
 Source open_source(const std::string& folder) {
   Source s;
   std::error_code error;
@@ -50,10 +64,7 @@ Source open_source(const std::string& folder) {
   }
   s.published = open_pretrained(folder);
   s.stored = s.published->weights();
-  for (const PackingError& c : packing_errors(*s.stored, *s.stored)) {
-    require(c.name == "(f32)" || c.bytes >= 2 * c.parameters, ErrorCode::invalid_argument, folder,
-            ": ", c.worst, " is stored in int8 or int4 already; wanted the model it was made from");
-  }
+  refuse_packed(*s.stored, folder);
   s.bytes = s.published->published.bytes;
   if (fs::exists(folder + "/tokenizer.json", error)) s.tokenizer = Tokenizer::load(folder);
   return s;

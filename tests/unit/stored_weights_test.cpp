@@ -187,6 +187,12 @@ TEST(OwnLayout, DamagedOnesAreRefused) {
   }
   {
     Packed m(Packing::int8);
+    m.config_["vocab_size"] = 1000000;
+    m.write();
+    m.expect_refused({"config.json", "vocab_size 1000000 of a model with"});
+  }
+  {
+    Packed m(Packing::int8);
     m.config_["model"] = "large";
     m.write();
     m.expect_refused({"config.json"});

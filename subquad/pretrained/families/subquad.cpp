@@ -1,4 +1,6 @@
 // Our own layout: any model of ours, its parameters under their own names, packed or not.
+#include <algorithm>
+
 #include "subquad/pretrained/families/parts.h"
 #include "subquad/pretrained/stored_weights.h"
 
@@ -35,7 +37,11 @@ Published describe(const PublishedConfig& c, const WeightFiles& files) {
   require(model != nullptr, ErrorCode::format, c.source(), ": key \"model\" is missing");
   p.config = ModelConfig::from_json(*model);
   p.vocabulary = c.size("vocab_size", p.config.vocabulary);
+  const std::int64_t most = std::min(p.config.vocabulary, p.config.classes);
+  c.check(p.vocabulary <= most, "vocab_size ", p.vocabulary, " of a model with ", most, " ids");
   p.bytes = c.flag("text_is_bytes", false);
+  c.check(!p.bytes || p.vocabulary >= 256, "text_is_bytes with vocab_size ", p.vocabulary,
+          ", wanted at least 256");
   p.packed = true;
   ParameterPlan plan;
   const Model described(p.config, plan);
