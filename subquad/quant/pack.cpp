@@ -80,7 +80,8 @@ Squares squares(const Tensor& exact, const Tensor& packed) {
 }  // namespace
 
 bool packable(const ParamInfo& p) {
-  return p.shape.rank == 2 && p.shape[1] >= kLeastColumns && !p.name.ends_with("conv.weight");
+  return p.shape.rank == 2 && p.shape[1] >= kLeastColumns && p.name.ends_with(".weight") &&
+         !p.name.ends_with("conv.weight");
 }
 
 Tensor exact_value(const ParameterStore& store, ParamId id) {

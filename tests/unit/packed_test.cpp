@@ -338,7 +338,7 @@ TEST(PackedModel, ErrorsAreReportedByClassAndRefusedIfNotFinite) {
     last = errors[1].relative_error;
   }
   EXPECT_NEAR(last, 0.08, 0.03);  // normal numbers in 16 levels
-  exact.flat_values().data<float>()[plan.all()[2].offset + 65] =
+  exact.flat_values().data<float>()[plan.all()[2].offset + 129] =
       std::numeric_limits<float>::infinity();
   try {
     packed_store(exact, Packing::int8, threads);

@@ -35,7 +35,12 @@ Published describe(const PublishedConfig& c, const WeightFiles& files) {
   Published p;
   const Json* model = c.find("model");
   require(model != nullptr, ErrorCode::format, c.source(), ": key \"model\" is missing");
-  p.config = ModelConfig::from_json(*model);
+  try {
+    p.config = ModelConfig::from_json(*model);
+  } catch (Error& e) {  // a value of the wrong type; of others the caller says which file it was
+    if (e.code() != ErrorCode::invalid_argument) e.add_context(c.source() + ": key \"model\"");
+    throw;
+  }
   p.vocabulary = c.size("vocab_size", p.config.vocabulary);
   const std::int64_t most = std::min(p.config.vocabulary, p.config.classes);
   c.check(p.vocabulary <= most, "vocab_size ", p.vocabulary, " of a model with ", most, " ids");
