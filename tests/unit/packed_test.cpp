@@ -5,11 +5,13 @@
 
 #include <cstring>
 #include <limits>
+#include <set>
 
 #include "subquad/backend/bf16.h"
 #include "subquad/model/engine.h"
 #include "subquad/model/model.h"
 #include "subquad/quant/pack.h"
+#include "subquad/train/checkpoint.h"
 #include "tests/support/support.h"
 
 namespace subquad {
@@ -317,6 +319,22 @@ TEST(PackedModel, GatesStayExactAndTrainingIsRefused) {
   }
   EXPECT_THROW((void)small.flat_values(), Error);
   EXPECT_THROW((void)small.flat_grads(), Error);
+}
+
+// What a saved state is tied to: other bits, other digest.
+TEST(PackedModel, HasADigestOfItsOwn) {
+  ParameterPlan plan;
+  const Model model(config_of("attention"), plan);
+  const ParameterStore exact(plan, DType::f32, 3), other(plan, DType::f32, 4);
+  ThreadPool threads(2);
+  std::set<std::string> digests = {weights_digest(exact), weights_digest(other)};
+  for (const Packing packing : {Packing::bf16, Packing::int8, Packing::int4}) {
+    const std::string digest = weights_digest(packed_store(exact, packing, threads));
+    EXPECT_EQ(digest, weights_digest(packed_store(exact, packing, threads)));
+    digests.insert(digest);
+    digests.insert(weights_digest(packed_store(other, packing, threads)));
+  }
+  EXPECT_EQ(digests.size(), 8U);
 }
 
 TEST(PackedModel, ErrorsAreReportedByClassAndRefusedIfNotFinite) {
