@@ -222,7 +222,7 @@ Workload prefill_workload(const std::string& kind, const std::string& size,
   const Tensor ids = random_ids(1, kPrefillTokens, config.vocabulary);
   Workload w;
   w.engine = {b, &b->engine};
-  w.variant = "prefill " + std::string(name_of(setup.weights));
+  w.variant = std::string("prefill ").append(name_of(setup.weights));
   w.tokens = kPrefillTokens;
   w.parameters = b->plan.parameter_count();
   w.useful_flop = 2 * (b->model.cost(kPrefillTokens).macs -
@@ -255,7 +255,7 @@ Workload decode_workload(const std::string& kind, const std::string& size, std::
   }
   Workload w;
   w.engine = {b, &b->engine};
-  w.variant = "decode " + std::string(name_of(setup.weights));
+  w.variant = std::string("decode ").append(name_of(setup.weights));
   w.tokens = kDecodeSteps * batch;
   w.parameters = b->plan.parameter_count();
   w.useful_flop = 2 * static_cast<double>(batch * kDecodeSteps) * b->model.cost(1).macs;

@@ -80,9 +80,9 @@ Weight stored_weight(const WeightFiles& files, const MappedParameter& m, const P
 
 }  // namespace
 
-std::string scales_name(const std::string& tensor) { return tensor + ".scale"; }
+std::string scales_name(const std::string& tensor) { return std::string(tensor).append(".scale"); }
 std::string run_name(const std::string& parameter, std::size_t run) {
-  return parameter + ".rows." + std::to_string(run);
+  return std::string(parameter).append(".rows.").append(std::to_string(run));
 }
 
 Packing check_stored(const WeightFiles& files, const std::string& tensor, const Shape& shape) {

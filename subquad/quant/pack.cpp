@@ -16,7 +16,8 @@ std::string class_of(const std::string& parameter) {
   for (std::string part; std::getline(parts, part, '.');) {
     if (part == "blocks" || part == "weight" || part.find_first_not_of("0123456789") == part.npos)
       continue;
-    out += (out.empty() ? "" : ".") + part;
+    if (!out.empty()) out += '.';
+    out += part;
   }
   return out;
 }

@@ -1,5 +1,5 @@
 // Decoding with packed weights: every weight is read once, as it lies, for all rows of the batch.
-// Schedule: tasks of 64 outputs; in them tiles of four outputs (four streams of codes, later ones
+// Schedule: tasks of 64 outputs; in them tiles of four outputs (four streams of codes, the next four
 // prefetched a line at a time) and up to four rows of x, which stay in the caches. Codes become f32
 // in registers; an int8 row is scaled at its end, an int4 group of 64 after its four products.
 // Roofline: reading codes. A line of 64 bytes takes 16 (f32) to 128 (int4) multiply-adds a row, and
@@ -32,7 +32,6 @@ using vm::V;
 
 constexpr std::int64_t kTaskOutputs = 64;
 constexpr std::int64_t kSmallBytes = 1 << 15;  // of codes: not worth a fork-join
-constexpr std::int64_t kAhead = 12 << 10;      // bytes between what is read and what is prefetched
 constexpr int kOutputs = 4;
 // Rows of x that meet an unpacked weight: as many as the registers hold sums of.
 constexpr int most_rows(Packing packing) {
@@ -147,10 +146,7 @@ HWY_NOINLINE void tile(const Sources& from, std::int64_t ins, float* y) {
   for (int r = 0; r < kRows; ++r) {
     for (int o = 0; o < kOutputs; ++o) sums.of[r][o] = vm::set(0);
   }
-  // What is read kAhead bytes later: a row of int4 alone is over too soon.
-  const std::int64_t tile_bytes = std::max<std::int64_t>(1, kOutputs * s.codes_stride);
-  const std::byte* next =
-      s.codes + (kAhead + tile_bytes - 1) / tile_bytes * kOutputs * s.codes_stride;
+  const std::byte* next = s.codes + kOutputs * s.codes_stride;  // what is read after this tile
   std::int64_t left = ins;
   for (; left >= kLine; left -= kLine) {
     for (int o = 0; o < kOutputs; ++o) hwy::Prefetch(next + o * s.codes_stride);
