@@ -27,6 +27,7 @@ constexpr Command kCommands[] = {
      subquad::app::evaluate},
     {"generate", "continue a prompt from a run or a published model", subquad::app::generate},
     {"convert", "write a trained run as a published model", subquad::app::convert},
+    {"quantize", "write a model with its weights in fewer bits", subquad::app::quantize},
     {"report", "write a study's report again", subquad::app::report},
     {"protocol", "freeze what a study promises before its first run, or amend it",
      subquad::app::protocol},

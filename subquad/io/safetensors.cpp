@@ -24,11 +24,12 @@ DType dtype_from(const std::string& name, const std::string& where) {
                                     {"F16", DType::f16},
                                     {"I64", DType::i64},
                                     {"I32", DType::i32},
+                                    {"I8", DType::i8},
                                     {"U8", DType::u8}}) {
     if (name == text) return dtype;
   }
   fail(ErrorCode::unsupported, where, ": dtype ", name,
-       ", wanted F64, F32, BF16, F16, I64, I32 or U8");
+       ", wanted F64, F32, BF16, F16, I64, I32, I8 or U8");
 }
 
 // IEEE 754 half precision: 1 sign, 5 exponent (bias 15), 10 fraction bits; exact in f32.
@@ -51,6 +52,7 @@ std::string dtype_text(DType t) {
     case DType::f16: return "F16";
     case DType::i64: return "I64";
     case DType::i32: return "I32";
+    case DType::i8: return "I8";
     case DType::u8: return "U8";
   }
   return "";
@@ -81,8 +83,9 @@ void check_keys(const Json& entry) {
 
 }  // namespace
 
-Safetensors::Safetensors(const std::string& path) : path_(path), file_(path) {
-  const auto bytes = file_.bytes();
+Safetensors::Safetensors(const std::string& path)
+    : path_(path), file_(std::make_shared<const MappedFile>(path)) {
+  const auto bytes = file_->bytes();
   std::uint64_t header_size = 0;
   require(bytes.size() >= 8, ErrorCode::format, path, ": ", bytes.size(),
           " bytes, too short for a safetensors file");
@@ -161,6 +164,16 @@ Tensor Safetensors::read(const std::string& name) const {
   Tensor t(it->second.shape, it->second.dtype);
   std::memcpy(t.raw(), data_.data() + it->second.begin, static_cast<std::size_t>(t.bytes()));
   return t;
+}
+
+Tensor Safetensors::in_place(const std::string& name) const {
+  const auto it = entries_.find(name);
+  require(it != entries_.end(), ErrorCode::format, path_, ": no tensor named ", name);
+  const std::byte* at = data_.data() + it->second.begin;
+  const auto unit = static_cast<std::uintptr_t>(size_of(it->second.dtype));
+  if (reinterpret_cast<std::uintptr_t>(at) % unit != 0) return read(name);
+  return Tensor::borrowed(it->second.shape, it->second.dtype,
+                          std::shared_ptr<const std::byte>(file_, at));
 }
 
 Tensor Safetensors::read_as(const std::string& name, DType dtype) const {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <utility>
@@ -34,7 +35,10 @@ class Safetensors {
   bool contains(const std::string& name) const { return entries_.contains(name); }
   // A copy of one tensor, as stored.
   Tensor read(const std::string& name) const;
-  // The same, converted to f32 or f64 from f64, f32, bf16 or f16.
+  // The mapped bytes themselves, which live as long as the tensor and must not be written; a copy
+  // where they are not aligned to an element.
+  Tensor in_place(const std::string& name) const;
+  // A copy, converted to f32 or f64 from f64, f32, bf16 or f16.
   Tensor read_as(const std::string& name, DType dtype) const;
   // Elements first, first + stride, ... of a tensor, converted likewise; one for each of `to`.
   template <class T>
@@ -45,7 +49,7 @@ class Safetensors {
   void read_metadata(const Json& value);
 
   std::string path_;
-  MappedFile file_;
+  std::shared_ptr<const MappedFile> file_;
   std::span<const std::byte> data_;
   std::map<std::string, Entry> entries_;
   std::map<std::string, std::string> metadata_;

@@ -51,6 +51,7 @@ Experts::Experts(const ExpertsConfig& config, std::int64_t d_model, ParameterPla
           kMost, " of which 1 to all are active, and widths to ", kWidest);
   const Init fan_in = Init::normal(1 / std::sqrt(static_cast<double>(d_model)));
   router_ = plan.declare("router.weight", {config.count, d_model}, fan_in, true);
+  plan.keep_exact(router_, 0, config.count);
   if (config.correction)
     correction_ = plan.declare("router.correction", {config.count}, Init::zeros(), false);
   const auto expert = [&](const std::string& name, std::int64_t hidden) {
@@ -63,8 +64,9 @@ Experts::Experts(const ExpertsConfig& config, std::int64_t d_model, ParameterPla
     experts_.push_back(expert(std::to_string(e), config.hidden));
   if (!config.shared_hidden) return;
   shared_.push_back(expert("shared", config.shared_hidden));
-  if (config.shared_gate)
-    shared_gate_ = plan.declare("shared_gate.weight", {1, d_model}, fan_in, true);
+  if (!config.shared_gate) return;
+  shared_gate_ = plan.declare("shared_gate.weight", {1, d_model}, fan_in, true);
+  plan.keep_exact(shared_gate_, 0, 1);
 }
 
 Var Experts::forward(Context& cx, const Var& x) const {

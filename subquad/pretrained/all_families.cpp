@@ -26,7 +26,7 @@ const std::vector<const Family*>& all_families() {
   static const std::vector<const Family*> families = {
       &kLlama,      &kQwen3,        &kMamba2,           &kMamba2StateSpaces,
       &kXlstmLarge, &kXlstmNeurips, &kGatedDeltaNetFla, &kQwen3Next,
-      &kQwen35,     &kGpt2,         &kGraniteHybrid,
+      &kQwen35,     &kGpt2,         &kGraniteHybrid,    &kSubquad,
   };
   return families;
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "subquad/pretrained/stored_weights.h"
+
 namespace subquad {
 namespace {
 
@@ -72,7 +74,7 @@ std::unique_ptr<Pretrained> open_pretrained(const std::string& folder) {
   p->published = blame_file([&] { return p->family->describe(config, *p->files); });
   std::vector<std::string> spare = p->published.spare;
   for (const auto& [kept, other] : p->published.aliases) spare.push_back(other);
-  check_weights(*p->files, p->published.weights, spare, p->family->name);
+  check_weights(*p->files, p->published.weights, spare, p->family->name, p->published.packed);
   check_aliases(*p->files, p->published);
   p->model = blame_file([&] { return std::make_unique<Model>(p->published.config, p->plan); });
   check_complete(p->published.weights, p->plan);
@@ -81,6 +83,10 @@ std::unique_ptr<Pretrained> open_pretrained(const std::string& folder) {
   const auto begin = special_ids(folder, config, "bos_token_id", ids);
   if (!begin.empty()) p->begin_id = begin.front();
   return p;
+}
+
+ParameterStore Pretrained::weights() const {
+  return stored_weights(*files, published.weights, plan);
 }
 
 void Pretrained::load(const ParameterStore& store) const {

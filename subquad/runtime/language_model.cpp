@@ -79,11 +79,10 @@ LanguageModel published_language_model(const std::string& folder, bool ids) {
   LanguageModel m;
   m.folder = folder;
   m.published = open_pretrained(folder);
-  m.weights =
-      std::make_unique<ParameterStore>(ParameterStore::zeros(m.published->plan, DType::f32));
-  m.published->load(*m.weights);
+  m.weights = std::make_unique<ParameterStore>(m.published->weights());
   m.inputs = m.outputs = m.published->published.vocabulary;
   m.end_ids = m.published->end_ids;
+  m.bytes = m.published->published.bytes && !ids;
   if (!ids) load_tokenizer(m, folder);
   return m;
 }

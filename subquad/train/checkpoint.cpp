@@ -119,10 +119,22 @@ void load_parameters(const std::string& path, ParameterStore& store) {
 
 std::string weights_digest(const ParameterStore& store) {
   Sha256 hash;
-  for (const auto& [name, t] : named_parameters(store)) {
-    hash.update(name);
+  const auto add = [&](const Tensor& t) {
     hash.update(
         std::span(static_cast<const std::byte*>(t.raw()), static_cast<std::size_t>(t.bytes())));
+  };
+  std::int32_t index = 0;
+  for (const ParamInfo& p : store.plan().all()) {
+    const ParamId id{index++};
+    hash.update(p.name);
+    const PackedWeight* packed = store.packed(id);
+    if (!packed) add(store.value(id));
+    for (std::size_t i = 0; packed && i < packed->runs().size(); ++i) {
+      const PackedWeight::Run& run = packed->runs()[i];
+      hash.update(name_of(run.packing));
+      add(run.codes);
+      if (run.scales) add(run.scales);
+    }
   }
   return hash.finish();
 }
