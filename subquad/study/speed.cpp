@@ -151,7 +151,7 @@ Round measure_round(Engine& engine, std::vector<std::unique_ptr<Candidate>>& arm
 // A real text where there is one: its batches are what a user would train on.
 const StudyTask& typical_task(const StudyPlan& plan) {
   for (const StudyTask& t : plan.tasks) {
-    if (t.name == "code" || t.name == "text") return t;
+    if (is_byte_task(t.name)) return t;
   }
   return plan.tasks.front();
 }
@@ -270,7 +270,7 @@ Json choose_widths(StudyPlan& plan) {
   plan.widths = Json::object();
   for (const StudyTask& t : plan.tasks) {
     const auto task = task_to_measure(t);
-    SizingRequest r = sizing_request(plan, task->spec());
+    SizingRequest r = sizing_request(plan, t, task->spec());
     r.measure = [&](std::span<const ModelConfig> configs) {
       return training_seconds_per_token(
           configs, [&](int step) { return task->train_batch(900 + step); },
