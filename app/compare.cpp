@@ -8,6 +8,7 @@
 
 #include "app/commands.h"
 #include "app/default_study.h"
+#include "app/estimate.h"
 #include "app/options.h"
 #include "app/provenance.h"
 #include "app/study_folder.h"
@@ -120,55 +121,11 @@ void measure_if_needed(const StudyPlan& plan, const std::string& folder) {
   write_file_atomically(path, measure_speed(plan, key).dump(1) + "\n");
 }
 
-// Runs of a plan after the trials of its first grid, at the shared rates.
-std::vector<PlannedRun> all_runs(const StudyPlan& plan) {
-  auto out = first_trials(plan);
-  for (PlannedRun& run : planned_runs(plan)) out.push_back(std::move(run));
-  return out;
-}
-
-double estimate_seconds(const std::vector<PlannedRun>& runs, const Json& calibration, int jobs) {
-  double total = 0;
-  for (const PlannedRun& r : runs) {
-    const Json* task = calibration.find(r.task);
-    const Json* us = task ? task->find(r.arm) : nullptr;
-    if (us) total += us->as_double() * 1e-6 * static_cast<double>(r.config.train.tokens) + 2;
-  }
-  return total / jobs;
-}
-
-std::string minutes(double seconds) {
-  char text[40];
-  std::snprintf(text, sizeof text, seconds < 90 ? "%.0f s" : "%.0f min",
-                seconds < 90 ? seconds : seconds / 60);
-  return text;
-}
-
-// Of what is left to do, and of the first seed, after which there is a table.
-void print_estimate(const StudyPlan& plan, const std::set<std::string>& done,
-                    const Json& calibration, int jobs) {
-  std::vector<PlannedRun> left, first;
-  for (const PlannedRun& r : all_runs(plan)) {
-    if (done.contains(r.id)) continue;
-    if (r.config.trial || r.seed == plan.seeds.front()) first.push_back(r);
-    left.push_back(r);
-  }
-  if (!done.empty()) std::printf("  %zu runs are done, %zu are left\n", done.size(), left.size());
-  if (!left.empty()) {
-    std::printf("  estimate %s (calibrated now)",
-                minutes(estimate_seconds(left, calibration, jobs)).c_str());
-    if (!first.empty() && plan.seeds.size() > 1)
-      std::printf("; first table after %s",
-                  minutes(estimate_seconds(first, calibration, jobs)).c_str());
-    std::printf("; Ctrl-C is safe, the same command continues\n");
-  }
-  std::fflush(stdout);
-}
-
 void make_folder(const std::string& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
-  require(!error, ErrorCode::io, "cannot create folder ", folder, ": ", error.message());
+  require(!error, error == std::errc::no_space_on_device ? ErrorCode::out_of_space : ErrorCode::io,
+          "cannot create folder ", folder, ": ", error.message());
 }
 
 // match = "time": MLP widths from measured times. No measurement is twice the same, so its choice
@@ -214,10 +171,12 @@ void fit_budget(StudyPlan& plan, const Json& calibration, double seconds, int jo
       std::printf("  calibrated  %-9s %-22s %6.1f us/token\n", task.c_str(), arm.c_str(),
                   us.as_double());
   }
-  const double fixed = 2.0 * static_cast<double>(all_runs(plan).size()) / jobs;
-  const double factor = std::max(
-      0.01, (seconds - fixed) /
-                std::max(estimate_seconds(all_runs(plan), calibration, jobs) - fixed, 1e-9));
+  // Evaluation and starts do not scale with tokens.
+  auto runs = all_runs(plan);
+  const double whole = estimate_seconds(runs, calibration, jobs);
+  for (PlannedRun& r : runs) r.config.train.tokens = 0;
+  const double fixed = estimate_seconds(runs, calibration, jobs);
+  const double factor = std::max(0.01, (seconds - fixed) / std::max(whole - fixed, 1e-9));
   Json chosen = Json::object();
   for (StudyTask& t : plan.tasks) {
     const TaskSpec spec = make_task(t.name, {.data = t.data, .extra = t.extra})->spec();
@@ -247,7 +206,7 @@ void warn_of_budget(const StudyPlan& plan, const Json& calibration, const std::s
     std::fprintf(stderr,
                  "subquad: warning: --budget %s cannot be met: this study takes about %s even with "
                  "the least tokens; give more, or fewer arms, tasks or seeds\n",
-                 budget.c_str(), minutes(least).c_str());
+                 budget.c_str(), duration_words(least).c_str());
   } else if (share < 0.1) {
     std::fprintf(stderr,
                  "subquad: warning: --budget %s pays for %.2g %% of the study's own training "
@@ -473,7 +432,7 @@ int compare(Arguments arguments) {
   if (dry_run) {
     print_sizes(plan, calibration);
     std::printf("  estimate %s\n",
-                minutes(estimate_seconds(all_runs(plan), calibration, workers)).c_str());
+                duration_words(estimate_seconds(all_runs(plan), calibration, workers)).c_str());
     return 0;
   }
   const std::string folder = out + "/" + plan.name + "-" + plan.hash().substr(0, 8);

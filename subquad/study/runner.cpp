@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
@@ -15,6 +16,7 @@
 
 #include "subquad/base/file.h"
 #include "subquad/base/interrupt.h"
+#include "subquad/study/crossover.h"
 #include "subquad/study/findings.h"
 #include "subquad/study/format.h"
 #include "subquad/study/ledger.h"
@@ -405,8 +407,16 @@ Json collect_results(const StudyPlan& plan, const std::string& folder) {
     task["primary_length"] = spec.primary_length;
     task["train_length"] = spec.train_length;
     task["chance"] = spec.chance;
-    for (const SizedArm& s : sized_arms(plan, t)) {
+    const auto sized = sized_arms(plan, t);
+    const auto attention = std::find_if(sized.begin(), sized.end(),
+                                        [](const SizedArm& s) { return s.arm == "attention"; });
+    const auto bytes = [](const SizedArm& s) {
+      return std::vector<double>(s.state_bytes.begin(), s.state_bytes.end());
+    };
+    for (const SizedArm& s : sized) {
       Json& arm = task["arms"][s.arm];
+      if (attention != sized.end() && s.arm != "attention")
+        arm["memory_crossover_tokens"] = crossover_json(bytes(*attention), bytes(s));
       arm["model"] = s.config.to_json();
       arm["parameters"] = s.parameters;
       arm["training_macs_per_token"] = s.training_macs_per_token;
