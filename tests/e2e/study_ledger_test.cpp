@@ -165,12 +165,20 @@ TEST_F(TunedStudy, ALedgerAloneContinuesTheStudy) {
   // Half of it as a shard: the other half is trained here.
   const std::string text = content(study_ + "/ledger.jsonl");
   std::size_t end = 0;
-  for (int line = 0; line < 14; ++line) end = text.find('\n', end) + 1;
+  int finished = 0;
+  for (int line = 0; line < 14; ++line) {
+    const std::size_t next = text.find('\n', end) + 1;
+    finished += text.substr(end, next - end).find("\"status\":\"done\"") != std::string::npos;
+    end = next;
+  }
   const std::string shard = *folder_ / "shard.jsonl", joined = *folder_ / "joined";
   std::ofstream(shard, std::ios::binary) << text.substr(0, end);
   o = run_program("compare " + plan + " --jobs 2 --from " + shard + " --out " + joined);
   EXPECT_EQ(o.code, 0) << o.text;
-  EXPECT_NE(o.text.find("13 finished runs and trials taken"), std::string::npos) << o.text;
+  EXPECT_GE(finished, 10);
+  EXPECT_NE(o.text.find(std::to_string(finished) + " finished runs and trials taken"),
+            std::string::npos)
+      << o.text;
   EXPECT_EQ(content(study_in(joined) + "/results.json"), results);
   EXPECT_TRUE(check_ledger(study_in(joined) + "/ledger.jsonl").problems.empty());
   // An edited shard, and one of another plan.
@@ -189,10 +197,11 @@ TEST_F(TunedStudy, ALedgerAloneContinuesTheStudy) {
 TEST_F(TunedStudy, AFullDiskStopsCleanlyAndTheSameCommandContinues) {
   const std::string out = *folder_ / "full";
   const std::string command = "compare " + (*folder_ / "plan.toml") + " --jobs 2 --out " + out;
-  // Files of 4 KiB at most: the ledger outgrows it first. Then a little more room each time.
-  for (const int blocks : {8, 40, 100}) {
+  // No file above 4, 20, 50, 165 KiB: in turn no result, no checkpoint and no ledger has room.
+  for (const int blocks : {8, 40, 100, 330}) {
     const Outcome o =
         run_program(command, "ulimit -f " + std::to_string(blocks) + "; trap '' XFSZ;");
+    if (blocks == 330 && o.code == 0) continue;  // room enough on this machine
     EXPECT_EQ(o.code, 75) << o.text;
     EXPECT_NE(o.text.find("Nothing was lost"), std::string::npos) << o.text;
     const std::string ledger = study_in(out) + "/ledger.jsonl";
