@@ -33,14 +33,14 @@ recipe = "R2"
 [task."parity@R1"]
 recipe = "R1"
 tokens = 30000
-lengths = [32, 256]
+lengths = [32, 1024]
 [task."parity@R2"]
 tokens = 30000
-lengths = [32, 256]
+lengths = [32, 1024]
 [task."parity@R3"]
 recipe = "R3"
 tokens = 30000
-lengths = [32, 256]
+lengths = [32, 1024]
 )";
 
 std::string content(const std::string& path) {

@@ -53,7 +53,7 @@ TEST(Tuning, EveryArmTriesTheSameFactorsOnHalfTheBudget) {
     EXPECT_EQ(t.seed, 1000);
     if (t.task == "parity") EXPECT_EQ(t.config.train.tokens, 50000);
   }
-  EXPECT_EQ(trials[0].id, "parity-mlstm-lr0.0005");
+  EXPECT_EQ(trials[0].id, "parity-mlstm-lr5e-04");
   EXPECT_EQ(trials[4].config.train.learning_rate, 8e-3);
   EXPECT_TRUE(first_trials(plan_of("", "recipe = \"R1\"")).empty());
   EXPECT_TRUE(extension_trials(plan, {}).empty()) << "nothing is known yet";
