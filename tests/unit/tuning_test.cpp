@@ -82,7 +82,7 @@ TEST(Tuning, AnInteriorOptimumIsChosenAndTheRunsHaveIt) {
 TEST(Tuning, AnEdgeExtendsTheGridOfEveryArmOfThatTaskOnce) {
   const StudyPlan plan = plan_of();
   // slstm wants more than the grid has on parity; the highest rates of mlstm diverge.
-  const auto loss = [](const PlannedRun& t) {
+  const auto loss = [](const PlannedRun& t) -> double {
     if (t.arm == "mlstm" && t.config.train.learning_rate > 5e-3) return INFINITY;
     return bowl(t, t.arm == "slstm" && t.task == "parity" ? 1.6e-2 : 2e-3);
   };
@@ -115,7 +115,7 @@ TEST(Tuning, AnEdgeExtendsTheGridOfEveryArmOfThatTaskOnce) {
 
 TEST(Tuning, WhereAllDivergeTheLeastRateStands) {
   const StudyPlan plan = plan_of("", "recipe = \"R2\"\nfactors = [1, 2, 4]");
-  const auto all_lost = [](const PlannedRun&) { return INFINITY; };
+  const auto all_lost = [](const PlannedRun&) -> double { return INFINITY; };
   auto trials = first_trials(plan);
   const auto more = extension_trials(plan, finished(trials, all_lost));
   trials.insert(trials.end(), more.begin(), more.end());
