@@ -132,7 +132,8 @@ TEST_F(TunedStudy, EveryArmIsTunedAlikeAndTheTestSplitStaysClosed) {
 TEST_F(TunedStudy, TheAuditReadsTheTrials) {
   ASSERT_EQ(run_program("audit " + study_).code, 0);
   std::map<std::string, std::string> lights, numbers;
-  for (const Json& c : Json::read(study_ + "/audit.json").at("checks").as_array()) {
+  const Json audit = Json::read(study_ + "/audit.json");
+  for (const Json& c : audit.at("checks").as_array()) {
     lights[c.at("id").as_string()] = c.at("light").as_string();
     numbers[c.at("id").as_string()] = c.at("numbers").as_string();
   }
@@ -194,7 +195,7 @@ TEST_F(TunedStudy, ALedgerAloneContinuesTheStudy) {
   EXPECT_NE(o.text.find("another plan"), std::string::npos) << o.text;
 }
 
-TEST_F(TunedStudy, AFullDiskStopsCleanlyAndTheSameCommandContinues) {
+TEST_F(TunedStudy, WithoutRoomOnDiskItStopsAndTheSameCommandContinues) {
   const std::string out = *folder_ / "full";
   const std::string command = "compare " + (*folder_ / "plan.toml") + " --jobs 2 --out " + out;
   // No file above 4, 20, 50, 165 KiB: in turn no result, no checkpoint and no ledger has room.

@@ -195,17 +195,13 @@ CheckOutcome interior(const AuditInput& in) {
   return {Light::pass, "every best trial lies inside its grid", {}};
 }
 
-// Differences by recipe; a study under one recipe has none.
-static Json headline(const AuditInput& in) {
-  const Json* found = in.tuning.find("headline");
-  return found ? *found : Json::object();
-}
-
 CheckOutcome recipes_agree(const AuditInput& in) {
   if (in.tuning.is_null()) return {Light::not_applicable, kNoTrials, {}};
   Light light = Light::pass;
   std::string text;
-  for (const auto& [hypothesis, effects] : headline(in).as_object()) {
+  const Json none = Json::object();
+  const Json* headline = in.tuning.find("headline");
+  for (const auto& [hypothesis, effects] : (headline ? *headline : none).as_object()) {
     const double r2 = effects.at("R2").as_double();
     const Json *r1 = effects.find("R1"), *r3 = effects.find("R3");
     const auto flips = [&](const Json* other) { return other && other->as_double() * r2 < 0; };
