@@ -8,6 +8,7 @@
 #include "subquad/study/chart.h"
 #include "subquad/study/findings.h"
 #include "subquad/study/format.h"
+#include "subquad/task/task.h"
 
 namespace subquad {
 namespace {
@@ -109,7 +110,7 @@ std::string curve_chart(const Json& results, const std::string& task, const Arms
       if (!s.line.empty()) series.push_back(s);
     });
   }
-  const bool bytes = task == "code" || task == "text";
+  const bool bytes = is_byte_task(task);
   return figure(line_chart({.title = task + ": training loss",
                             .x_label = "training tokens",
                             .y_label = "loss (nats)",

@@ -11,6 +11,7 @@
 #include "subquad/base/rng.h"
 #include "subquad/data/corpus.h"
 #include "subquad/data/tokenizer/tokenizer.h"
+#include "subquad/task/code/probes.h"
 #include "subquad/task/options.h"
 
 namespace subquad {
@@ -18,6 +19,8 @@ namespace {
 
 constexpr std::int64_t kWindow = 256, kRows = 32;
 constexpr std::int64_t kTestBytes = 65536, kValidationBytes = 32768;  // or tokens
+constexpr std::int64_t kBorders[] = {0, 16, 64, 256, 1024, 4096, 16384};
+constexpr std::size_t kParts = std::size(kBorders) - 1;
 
 // The documents of every split as ids, encoded when a split is first asked for.
 class Tokens {
@@ -78,7 +81,10 @@ class Bytes final : public Task {
       : options_(options),
         code_(code),
         corpus_({.source = source(options, code), .code = code, .cache = default_corpus_cache()}) {
-    TaskOptionReader(code ? "code" : "text", options.extra).finish();  // it has none
+    TaskOptionReader reader(code ? "code" : "text", options.extra);
+    test_bytes_ = reader.integer("test_bytes", kTestBytes, 256, std::int64_t{16} << 20,
+                                 "bytes of the test split that are scored, in even windows");
+    known_options_ = reader.finish();
     if (!options.tokenizer.empty()) tokens_.emplace(options, corpus_);
   }
 
@@ -90,7 +96,8 @@ class Bytes final : public Task {
                .separation =
                    "documents belong to train, validation or test by a hash of their "
                    "folder, file or place: " +
-                   corpus_.index().at("split").as_string()};
+                   corpus_.index().at("split").as_string(),
+               .options = known_options_};
     if (!tokens_) return s;
     s.vocabulary = s.classes = tokens_->vocabulary();
     s.guide.input = "tokens of windows of source files or text";
@@ -132,8 +139,7 @@ class Bytes final : public Task {
   }
 
   std::vector<Metric> score(std::int64_t length, std::span<const Scored> batches) const override {
-    const std::int64_t borders[] = {0, 16, 64, 256, 1024};
-    double nats = 0, count = 0, part_nats[4] = {}, part_count[4] = {};
+    double nats = 0, count = 0, part_nats[kParts] = {}, part_count[kParts] = {};
     for (const Scored& s : batches) {
       const auto target = s.batch.targets.host<std::int32_t>();
       for (std::size_t i = 0; i < target.size(); ++i) {
@@ -143,8 +149,8 @@ class Bytes final : public Task {
         nats += loss;
         count += bytes;
         const auto position = static_cast<std::int64_t>(i) % length;
-        for (int k = 0; k < 4; ++k) {
-          if (position < borders[k] || position >= borders[k + 1]) continue;
+        for (std::size_t k = 0; k < kParts; ++k) {
+          if (position < kBorders[k] || position >= kBorders[k + 1]) continue;
           part_nats[k] += loss;
           part_count[k] += bytes;
         }
@@ -153,11 +159,15 @@ class Bytes final : public Task {
     const double bits = 1 / std::log(2.0);
     std::vector<Metric> metrics = {
         {"bits_per_byte", bits * nats / std::max(count, 1.0), "bits/byte", false}};
-    for (int k = 0; k < 4; ++k) {
+    for (std::size_t k = 0; k < kParts; ++k) {
       if (part_count[k] == 0) continue;
       metrics.push_back(
-          {"loss_at_" + std::to_string(borders[k]) + "_" + std::to_string(borders[k + 1]),
+          {"loss_at_" + std::to_string(kBorders[k]) + "_" + std::to_string(kBorders[k + 1]),
            bits * part_nats[k] / part_count[k], "bits/byte", false});
+    }
+    if (code_ && !tokens_) {  // the probes read bytes
+      const auto probes = code_probes(length, batches);
+      metrics.insert(metrics.end(), probes.begin(), probes.end());
     }
     return metrics;
   }
@@ -202,7 +212,7 @@ class Bytes final : public Task {
     return set ? set : "data/corpus";
   }
   std::int64_t rows_of(Split split, std::int64_t length) const {
-    const std::int64_t wanted = split == Split::test ? kTestBytes : kValidationBytes;
+    const std::int64_t wanted = split == Split::test ? test_bytes_ : kValidationBytes;
     std::int64_t size = 0;
     with_ids(split == Split::test ? 2 : 1,
              [&](auto text) { size = static_cast<std::int64_t>(text.size()); });
@@ -230,6 +240,8 @@ class Bytes final : public Task {
 
   TaskOptions options_;
   bool code_;
+  std::int64_t test_bytes_ = kTestBytes;
+  std::vector<TaskOption> known_options_;
   ByteCorpus corpus_;
   std::optional<Tokens> tokens_;
 };
