@@ -11,9 +11,8 @@ namespace subquad {
 namespace {
 
 const Question kQuestions[] = {
-    {"parity", "parity", "tracking (parity of a bit string at 32 times the training length)", 0.99,
-     true},
-    {"s3", "S3", "tracking (products in S3 at 32 times the training length)", 0.95, true},
+    {"parity", "parity", "tracking (parity of a bit string)", 0.99, true},
+    {"s3", "S3", "tracking (products in S3)", 0.95, true},
     {"modular_addition", "modular addition", "tracking (sums in a cyclic group)", 0.95, true},
     {"cycle_navigation", "cycle navigation", "tracking (steps on a ring)", 0.95, true},
     {"a5", "A5", "tracking (products in A5)", 0.95, true},
@@ -22,12 +21,8 @@ const Question kQuestions[] = {
     {"modular_arithmetic_brackets", "arithmetic with brackets",
      "tracking (expressions modulo m with brackets)", 0.95, true},
     {"even_pairs", "even pairs", "holding the first symbol", 0.95, true},
-    {"anbn", "anbn",
-     "counting (where the model stops, as a share of the true count, at 8 times the training "
-     "length)",
-     0.95, true},
-    {"plurality", "plurality",
-     "counting (most frequent of 16 symbols at 8 times the training length)", 0.95, true},
+    {"anbn", "anbn", "counting (as many b as a, then stop)", 0.95, true},
+    {"plurality", "plurality", "counting (most frequent of 16 symbols)", 0.95, true},
     {"anbncn", "anbncn", "counting (where the model stops, the worse of two counts)", 0.95, true},
     {"majority", "majority", "counting (the most frequent symbol)", 0.95, true},
     {"binary_majority", "binary majority", "counting (more ones than zeros)", 0.95, true},
@@ -38,7 +33,7 @@ const Question kQuestions[] = {
     {"induction_heads", "induction heads", "recall (what followed last time)", 0.9, true},
     {"state_recall", "state recall", "recall of a bit at an address that swaps have moved", 0.9,
      true},
-    {"mqar", "mqar", "recall (8 key-value pairs with 8 times the trained filler)", 0.9, true},
+    {"mqar", "mqar", "recall (values by their keys, with filler between)", 0.9, true},
     {"code", "code", "code (bits per byte of unseen projects)", NAN, false},
     {"text", "text", "text (bits per byte of held-out text)", NAN, false},
     {"tokens", "tokens", "the given token task", 0.95, true},

@@ -7,7 +7,7 @@
 #include <functional>
 
 #include "subquad/study/comparison.h"
-#include "subquad/study/report.h"
+#include "subquad/study/report/report.h"
 #include "subquad/study/speed.h"
 
 namespace subquad {
