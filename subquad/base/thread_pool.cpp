@@ -11,7 +11,7 @@
 namespace subquad {
 namespace {
 
-constexpr auto kSpin = std::chrono::microseconds(4);
+constexpr auto kSpin = std::chrono::microseconds(40);
 
 // Spins until ready() or the time is over.
 template <class Ready>
