@@ -327,6 +327,19 @@ Json Json::parse(std::string_view text, const std::string& source) {
 
 Json Json::read(const std::string& path) { return parse(read_file(path), path); }
 
+Json Json::read_lines(const std::string& path) {
+  const std::string text = read_file(path);
+  Json out = array();
+  std::size_t line = 0;
+  for (std::size_t from = 0; from < text.size();) {
+    const std::size_t end = std::min(text.find('\n', from), text.size());
+    out.push_back(parse(std::string_view(text).substr(from, end - from),
+                        path + ":" + std::to_string(++line)));
+    from = end + 1;
+  }
+  return out;
+}
+
 std::string nearest_key(std::string_view key, const std::vector<std::string>& known) {
   std::string best;
   std::size_t best_distance = std::max<std::size_t>(2, key.size() / 3) + 1;

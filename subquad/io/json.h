@@ -76,6 +76,8 @@ class Json {
   // `source` is named in errors, with line and column.
   static Json parse(std::string_view text, const std::string& source);
   static Json read(const std::string& path);
+  // JSON lines: one value per line, as an array.
+  static Json read_lines(const std::string& path);
 
  private:
   std::variant<std::monostate, bool, std::int64_t, double, std::string, Array, Object> value_;

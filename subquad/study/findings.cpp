@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "subquad/study/chart.h"
 #include "subquad/study/comparison.h"
 #include "subquad/study/format.h"
+#include "subquad/task/task.h"
 
 namespace subquad {
 namespace {
@@ -63,8 +65,9 @@ double validation_bits(const Json& run) {
 }  // namespace
 
 const Question* question_of(const std::string& task) {
+  const std::string kind = task_kind(task);
   for (const Question& q : kQuestions) {
-    if (task == q.task) return &q;
+    if (kind == q.task) return &q;
   }
   return nullptr;
 }
@@ -120,11 +123,35 @@ Cell cell(const Json& results, const std::string& task, const std::string& arm) 
   return c;
 }
 
+std::int64_t seeds_of(const Json& plan, const std::string& task) {
+  const auto all = static_cast<std::int64_t>(plan.at("seeds").size());
+  const Json* tasks = plan.find("tasks");
+  const Json* own = tasks ? tasks->find(task) : nullptr;
+  const std::int64_t first = own ? own->get("seeds", 0) : 0;
+  return first > 0 ? std::min(first, all) : all;
+}
+
+std::string tuning_words(const Json& results) {
+  const Json* tuning = results.find("tuning");
+  if (!tuning) return "one recipe, untuned";
+  std::set<std::string> recipes;
+  for (const auto& [task, recipe] : tuning->at("recipes").as_object())
+    recipes.insert(recipe.as_string());
+  if (recipes.size() > 1) return "recipes R1, R2 and R3 side by side";
+  const std::string only = *recipes.begin();
+  return only == "R2"   ? "each arm's learning rate tuned on the same budget"
+         : only == "R3" ? "each family's published recipe"
+                        : "one recipe, untuned";
+}
+
 int finished_seeds(const Json& results) {
   int finished = 0;
+  std::int64_t place = 0;
   for (const Json& seed : results.at("plan").at("seeds").as_array()) {
     bool all = true;
+    const std::int64_t own_place = place++;
     for (const std::string& task : tasks_of(results)) {
+      if (own_place >= seeds_of(results.at("plan"), task)) continue;
       for (const std::string& arm : arms_of(results)) {
         if (arm == "ngram") continue;  // counted once, whatever the number of seeds
         bool found = false;
@@ -144,7 +171,7 @@ std::string standing(const Json& results) {
   const bool look = results.at("plan").get("level", "look") == "look" || finished <= 3;
   return (finished == planned ? format("%d seed%s", planned, planned == 1 ? "" : "s")
                               : format("%d of %d seeds finished", finished, planned)) +
-         ", one recipe, untuned: " + (look ? "indicative, not a claim" : "claim level");
+         ", " + tuning_words(results) + ": " + (look ? "indicative, not a claim" : "claim level");
 }
 
 double ngram_bits(const Json& results, const std::string& task) {
@@ -221,7 +248,7 @@ std::string words_of(std::string metric) {
 
 std::string show_value(const std::string& task, const Cell& c) {
   if (c.values.empty()) return "-";
-  return format(task == "code" || task == "text" ? "%.3f" : "%.2f", median_of(c.values));
+  return format(is_byte_task(task) ? "%.3f" : "%.2f", median_of(c.values));
 }
 
 std::string solved_words(const Cell& c) {

@@ -48,6 +48,18 @@ Json metric_json(const Metric& m, const std::string& split, std::int64_t length)
   return j;
 }
 
+// Metrics of the test split by length, and how far the two modes of execution agree.
+void add_test_results(Json& run, const std::vector<LengthResult>& results) {
+  Json& agreement = run["mode_agreement"] = Json::object();
+  Json differences = Json::object();
+  for (const LengthResult& r : results) {
+    for (const Metric& m : r.metrics) run["metrics"].push_back(metric_json(m, "test", r.length));
+    if (r.agreement >= 0) agreement[std::to_string(r.length)] = r.agreement;
+    if (r.first_difference >= 0) differences[std::to_string(r.length)] = r.first_difference;
+  }
+  if (differences.size() > 0) run["mode_first_difference"] = differences;
+}
+
 // The n-gram arm: counted on the whole training split, scored on the windows that models are scored
 // on, with the context those have: from the start of the window.
 Json count_ngram(const RunConfig& c, const Task& task) {
@@ -123,6 +135,7 @@ Json RunConfig::to_json() const {
   Json& list = evaluation["lengths"] = Json::array();
   for (std::int64_t length : lengths) list.push_back(length);
   evaluation["recurrent"] = recurrent;
+  if (trial) j["trial"] = true;
   j["threads"] = threads;
   return j;
 }
@@ -149,6 +162,7 @@ RunConfig RunConfig::from_json(const Json& json, const std::string& source) {
       }
       c.recurrent = evaluation->get("recurrent", true);
     }
+    c.trial = json.get("trial", false);
     c.threads = static_cast<int>(json.get("threads", 1));
     require(c.threads >= 1 && c.threads <= 1024, ErrorCode::invalid_argument, "threads: got ",
             c.threads, ", wanted 1 to 1024");
@@ -238,7 +252,15 @@ Json execute_run(const std::string& folder,
     };
   }
   const double joules_before = package_joules();
-  const TrainOutcome outcome = trainer.run(show, validate, validations);
+  TrainOutcome outcome;
+  std::string diverged;
+  try {
+    outcome = trainer.run(show, validate, validations);
+  } catch (const Error& e) {
+    // Of a trial this is the answer: that rate is too high.
+    if (!c.trial || e.code() != ErrorCode::numeric) throw;
+    diverged = e.what();
+  }
   if (progress)
     progress(
         {"evaluate", {.step = outcome.steps, .steps = outcome.steps, .tokens = outcome.tokens}});
@@ -252,6 +274,7 @@ Json execute_run(const std::string& folder,
   r["seed"] = static_cast<std::int64_t>(c.seed);
   r["config_sha256"] = c.sha256();
   r["parameters"] = plan.parameter_count();
+  if (c.trial) r["trial"] = true;
   r["training_macs_per_token"] =
       3 * model.cost(spec.train_length).macs / static_cast<double>(spec.train_length);
   for (std::int64_t depth : kDepths)
@@ -261,21 +284,27 @@ Json execute_run(const std::string& folder,
   r["tokens"] = outcome.tokens;
   r["train_loss"] = outcome.final_loss;
   r["weights_sha256"] = weights_digest(store);
-  const Json evidence = run_evidence(engine, model, store, *task, plan.parameter_count(),
-                                     outcome.steps * c.train.accumulate);
-  for (const auto& [key, value] : evidence.as_object()) r[key] = value;
-  log_test_access(folder, "train", r.at("weights_sha256").as_string(), "");
-  Json& metrics = r["metrics"] = Json::array();
-  Json& agreement = r["mode_agreement"] = Json::object();
-  for (const LengthResult& length :
-       evaluate(engine, model, store, *task, {.lengths = c.lengths, .recurrent = c.recurrent})) {
-    for (const Metric& m : length.metrics) metrics.push_back(metric_json(m, "test", length.length));
-    if (length.agreement >= 0) agreement[std::to_string(length.length)] = length.agreement;
+  if (!c.trial) {
+    const Json evidence = run_evidence(engine, model, store, *task, plan.parameter_count(),
+                                       outcome.steps * c.train.accumulate);
+    for (const auto& [key, value] : evidence.as_object()) r[key] = value;
+    log_test_access(folder, "train", r.at("weights_sha256").as_string(), "");
+  }
+  r["metrics"] = Json::array();
+  if (!c.trial) {
+    const auto results =
+        evaluate(engine, model, store, *task, {.lengths = c.lengths, .recurrent = c.recurrent});
+    add_test_results(r, results);
   }
   validation.interruptible = true;
-  for (const LengthResult& length : evaluate(engine, model, store, *task, validation)) {
-    for (const Metric& m : length.metrics)
-      metrics.push_back(metric_json(m, "validation", length.length));
+  if (!diverged.empty()) r["diverged"] = diverged;
+  if (c.trial) r["validation_loss"] = Json();
+  if (diverged.empty()) {
+    for (const LengthResult& length : evaluate(engine, model, store, *task, validation)) {
+      if (c.trial && std::isfinite(length.loss)) r["validation_loss"] = length.loss;
+      for (const Metric& m : length.metrics)
+        r["metrics"].push_back(metric_json(m, "validation", length.length));
+    }
   }
   r["curve"] = outcome.curve;
   r["data"] = task->provenance();

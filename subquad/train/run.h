@@ -22,6 +22,7 @@ struct RunConfig {
   Json task_extra;
   std::vector<std::int64_t> lengths;  // empty: the task's own
   bool recurrent = true;              // evaluate one position at a time as well
+  bool trial = false;  // of tuning: scored on validation only, the test split stays closed
   int threads = 1;
 
   Json to_json() const;
@@ -35,7 +36,8 @@ struct RunProgress {
 };
 
 // Trains and evaluates the run in `folder`; writes progress.json while at it, then result.json (no
-// times) and timings.json. Returns the result. A finished run is returned as it is.
+// times) and timings.json. A trial's result holds "validation_loss" (nats per scored position at the
+// task's first length, null if it diverged: then "diverged" says how) and no test metric. Returns the result. A finished run is returned as it is.
 Json execute_run(const std::string& folder,
                  const std::function<void(const RunProgress&)>& progress);
 

@@ -33,13 +33,15 @@ bool starts_with_any(const std::string& path, const std::vector<std::string>& pr
                      [&](const std::string& p) { return path.starts_with(p); });
 }
 
-// What R2 tunes per arm may differ between arms.
-std::vector<std::string> declared_paths(const AuditInput& in) {
+// What R2 tunes per arm may differ between arms, and under R3 all of the optimiser.
+std::vector<std::string> declared_paths(const AuditInput& in, const std::string& task) {
   std::vector<std::string> out;
   if (const Json* list = promised(in, "declared_differences")) {
     for (const Json& path : list->as_array()) out.push_back(path.as_string());
   }
   if (in.tuning.is_null()) return out;
+  const Json* recipes = in.tuning.find("recipes");
+  if (recipes && recipes->get(task, "") == "R3") out.emplace_back("train.");
   for (const Json& trial : in.tuning.at("trials").as_array()) {
     for (const auto& [name, value] : trial.at("values").as_object()) out.push_back("train." + name);
   }
@@ -119,8 +121,7 @@ CheckOutcome decode_state(const AuditInput& in) {
 CheckOutcome shared_components(const AuditInput& in) {
   const std::vector<std::string> own = {"arm", "model.layers", "model.mlp_hidden",
                                         "model.mixer_options"},
-                                 harmless = {"threads", "train.checkpoint_"},
-                                 declared = declared_paths(in);
+                                 harmless = {"threads", "train.checkpoint_"};
   std::map<std::string, const Json*> first;
   std::set<std::string> undeclared, listed, allowed;
   std::vector<std::string> off;
@@ -130,6 +131,7 @@ CheckOutcome shared_components(const AuditInput& in) {
     const auto [place, fresh] =
         first.emplace(r->at("task").as_string() + " " + r->at("seed").dump(), &config->second);
     if (fresh) continue;
+    const auto declared = declared_paths(in, r->at("task").as_string());
     for (const JsonDifference& d : json_differences(*place->second, config->second)) {
       if (starts_with_any(d.path, own)) continue;
       std::set<std::string>& set = starts_with_any(d.path, declared)   ? allowed

@@ -6,6 +6,7 @@
 
 #include "subquad/base/rng.h"
 #include "subquad/data/corpus.h"
+#include "subquad/task/code/probes.h"
 #include "subquad/task/options.h"
 
 namespace subquad {
@@ -13,6 +14,8 @@ namespace {
 
 constexpr std::int64_t kWindow = 256, kRows = 32;
 constexpr std::int64_t kTestBytes = 65536, kValidationBytes = 32768;
+constexpr std::int64_t kBorders[] = {0, 16, 64, 256, 1024, 4096, 16384};
+constexpr std::size_t kParts = std::size(kBorders) - 1;
 
 class Bytes final : public Task {
  public:
@@ -20,7 +23,10 @@ class Bytes final : public Task {
       : options_(options),
         code_(code),
         corpus_({.source = source(options, code), .code = code, .cache = default_corpus_cache()}) {
-    TaskOptionReader(code ? "code" : "text", options.extra).finish();  // it has none
+    TaskOptionReader reader(code ? "code" : "text", options.extra);
+    test_bytes_ = reader.integer("test_bytes", kTestBytes, 256, std::int64_t{16} << 20,
+                                 "bytes of the test split that are scored, in even windows");
+    known_options_ = reader.finish();
   }
 
   TaskSpec spec() const override {
@@ -31,7 +37,8 @@ class Bytes final : public Task {
                .separation =
                    "documents belong to train, validation or test by a hash of their "
                    "folder, file or place: " +
-                   corpus_.index().at("split").as_string()};
+                   corpus_.index().at("split").as_string(),
+               .options = known_options_};
     return s;
   }
 
@@ -67,8 +74,7 @@ class Bytes final : public Task {
   }
 
   std::vector<Metric> score(std::int64_t length, std::span<const Scored> batches) const override {
-    const std::int64_t borders[] = {0, 16, 64, 256, 1024};
-    double nats = 0, count = 0, part_nats[4] = {}, part_count[4] = {};
+    double nats = 0, count = 0, part_nats[kParts] = {}, part_count[kParts] = {};
     for (const Scored& s : batches) {
       const auto target = s.batch.targets.host<std::int32_t>();
       for (std::size_t i = 0; i < target.size(); ++i) {
@@ -77,8 +83,8 @@ class Bytes final : public Task {
         nats += loss;
         count += 1;
         const auto position = static_cast<std::int64_t>(i) % length;
-        for (int k = 0; k < 4; ++k) {
-          if (position < borders[k] || position >= borders[k + 1]) continue;
+        for (std::size_t k = 0; k < kParts; ++k) {
+          if (position < kBorders[k] || position >= kBorders[k + 1]) continue;
           part_nats[k] += loss;
           part_count[k] += 1;
         }
@@ -87,11 +93,15 @@ class Bytes final : public Task {
     const double bits = 1 / std::log(2.0);
     std::vector<Metric> metrics = {
         {"bits_per_byte", bits * nats / std::max(count, 1.0), "bits/byte", false}};
-    for (int k = 0; k < 4; ++k) {
+    for (std::size_t k = 0; k < kParts; ++k) {
       if (part_count[k] == 0) continue;
       metrics.push_back(
-          {"loss_at_" + std::to_string(borders[k]) + "_" + std::to_string(borders[k + 1]),
+          {"loss_at_" + std::to_string(kBorders[k]) + "_" + std::to_string(kBorders[k + 1]),
            bits * part_nats[k] / part_count[k], "bits/byte", false});
+    }
+    if (code_) {
+      const auto probes = code_probes(length, batches);
+      metrics.insert(metrics.end(), probes.begin(), probes.end());
     }
     return metrics;
   }
@@ -132,7 +142,7 @@ class Bytes final : public Task {
     return set ? set : "data/corpus";
   }
   std::int64_t rows_of(Split split, std::int64_t length) const {
-    const std::int64_t wanted = split == Split::test ? kTestBytes : kValidationBytes;
+    const std::int64_t wanted = split == Split::test ? test_bytes_ : kValidationBytes;
     const auto size = static_cast<std::int64_t>(corpus_.split(split == Split::test ? 2 : 1).size());
     return std::max<std::int64_t>(1, std::min(wanted, size) / length);
   }
@@ -148,6 +158,8 @@ class Bytes final : public Task {
 
   TaskOptions options_;
   bool code_;
+  std::int64_t test_bytes_ = kTestBytes;
+  std::vector<TaskOption> known_options_;
   ByteCorpus corpus_;
 };
 
