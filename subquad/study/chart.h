@@ -19,8 +19,8 @@ struct Band {  // between two lines over the same x
 };
 struct Series {
   std::string name, colour;
-  std::vector<Point> line;       // joined; a NaN interrupts it
-  std::vector<Point> dots;       // single observations (seeds)
+  std::vector<Point> line = {};  // joined; a NaN interrupts it
+  std::vector<Point> dots = {};  // single observations (seeds)
   std::vector<Band> bands = {};  // behind the line
   int marker = 0;                // shape of the dots, see mark()
   double width = 2;              // of the line

@@ -12,8 +12,8 @@ namespace {
 
 std::vector<double> log_ticks(const Axis& axis, const std::vector<double>& multiples) {
   std::vector<double> out;
-  for (double t = std::pow(10, std::floor(std::log10(axis.low))); t <= axis.high * 1.0001;
-       t *= 10) {
+  for (double t = std::max(1e-300, std::pow(10, std::floor(std::log10(axis.low))));
+       t <= axis.high * 1.0001; t *= 10) {
     for (double m : multiples) {
       if (t * m >= axis.low * 0.999 && t * m <= axis.high * 1.001) out.push_back(t * m);
     }

@@ -122,7 +122,7 @@ std::string dot_chart(const DotSetup& c, const std::vector<DotRow>& rows) {
 
 std::string heat_map(const HeatSetup& c, const std::vector<HeatRow>& rows) {
   if (rows.empty() || c.columns.empty()) return "<p class='note'>No data yet.</p>";
-  constexpr double kRow = 16, kGap = 4, kLeft = kNames + 8, kHead = 48;
+  constexpr double kRow = 16, kGap = 4, kLeft = kNames + 8, kHead = 62;
   const double width = (kWidth - kLeft - 4) / static_cast<double>(c.columns.size());
   double bottom = kHead;
   for (const HeatRow& r : rows) bottom += kRow + (r.name.empty() || bottom == kHead ? 0 : kGap);

@@ -206,7 +206,7 @@ std::map<std::int64_t, double> goodness_by_seed(const Json& results, const std::
   std::map<std::int64_t, double> out;
   for_runs(results, task, arm, [&](const Json& r) {
     const Json* m = metric(r, info.at("primary").as_string(), info.at("primary_length").as_int());
-    if (!m) return;
+    if (!m || m->at("value").is_null()) return;
     const double value = goodness(info, m->at("value").as_double());
     if (arm != "ngram") {
       out[r.at("seed").as_int()] = value;

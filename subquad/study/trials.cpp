@@ -26,7 +26,7 @@ double width_in_octaves(const std::map<double, double>& losses) {
   for (const auto& [rate, loss] : losses) best = std::min(best, loss);
   if (std::isinf(best)) return 0;
   for (const auto& [rate, loss] : losses) {
-    if (loss > best + 0.01 * std::abs(best)) continue;
+    if (std::isinf(loss) || loss > best + 0.01 * std::abs(best)) continue;
     low = std::min(low, rate);
     high = std::max(high, rate);
   }

@@ -97,9 +97,9 @@ std::string compared_shares(const Comparison& c) {
            share_words(c.solved_first, c.seeds_first) + ".";
   if (c.verdict == "undecided")
     return "Whether " + c.first + " succeeds more often than " + c.second +
-           " is undecided: " + both + format(", Fisher p %.2g.", c.p_holm);
+           " is undecided: " + both + format(", corrected Fisher p %.2g.", c.p_holm);
   return c.first + " succeeds " + (c.verdict == "better" ? "more" : "less") + " often than " +
-         c.second + ": " + both + format(", Fisher p %.2g.", c.p_holm);
+         c.second + ": " + both + format(", corrected Fisher p %.2g.", c.p_holm);
 }
 
 std::string compared_means(const Comparison& c) {
@@ -114,9 +114,9 @@ std::string compared_means(const Comparison& c) {
     return c.first + " and " + c.second + format(" are equal within %g: ", c.margin) + effect + ".";
   if (c.verdict == "undecided")
     return "Whether " + c.first + " is better than " + c.second + " is undecided: by " + effect +
-           ".";
+           (smallest_p_holm(n, c.family) < 0.05 ? "." : ", too few for an exact test at 5 %.");
   return c.first + " is " + c.verdict + " than " + c.second + ": by " + effect +
-         format(", p %.2g.", c.p_holm);
+         format(", corrected p %.2g.", c.p_holm);
 }
 
 // Seeds after which the shares seen so far would differ at 5 %; 0: none that one would run.
@@ -134,7 +134,7 @@ int seeds_for_shares(const Comparison& c) {
 int seeds_for_means(const Comparison& c) {
   const double spread = deviation_of(c.differences), mean = std::abs(mean_of(c.differences));
   if (c.differences.size() < 2 || mean <= 0) return 0;
-  int n = spread > 0 ? pairs_needed(mean / spread) : 2;
+  int n = spread > mean / 50 ? pairs_needed(mean / spread) : 2;
   while (n <= kMostSeeds && smallest_p_holm(n, c.family) >= 0.05) ++n;
   return n <= kMostSeeds ? n : 0;
 }

@@ -17,10 +17,13 @@ std::string light_badge(const std::string& light) {
 std::string check_row(const Json& check) {
   std::string runs;
   for (const Json& run : check.at("runs").as_array()) runs += " " + run.as_string();
-  return table_row(
-      {html_escape(check.at("id").as_string()), light_badge(check.at("light").as_string()),
-       html_escape(check.at("title").as_string()),
-       html_escape(check.at("numbers").as_string()) + (runs.empty() ? "" : "<br>" + code(runs))});
+  const std::size_t count = check.at("runs").size();
+  if (count > 0)
+    runs = count > 6 ? details(format("%zu runs", count), code(runs)) : "<br>" + code(runs);
+  return table_row({html_escape(check.at("id").as_string()),
+                    light_badge(check.at("light").as_string()),
+                    html_escape(check.at("title").as_string()),
+                    html_escape(check.at("numbers").as_string()) + runs});
 }
 
 }  // namespace
@@ -47,9 +50,10 @@ std::string audit_section(const View& view) {
                             : "A look is shown as it is; as a claim it would fail.") +
        " Every check has its numbers, and the runs they are about.</p>";
   const std::string shown = rows["FAIL"] + rows["WARN"];
-  if (!shown.empty()) h += table({"", "", "check", "numbers and runs"}, shown, "facts");
-  h += details(format("The %d checks that pass or do not apply", counts["PASS"] + counts["N.A."]),
-               table({"", "", "check", "numbers and runs"}, rows["PASS"] + rows["N.A."], "facts"));
+  if (!shown.empty()) h += table({"", "", "check", "numbers and runs"}, shown, "facts checks");
+  h += details(
+      format("The %d checks that pass or do not apply", counts["PASS"] + counts["N.A."]),
+      table({"", "", "check", "numbers and runs"}, rows["PASS"] + rows["N.A."], "facts checks"));
   return h;
 }
 

@@ -156,7 +156,7 @@ std::string compared_section(const View& view) {
   const std::vector<std::string> head = {
       "arm", "layers", "parameters", "MLP width", "training FLOPs per token", "state bytes @64",
       "@1k", "@16k",   "@64k"};
-  h += table(head, size_rows(view, task, false)) +
+  h += table(head, size_rows(view, task, false), "second") +
        note("Models of the task " + html_escape(task) +
             ". State: bytes that one sequence keeps, in f32, after so many tokens. FLOPs are "
             "counted per operator from the recurrent form, two for a multiply-add, never as 6ND; "
@@ -166,7 +166,7 @@ std::string compared_section(const View& view) {
     for (const std::string& t : view.tasks) rows += size_rows(view, t, true);
     std::vector<std::string> with_task = head;
     with_task.insert(with_task.begin(), "task");
-    h += details("The same for every task", table(with_task, rows));
+    h += details("The same for every task", table(with_task, rows, "second third"));
   }
   h += details("Fields of the configurations that differ", differences(view, task));
   return h + declared_note(view);

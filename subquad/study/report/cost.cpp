@@ -217,6 +217,30 @@ std::string speed_table(const View& view) {
          note(csv_link("costs", csv));
 }
 
+// Speeds of the same task in other sizes.
+std::string other_sizes(const View& view) {
+  const Json* own = view.timings.find("speed");
+  const Json* others = own ? own->find("other_sizes") : nullptr;
+  if (!others || !others->is_object()) return "";
+  std::string rows;
+  for (const auto& [task, measured] : others->as_object()) {
+    for (const std::string& arm : view.arms) {
+      const Json* a = measured.at("arms").find(arm);
+      if (!a) continue;
+      const char* busy = measured.get("disturbed", false) ? "~" : "";
+      std::vector<std::string> row = {
+          html_escape(task), arm_label(view, arm),
+          busy + format("%.0f", a->get("train_tokens_per_second", 0.0) / 1000)};
+      for (const char* column : kDecodeColumns)
+        row.push_back(busy + format("%.0f", a->get(column, 0.0)));
+      rows += table_row(row);
+    }
+  }
+  return "<h3>Other sizes</h3>" + table({"task", "arm", "training, 1000 tokens/s",
+                                         "decode, us per token @64", "@1k", "@16k", "@64k"},
+                                        rows, "second");
+}
+
 // What the whole study took, by arm.
 std::string totals(const View& view) {
   const Json* runs = view.timings.find("runs");
@@ -287,7 +311,7 @@ std::string cost_section(const View& view) {
               "Training times and memory are the workers' own, taken while the study ran; runs of "
               "different tasks have different budgets. Peak memory is that of the whole worker "
               "process.") +
-         speed_table(view) + "<h3>Quality against cost</h3>" + fronts +
+         speed_table(view) + other_sizes(view) + "<h3>Quality against cost</h3>" + fronts +
          note(
              "Small marks: seeds; large: their median. Up and to the left is better (bits per "
              "byte: down and to the left). The line is the front: arms that no other arm beats in "

@@ -76,8 +76,8 @@ void add_curves(std::vector<Series>& series, std::string& csv, const View& view,
   const std::string& colour = view.style(arm).colour;
   for (Curve& c : curves) {
     for (Point& p : c.points) {
-      csv += csv_cell(arm) + "," + csv_cell(c.run) + "," + std::to_string(c.seed) + "," +
-             csv_cell(p.x) + "," + format("%.6g\n", p.y);
+      csv += csv_cell(arm) + "," + std::to_string(c.seed) + "," + csv_cell(p.x) + "," +
+             format("%.5g\n", p.y);
       p.x *= scale;
       p.y = std::max(p.y, floor);
     }
@@ -101,7 +101,7 @@ void add_curves(std::vector<Series>& series, std::string& csv, const View& view,
 
 std::string curve_chart(const View& view, const std::string& task, Budget budget) {
   std::vector<Series> series;
-  std::string csv = "arm,run,seed,tokens,loss\n";
+  std::string csv = "arm,seed,tokens,loss\n";
   const bool tokens = budget == Budget::tokens;
   for (const std::string& arm : view.arms) {
     auto curves = curves_of(view, task, arm, 1);
@@ -122,7 +122,7 @@ std::string curve_chart(const View& view, const std::string& task, Budget budget
 
 std::string validation_chart(const View& view, const std::string& task) {
   std::vector<Series> series;
-  std::string csv = "arm,run,seed,tokens,validation_bits_per_byte\n";
+  std::string csv = "arm,seed,tokens,validation_bits_per_byte\n";
   for (const std::string& arm : view.arms) {
     auto curves = curves_of(view, task, arm, 2);
     if (!curves.empty()) add_curves(series, csv, view, arm, std::move(curves), 1, true, -INFINITY);

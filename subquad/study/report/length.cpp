@@ -86,7 +86,6 @@ std::string heat_chart(const View& view, const std::string& task) {
 std::string length_chart(const View& view, const std::string& task) {
   const std::string primary = view.primary(task);
   std::vector<Series> series;
-  std::string csv = "arm,run,seed,length," + primary + "\n";
   for (const std::string& arm : view.arms) {
     Series s{.name = arm, .colour = view.style(arm).colour, .marker = view.style(arm).marker};
     std::map<std::int64_t, std::vector<double>> by_length;
@@ -96,8 +95,6 @@ std::string length_chart(const View& view, const std::string& task) {
           {static_cast<double>(o.length), o.value,
            o.run + format(" at length %d: %.4g", static_cast<int>(o.length), o.value)});
       by_length[o.length].push_back(o.value);
-      csv += csv_cell(arm) + "," + csv_cell(o.run) + "," + std::to_string(o.seed) + "," +
-             std::to_string(o.length) + "," + csv_cell(o.value) + "\n";
     }
     for (const auto& [length, values] : by_length)
       s.line.push_back({static_cast<double>(length), median_of(values)});
@@ -117,7 +114,7 @@ std::string length_chart(const View& view, const std::string& task) {
                                    : view.task(task).at("chance").as_double(),
                .reference_label = stop ? "exact" : "chance"};
   for (const std::int64_t l : lengths_of(view, task)) c.x_ticks.push_back(static_cast<double>(l));
-  return figure(line_chart(c, series), task + "-by-length", csv);
+  return "<figure>" + line_chart(c, series) + "</figure>";  // the numbers are the heat map's
 }
 
 }  // namespace
@@ -135,7 +132,10 @@ std::string length_section(const View& view) {
              "as chance (a stop ratio: far from 1; bits per byte: the worst here); bright: "
              "perfect (bits per byte: the best here).") +
          charts(heat) + "<h3>The same as lines</h3>" + legend(view, view.arms) + charts(lines) +
-         note("Marks are seeds, lines go through their medians. A stop ratio of 2 is never.");
+         note(
+             "Marks are seeds, lines go through their medians; the numbers are those of the heat "
+             "maps. A "
+             "stop ratio of 2 is never.");
 }
 
 }  // namespace subquad::report

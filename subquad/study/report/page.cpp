@@ -18,7 +18,7 @@ h1{font-size:1.55rem;margin:0 0 4px}h2{font-size:1.2rem;margin:40px 0 8px;border
 p,li{max-width:78ch}.note{color:var(--soft);font-size:.92em}a{color:var(--accent)}.lead{font-size:1.1rem;margin:4px 0}
 nav{margin:10px 0 0;font-size:.92em}nav a{margin-right:12px;white-space:nowrap;display:inline-block}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.93em;margin:8px 0}
-th,td{padding:4px 8px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}thead th{white-space:normal;vertical-align:bottom;min-width:4.5em;max-width:11em}th:first-child,td:first-child,.second td:nth-child(2),.second th:nth-child(2),td[colspan]{text-align:left}
+th,td{padding:4px 8px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}thead th{white-space:normal;vertical-align:bottom;min-width:4.5em;max-width:11em}th:first-child,td:first-child,.second td:nth-child(2),.second th:nth-child(2),.third td:nth-child(3),.third th:nth-child(3),td[colspan]{text-align:left}
 thead small{white-space:nowrap;font-weight:400}thead th{color:var(--soft);font-weight:600;border-bottom:2px solid var(--line)}
 .cards,.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,430px),1fr));gap:14px;align-items:start}
 .card{border:1px solid var(--line);border-radius:10px;padding:12px 14px 8px;background:var(--bg)}.card h3{margin:0 0 6px}.card p{margin:6px 0}.card figure{border:0;padding:4px 0;background:none}.answer{font-weight:600}
@@ -29,9 +29,9 @@ figure svg{width:100%;height:auto;display:block}svg text{fill:var(--fg);font:11p
 svg .tick,svg .label{fill:var(--soft)}.halo{paint-order:stroke;stroke:var(--panel);stroke-width:4px}.card .halo{stroke:var(--bg)}.grid{stroke:var(--line)}.chance{stroke:var(--soft);stroke-dasharray:4 4}.middle{stroke:var(--fg);stroke-width:1.6}
 svg .none{fill:none;stroke:var(--line)}svg .frame{fill:none;stroke:var(--fg);stroke-width:1.5}svg text.light{fill:#fff;text-anchor:middle;font-size:10px}svg text.dark{fill:#111;text-anchor:middle;font-size:10px}
 .legend{max-width:none}.arm{display:inline-block;white-space:nowrap;margin-right:10px}td .arm{margin:0}.mark{width:12px;height:12px;margin-right:5px;vertical-align:-1px}
-.stacks{display:grid;grid-template-columns:repeat(auto-fill,minmax(200px,1fr));gap:14px}.stack p{margin:0 0 4px}.stack .note{font-size:.82em;min-height:3.9em}.stack ol{list-style:none;margin:0;padding:0 0 0 8px;border-left:3px solid}.stack li{border:1px solid var(--line);border-radius:5px;background:var(--panel);padding:1px 7px;margin:3px 0;font-size:.86em;text-align:center}
+.stacks{display:grid;grid-template-columns:repeat(auto-fill,minmax(200px,1fr));gap:14px}.stack p{margin:0 0 4px}.stack .note{font-size:.82em;min-height:3.9em}.stack ol{list-style:none;margin:0;padding:0 0 0 8px;border-left:3px solid}.stack li{white-space:nowrap;overflow:hidden;text-overflow:ellipsis;border:1px solid var(--line);border-radius:5px;background:var(--panel);padding:1px 7px;margin:3px 0;font-size:.8em;text-align:center}
 code,pre{background:var(--panel);border-radius:5px;padding:1px 4px;font-size:.9em}pre{padding:10px;overflow-x:auto;border:1px solid var(--line)}
-.facts td,.facts th{white-space:normal;text-align:left;vertical-align:top}.facts td:nth-child(2){white-space:nowrap}.facts code{overflow-wrap:anywhere;white-space:normal}
+.facts td,.facts th{white-space:normal;text-align:left;vertical-align:top}.facts td:nth-child(2){white-space:nowrap}.checks td:nth-child(3){min-width:15em}.facts code{overflow-wrap:anywhere;white-space:normal}
 details{margin:6px 0}summary{cursor:pointer;color:var(--accent);font-size:.92em}.panel{margin-bottom:10px}
 .switch:has(#x-tokens:checked) .panel:not(.by-tokens),.switch:has(#x-FLOPs:checked) .panel:not(.by-FLOPs),.switch:has(#x-seconds:checked) .panel:not(.by-seconds){display:none}
 @media (max-width:560px){body{padding:16px 12px 40px}svg text,svg .title,svg .name{font-size:13px}svg text.light,svg text.dark{font-size:11px}figure{padding:6px 2px}.card{padding:10px}
@@ -64,7 +64,7 @@ const Section kSections[] = {{"short", "In short", short_section},
 std::string body_of(const Section& section, const View& view) {
   try {
     return section.write(view);
-  } catch (const Error& e) {
+  } catch (const std::exception& e) {
     return "<p class='bad'>This section could not be written: " + html_escape(e.what()) + "</p>";
   }
 }

@@ -85,13 +85,21 @@ std::string improvement_chart(const View& view, const std::vector<std::string>& 
   std::vector<HeatRow> rows;
   std::vector<std::string> columns;
   std::string csv = "arm,against,probability\n";
-  for (std::size_t i = 0; i < view.arms.size(); ++i) {
-    const std::string& a = view.arms[i];
+  std::vector<std::string> arms;  // with values on every one of the tasks
+  for (const std::string& arm : view.arms) {
+    if (std::all_of(tasks.begin(), tasks.end(), [&](const std::string& t) {
+          return !goodness_by_seed(view.results, t, arm).empty();
+        }))
+      arms.push_back(arm);
+  }
+  if (arms.size() < 2) return "";
+  for (std::size_t i = 0; i < arms.size(); ++i) {
+    const std::string& a = arms[i];
     columns.push_back(std::to_string(i + 1));
     HeatRow row{.name = format("%d ", static_cast<int>(i + 1)) + a,
                 .colour = view.style(a).colour,
                 .marker = view.style(a).marker};
-    for (const std::string& b : view.arms) {
+    for (const std::string& b : arms) {
       std::vector<double> p;
       for (const std::string& t : tasks) {
         const double one = a == b ? NAN : improvement(view, t, a, b);
@@ -112,7 +120,7 @@ std::string improvement_chart(const View& view, const std::vector<std::string>& 
   return figure(
       heat_map({.title = title, .x_label = "arm of the column, by number", .columns = columns},
                rows),
-      "probability-of-improvement", csv);
+      tasks.size() == 1 ? tasks[0] + "-improvement" : "improvement", csv);
 }
 
 // The x axis is chosen by radio buttons; without style sheets all three are shown.
@@ -162,6 +170,48 @@ std::string quality_table(const View& view) {
                rows, "second");
 }
 
+// Shares that a task of bytes says beside its bits per byte, at the primary length; those by range
+// are in results.csv.
+std::string probes_of(const View& view, const std::string& task) {
+  const std::int64_t length = view.task(task).at("primary_length").as_int();
+  std::vector<std::string> names;
+  std::map<std::string, std::map<std::string, std::vector<double>>> values;
+  for (const std::string& arm : view.arms) {
+    for_runs(view.results, task, arm, [&](const Json& r) {
+      for (const Json& m : r.at("metrics").as_array()) {
+        const std::string& name = m.at("name").as_string();
+        if (!name.ends_with("_accuracy") || m.at("split").as_string() != "test" ||
+            m.at("length").as_int() != length || m.at("value").is_null())
+          continue;
+        if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+        values[arm][name].push_back(m.at("value").as_double());
+      }
+    });
+  }
+  if (names.empty()) return "";
+  std::vector<std::string> head = {"arm"};
+  for (const std::string& n : names) head.push_back(html_escape(words_of(n)));
+  std::string rows;
+  for (const std::string& arm : view.arms) {
+    if (!values.contains(arm)) continue;
+    std::vector<std::string> row = {arm_label(view, arm)};
+    for (const std::string& n : names)
+      row.push_back(values[arm][n].empty() ? "-" : format("%.3f", median_of(values[arm][n])));
+    rows += table_row(row);
+  }
+  return "<h3>" + html_escape(task) + ": what is predicted right</h3>" + table(head, rows) +
+         note(
+             "Medians over seeds of the share of cases; results.csv has them by distance and "
+             "depth.");
+}
+
+std::string probes_table(const View& view) {
+  std::string h;
+  for (const std::string& task : view.tasks)
+    h += view.primary(task) == "bits_per_byte" ? probes_of(view, task) : "";
+  return h;
+}
+
 }  // namespace
 
 std::string quality_section(const View& view) {
@@ -195,6 +245,7 @@ std::string quality_section(const View& view) {
   if (!validation.empty() || !positions.empty())
     h += "<h3>Bytes: validation, and loss by position</h3>" + charts(validation + positions) +
          note("A memory that works makes the loss fall to the right.");
+  h += probes_table(view);
   return h + details("Every cell: n, median, range, interval, success rate", quality_table(view));
 }
 

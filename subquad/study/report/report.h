@@ -10,12 +10,12 @@ namespace subquad {
 
 // What a report is written from, as it lies in a study folder; null: not there.
 struct ReportInput {
-  Json results;     // results.json
-  Json timings;     // timings.json
-  Json provenance;  // build, machine, commands
-  Json audit;       // audit.json
-  Json protocol;    // plan.protocol.json, frozen
-  LedgerCheck ledger;
+  Json results = {};     // results.json
+  Json timings = {};     // timings.json
+  Json provenance = {};  // build, machine, commands
+  Json audit = {};       // audit.json
+  Json protocol = {};    // plan.protocol.json, frozen
+  LedgerCheck ledger = {};
 };
 // Errors: no results.json.
 ReportInput read_report_input(const std::string& folder);

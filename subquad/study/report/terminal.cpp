@@ -91,6 +91,8 @@ std::string terminal_summary(const Json& results, const Json& timings) {
     const ShortVerdict v = short_verdict(results, t);
     out += wrapped(name(t), indent, v.answer);
     for (const std::string& c : v.comparisons) out += wrapped(indent, indent, c);
+    const std::string crossing = crossing_sentence(results, t);
+    if (!crossing.empty()) out += wrapped(indent, indent, crossing);
   }
   return out + wrapped(name("cost"), indent, cost_sentence(results, timings)) +
          "  Brackets: 95 % intervals. All arms, tests and power: the report.\n";

@@ -172,6 +172,26 @@ std::string agreement(const Json& tuning) {
              "published recipe.");
 }
 
+// What the authors of each family published, for tasks of recipe R3.
+std::string published(const View& view, const Json& tuning) {
+  const Json* all = tuning.find("published");
+  if (!all || !all->is_object() || all->size() == 0) return "";
+  std::string rows;
+  for (const auto& [task, arms] : all->as_object()) {
+    for (const std::string& arm : view.arms) {
+      const Json* recipe = arms.find(arm);
+      if (!recipe) continue;
+      std::string words;
+      for (const auto& [key, value] : recipe->as_object())
+        words += (words.empty() ? "" : "; ") + key + " " +
+                 (value.is_string() ? value.as_string() : value.dump());
+      rows += table_row({html_escape(task), arm_label(view, arm), html_escape(words)});
+    }
+  }
+  return details("Published recipes (R3) and their sources",
+                 table({"task", "arm", "recipe"}, rows, "facts"));
+}
+
 std::string intro(const Json& tuning, int trials) {
   const std::string recipe = tuning.get("recipe", "");
   std::string h = "<p>" +
@@ -220,7 +240,7 @@ std::string tuning_section(const View& view) {
              "of the training length only. A flat curve is an arm that is easy to tune. Expected "
              "best: the least loss to be expected from n trials drawn at random.") +
          width_table(view, *tuning, tasks);
-  return h + agreement(*tuning);
+  return h + agreement(*tuning) + published(view, *tuning);
 }
 
 }  // namespace subquad::report
