@@ -151,7 +151,7 @@ std::string agreement(const Json& tuning) {
     for (const auto& [recipe, effect] : effects.as_object()) recipes.insert(recipe);
   }
   std::vector<std::string> head = {"comparison"};
-  head.insert(head.end(), recipes.begin(), recipes.end());
+  for (const std::string& r : recipes) head.push_back(html_escape(r));
   head.emplace_back("sign");
   std::string rows;
   for (const auto& [hypothesis, effects] : headline->as_object()) {
