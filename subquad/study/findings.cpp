@@ -91,6 +91,17 @@ Cell cell(const Json& results, const std::string& task, const std::string& arm) 
   return c;
 }
 
+double least_agreement(const Json& results, const std::string& task, const std::string& arm) {
+  double least = NAN;
+  for_runs(results, task, arm, [&](const Json& r) {
+    const Json* lengths = r.find("mode_agreement");
+    if (!lengths) return;
+    for (const auto& [length, share] : lengths->as_object())
+      least = std::isnan(least) ? share.as_double() : std::min(least, share.as_double());
+  });
+  return least;
+}
+
 std::int64_t seeds_of(const Json& plan, const std::string& task) {
   const auto all = static_cast<std::int64_t>(plan.at("seeds").size());
   const Json* tasks = plan.find("tasks");
@@ -190,6 +201,8 @@ Json findings(const Json& results) {
       Json& a = arms[arm] = Json::object();
       a["median"] = median_of(c.values);
       a["seeds"] = static_cast<std::int64_t>(c.values.size());
+      const double agreement = least_agreement(results, task, arm);
+      if (!std::isnan(agreement)) a["least_mode_agreement"] = agreement;
       if (counts_seeds(task)) {
         const Interval w = wilson_interval(c.solved, c.seeds);
         a["solved"] = c.solved;

@@ -6,6 +6,7 @@
 #include "subquad/io/json_differences.h"
 #include "subquad/study/audit/checks.h"
 #include "subquad/study/findings.h"
+#include "subquad/task/task.h"
 
 namespace subquad::checks {
 namespace {
@@ -109,7 +110,8 @@ CheckOutcome decode_state(const AuditInput& in) {
   }
   if (!missing.empty()) return {Light::fail, "no state bytes", missing};
   const auto tasks = tasks_of(in.results);
-  if (std::find(tasks.begin(), tasks.end(), "mqar") == tasks.end())
+  if (std::none_of(tasks.begin(), tasks.end(),
+                   [](const std::string& t) { return task_kind(t) == "mqar"; }))
     return {Light::pass, "state bytes of every run; no recall task", {}};
   const bool equal = mode_of(in) == "state";
   return {equal ? Light::pass : Light::warn,
@@ -181,9 +183,12 @@ CheckOutcome scales(const AuditInput& in) {
     return count;
   };
   int scales = 1000, budgets = 1000;  // of the task with the fewest
-  for (const std::string& task : tasks_of(in.results)) {
+  std::set<std::string> kinds;
+  for (const std::string& task : tasks_of(in.results)) kinds.insert(task_kind(task));
+  for (const std::string& kind : kinds) {
     std::vector<double> sizes, ratios;
-    for (const Json* r : model_runs(in, task)) {
+    for (const Json* r : model_runs(in)) {
+      if (task_kind(r->at("task").as_string()) != kind) continue;
       sizes.push_back(r->at("non_embedding_parameters").as_double());
       ratios.push_back(r->at("tokens").as_double() / sizes.back());
     }
