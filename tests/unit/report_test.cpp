@@ -140,8 +140,9 @@ TEST(ReportPage, HasEverySectionTunedOrNot) {
     }
     EXPECT_EQ(count(page, "could not be written"), 0);
     EXPECT_EQ(count(page, "Nothing was tuned"), tuned ? 0 : 1);
-    for (const char* part : {"parity: validation loss by learning rate", "parity: expected best",
-                             "changes: not robust", "parity-mlstm-lr0.002: rate 0.002", "chosen rate"})
+    for (const char* part :
+         {"parity: validation loss by learning rate", "parity: expected best",
+          "changes: not robust", "parity-mlstm-lr0.002: rate 0.002", "chosen rate"})
       EXPECT_EQ(page.find(part) != std::string::npos, tuned) << part;
   }
 }
