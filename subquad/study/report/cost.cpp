@@ -299,7 +299,7 @@ std::string cost_section(const View& view) {
       fronts += t == view.tasks.front() ? own : details("Fronts of " + html_escape(t), own);
   }
   const Json* s = view.timings.find("speed");
-  return "<p>" + html_escape(cost_sentence(view.results, view.timings)) + "</p>" +
+  return "<p>In short: " + html_escape(cost_sentence(view.results, view.timings)) + "</p>" +
          legend(view, view.arms) +
          charts(decode_chart(view) + state_chart(view, task) +
                 runs_chart(view, "train_seconds", 1, "Training time of each run",
@@ -311,7 +311,8 @@ std::string cost_section(const View& view) {
               "Training times and memory are the workers' own, taken while the study ran; runs of "
               "different tasks have different budgets. Peak memory is that of the whole worker "
               "process.") +
-         speed_table(view) + other_sizes(view) + "<h3>Quality against cost</h3>" + fronts +
+         speed_table(view) + other_sizes(view) + "<h3>Quality against cost</h3>" +
+         legend(view, view.arms) + fronts +
          note(
              "Small marks: seeds; large: their median. Up and to the left is better (bits per "
              "byte: down and to the left). The line is the front: arms that no other arm beats in "

@@ -121,7 +121,7 @@ std::string short_section(const View& view) {
       "\"equal\". No arm is declared the winner: the questions are different.");
   h += "<div class='cards'>";
   for (const std::string& task : view.tasks) h += card(view, task);
-  h += "</div><p><b>Cost.</b> " + html_escape(cost_sentence(view.results, view.timings)) + "</p>";
+  h += "</div><p><b>Cost:</b> " + html_escape(cost_sentence(view.results, view.timings)) + "</p>";
   const std::string match = view.results.at("plan").at("model").get("match", "parameters");
   return h + note(
                  "What would change these answers: see the line below each chart; all of them "
