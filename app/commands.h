@@ -24,5 +24,7 @@ int audit(Arguments arguments);
 int tokenizer(Arguments arguments);
 int forecast(Arguments arguments);
 int backtest(Arguments arguments);
+int anomalies(Arguments arguments);
+int series(Arguments arguments);
 
 }  // namespace subquad::app

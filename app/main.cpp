@@ -42,6 +42,9 @@ constexpr Command kCommands[] = {
      subquad::app::forecast},
     {"backtest", "score classical baselines on rolling windows of CSV files",
      subquad::app::backtest},
+    {"anomalies", "find the values of a CSV file that were not to be expected",
+     subquad::app::anomalies},
+    {"series", "synthetic training series: look at them, make the cache", subquad::app::series},
     {"tasks", "list the tasks, or show samples of one", subquad::app::tasks},
 };
 

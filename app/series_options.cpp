@@ -114,8 +114,8 @@ void Progress::show(std::int64_t done, std::int64_t all) {
   if (now - last_ < 0.3 || !isatty(2)) return;
   last_ = now;
   shown_ = true;
-  std::fprintf(stderr, "\r%s: %lld of %lld series", what_.c_str(), static_cast<long long>(done),
-               static_cast<long long>(all));
+  std::fprintf(stderr, "\r%s: %lld of %lld %s", what_.c_str(), static_cast<long long>(done),
+               static_cast<long long>(all), unit_.c_str());
   std::fflush(stderr);
 }
 

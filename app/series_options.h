@@ -1,4 +1,4 @@
-// What `forecast` and `backtest` have in common: how series are read and shown.
+// What `forecast`, `backtest` and `anomalies` have in common: how series are read and shown.
 #pragma once
 
 #include <string>
@@ -36,12 +36,13 @@ std::string note_of(const Forecast& forecast);
 // A line on the terminal that is written over; nothing where the output is not a terminal.
 class Progress {
  public:
-  explicit Progress(std::string what) : what_(std::move(what)) {}
+  explicit Progress(std::string what, std::string unit = "series")
+      : what_(std::move(what)), unit_(std::move(unit)) {}
   ~Progress();
   void show(std::int64_t done, std::int64_t all);
 
  private:
-  std::string what_;
+  std::string what_, unit_;
   double last_ = 0;
   bool shown_ = false;
 };

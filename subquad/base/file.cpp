@@ -69,23 +69,39 @@ std::string read_file(const std::string& path) {
   }
 }
 
+AtomicFile::AtomicFile(std::string path)
+    : path_(std::move(path)),
+      temporary_(path_ + ".tmp-" + std::to_string(::getpid())),
+      fd_(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)) {
+  if (fd_ < 0) fail_io("write", temporary_);
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::write(std::string_view content) { write_all(fd_, content, temporary_); }
+
+void AtomicFile::overwrite(std::int64_t offset, std::string_view content) {
+  if (::lseek(fd_, offset, SEEK_SET) < 0) fail_io("seek in", temporary_);
+  write_all(fd_, content, temporary_);
+  if (::lseek(fd_, 0, SEEK_END) < 0) fail_io("seek in", temporary_);
+}
+
+void AtomicFile::commit() {
+  if (::fsync(fd_) != 0) fail_io("sync", temporary_);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_io("rename to", path_);
+  ::close(fd_);
+  fd_ = -1;
+  sync_folder(folder_of(path_));
+}
+
 void write_file_atomically(const std::string& path, std::string_view content) {
-  const std::string temporary = path + ".tmp-" + std::to_string(::getpid());
-  try {
-    const Descriptor file(temporary, O_WRONLY | O_CREAT | O_TRUNC, "write");
-    write_all(file.get(), content, temporary);
-    if (::fsync(file.get()) != 0) fail_io("sync", temporary);
-  } catch (...) {
-    ::unlink(temporary.c_str());
-    throw;
-  }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) {
-    const int reason = errno;
-    ::unlink(temporary.c_str());
-    errno = reason;
-    fail_io("rename to", path);
-  }
-  sync_folder(folder_of(path));
+  AtomicFile file(path);
+  file.write(content);
+  file.commit();
 }
 
 void append_to_file(const std::string& path, std::string_view content) {

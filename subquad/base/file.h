@@ -17,6 +17,22 @@ std::string read_file(const std::string& path);
 // A full disk throws Error(out_of_space) and leaves the old file as it was.
 void write_file_atomically(const std::string& path, std::string_view content);
 
+// The same for content that comes in parts: what is not committed leaves nothing behind.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::string path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  void write(std::string_view content);
+  void overwrite(std::int64_t offset, std::string_view content);  // of what is written
+  void commit();                                                  // once
+
+ private:
+  std::string path_, temporary_;
+  int fd_;
+};
+
 // Appends and syncs; used for logs and ledgers, one whole line at a time.
 void append_to_file(const std::string& path, std::string_view content);
 

@@ -1,6 +1,7 @@
 #include "subquad/base/thread_pool.h"
 
-#include <chrono>
+#include <time.h>
+
 #include <cstdlib>
 #include <new>
 
@@ -11,22 +12,53 @@
 namespace subquad {
 namespace {
 
-constexpr auto kSpin = std::chrono::microseconds(40);
+// A decoded token is some sixty regions of 30 us: sleeping between them costs a third of it.
+constexpr std::chrono::microseconds kAwake(40), kAwakeInCompany(4), kStolen(500);
+constexpr std::chrono::milliseconds kGlance(1), kCompany(100);
 
-// Spins until ready() or the time is over.
-template <class Ready>
-bool spin_until(Ready&& ready) {
-  const auto end = std::chrono::steady_clock::now() + kSpin;
-  do {
-    for (int i = 0; i < 32; ++i) {
-      if (ready()) return true;
-      __builtin_ia32_pause();
-    }
-  } while (std::chrono::steady_clock::now() < end);
-  return false;
+// ThreadPool::region_: workers inside, then whether it is open, then the number of the region.
+constexpr std::uint64_t kInside = 0xffff, kOpen = 0x10000, kNumber = 0x20000;
+
+std::chrono::nanoseconds processor_time_of_this_thread() {
+  timespec t{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec);
 }
 
 }  // namespace
+
+// A thread that neither slept nor ran shared its processor. There a sleeper gets a turn as soon as
+// it is woken, whereas one that uses up its slices awake loses the processor in the middle of a
+// task, and everyone waits for it.
+void ThreadPool::Patience::glance(Clock::time_point now) {
+  const auto passed = now - glanced;
+  if (passed < kGlance) return;
+  const Clock::duration used = processor_time_of_this_thread();
+  const bool first = glanced == Clock::time_point();
+  if (!first && passed - slept - (used - processor) > kStolen) company_until = now + kCompany;
+  glanced = now;
+  processor = used;
+  slept = {};
+}
+
+// Returns once ready(): awake for as long as that is cheap, then asleep until `called`.
+template <class Ready>
+void ThreadPool::Patience::wait(Ready&& ready, std::mutex& mutex, std::condition_variable& called) {
+  auto now = Clock::now();
+  glance(now);
+  const auto end = now + (now < company_until ? kAwakeInCompany : kAwake);
+  for (; now < end; now = Clock::now()) {
+    for (int i = 0; i < 32; ++i) {
+      if (ready()) return;
+      __builtin_ia32_pause();
+    }
+  }
+  {
+    std::unique_lock lock(mutex);
+    called.wait(lock, ready);
+  }
+  slept += Clock::now() - now;
+}
 
 void Scratch::Free::operator()(void* p) const noexcept { std::free(p); }
 
@@ -55,10 +87,10 @@ ThreadPool::ThreadPool(int threads)
 ThreadPool::~ThreadPool() {
   {
     const std::lock_guard lock(mutex_);
-    stop_ = true;
-    generation_.fetch_add(1, std::memory_order_release);
+    stop_.store(true, std::memory_order_release);
   }
   wake_.notify_all();
+  workers_.clear();  // they use the members below theirs
 }
 
 void ThreadPool::drain(Scratch& scratch) {
@@ -76,20 +108,20 @@ void ThreadPool::drain(Scratch& scratch) {
 }
 
 void ThreadPool::work(std::size_t worker) {
-  std::uint64_t seen = 0;
+  std::uint64_t last = 0, region = 0;
+  const auto called = [&] {
+    region = region_.load(std::memory_order_acquire);
+    return ((region & kOpen) != 0 && region / kNumber != last) ||
+           stop_.load(std::memory_order_acquire);
+  };
+  Patience patience;
   for (;;) {
-    const auto changed = [&] { return generation_.load(std::memory_order_acquire) != seen; };
-    if (!spin_until(changed)) {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, changed);
-    }
-    seen = generation_.load(std::memory_order_acquire);
-    {
-      const std::lock_guard lock(mutex_);
-      if (stop_) return;
-    }
+    patience.wait(called, mutex_, wake_);
+    if (stop_.load(std::memory_order_acquire)) return;
+    if (!region_.compare_exchange_strong(region, region + 1, std::memory_order_acq_rel)) continue;
+    last = region / kNumber;
     drain(scratch_[worker]);
-    if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+    if ((region_.fetch_sub(1, std::memory_order_acq_rel) & (kInside | kOpen)) == 1) {
       const std::lock_guard lock(mutex_);
       done_.notify_one();
     }
@@ -109,16 +141,15 @@ void ThreadPool::run_erased(std::int64_t tasks, Body body, void* fn) {
     fn_ = fn;
     error_ = nullptr;
     next_.store(0, std::memory_order_relaxed);
-    busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
-    generation_.fetch_add(1, std::memory_order_release);
+    // Closed and empty since the last call returned.
+    region_.store((region_.load(std::memory_order_relaxed) / kNumber + 1) * kNumber + kOpen,
+                  std::memory_order_release);
   }
   wake_.notify_all();
   drain(scratch_[0]);
-  const auto finished = [&] { return busy_.load(std::memory_order_acquire) == 0; };
-  if (!spin_until(finished)) {
-    std::unique_lock lock(mutex_);
-    done_.wait(lock, finished);
-  }
+  const auto finished = [&] { return (region_.load(std::memory_order_acquire) & kInside) == 0; };
+  region_.fetch_and(~kOpen, std::memory_order_acq_rel);
+  patience_.wait(finished, mutex_, done_);
   if (error_) std::rethrow_exception(error_);
 }
 

@@ -1,9 +1,11 @@
-// A small fixed pool: workers spin for a few microseconds, then sleep, so that an idle pool costs
-// nothing and a busy neighbour process is not starved. Tasks are claimed one by one; results must
-// depend on the task index only (law L10), never on which worker ran it.
+// A small fixed pool: workers wait awake for some microseconds, then sleep, so that an idle pool
+// costs nothing and a busy neighbour process is not starved. Tasks are claimed one by one, and
+// nobody waits for a worker that has not come yet; results must depend on the task index only
+// (law L10), never on which worker ran it.
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
@@ -90,6 +92,15 @@ class ThreadPool {
 
  private:
   using Body = void (*)(void*, std::int64_t, Scratch&);
+  using Clock = std::chrono::steady_clock;
+  // How a thread waits: see wait() in thread_pool.cpp.
+  struct Patience {
+    Clock::time_point glanced{}, company_until{};
+    Clock::duration processor{}, slept{};
+    template <class Ready>
+    void wait(Ready&& ready, std::mutex& mutex, std::condition_variable& called);
+    void glance(Clock::time_point now);
+  };
   void run_erased(std::int64_t tasks, Body body, void* fn);
   void work(std::size_t worker);
   void drain(Scratch& scratch);
@@ -99,14 +110,15 @@ class ThreadPool {
   std::vector<std::jthread> workers_;
   std::mutex mutex_;
   std::condition_variable wake_, done_;
-  std::atomic<std::uint64_t> generation_{0};
+  // Which region, whether workers may still enter it, and how many are inside.
+  std::atomic<std::uint64_t> region_{0};
   std::atomic<std::int64_t> next_{0};
-  std::atomic<int> busy_{0};
   std::int64_t tasks_ = 0, regions_ = 0;
   Body body_ = nullptr;
   void* fn_ = nullptr;
   std::exception_ptr error_;
-  bool stop_ = false;
+  std::atomic<bool> stop_{false};
+  Patience patience_;  // of the caller
 };
 
 }  // namespace subquad

@@ -171,33 +171,43 @@ template void Safetensors::read_elements(const std::string&, std::int64_t, std::
 template void Safetensors::read_elements(const std::string&, std::int64_t, std::int64_t,
                                          std::span<double>) const;
 
-std::string safetensors_bytes(const NamedTensors& tensors,
-                              const std::map<std::string, std::string>& metadata) {
+std::string safetensors_header(const std::vector<TensorHeader>& tensors,
+                               const std::map<std::string, std::string>& metadata) {
   Json header = Json::object();
   if (!metadata.empty()) {
     Json& m = header["__metadata__"];
     for (const auto& [k, v] : metadata) m[k] = v;
   }
   std::int64_t offset = 0;
-  for (const auto& [name, t] : tensors) {
-    require(!header.contains(name), ErrorCode::internal, "tensor ", name, " listed twice");
+  for (const TensorHeader& t : tensors) {
+    require(!header.contains(t.name), ErrorCode::internal, "tensor ", t.name, " listed twice");
     Json shape = Json::array();
-    for (int i = 0; i < t.shape().rank; ++i) shape.push_back(t.shape()[i]);
-    Json& e = header[name];
-    e["dtype"] = dtype_text(t.dtype());
+    for (int i = 0; i < t.shape.rank; ++i) shape.push_back(t.shape[i]);
+    const std::int64_t end = offset + t.shape.numel() * size_of(t.dtype);
+    Json& e = header[t.name];
+    e["dtype"] = dtype_text(t.dtype);
     e["shape"] = std::move(shape);
-    e["data_offsets"] = Json::Array{offset, offset + t.bytes()};
-    offset += t.bytes();
+    e["data_offsets"] = Json::Array{offset, end};
+    offset = end;
   }
   std::string text = header.dump();
   text.append((8 - text.size() % 8) % 8, ' ');
   const std::uint64_t size = text.size();
-  std::string out(reinterpret_cast<const char*>(&size), 8);
-  out.reserve(8 + text.size() + static_cast<std::size_t>(offset));
-  out += text;
+  return std::string(reinterpret_cast<const char*>(&size), 8) + text;
+}
+
+std::string safetensors_bytes(const NamedTensors& tensors,
+                              const std::map<std::string, std::string>& metadata) {
+  std::vector<TensorHeader> headers;
+  std::int64_t bytes = 0;
   for (const auto& [name, t] : tensors) {
-    out.append(static_cast<const char*>(t.raw()), static_cast<std::size_t>(t.bytes()));
+    headers.push_back({name, t.dtype(), t.shape()});
+    bytes += t.bytes();
   }
+  std::string out = safetensors_header(headers, metadata);
+  out.reserve(out.size() + static_cast<std::size_t>(bytes));
+  for (const auto& [name, t] : tensors)
+    out.append(static_cast<const char*>(t.raw()), static_cast<std::size_t>(t.bytes()));
   return out;
 }
 

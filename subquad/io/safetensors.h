@@ -27,6 +27,7 @@ class Safetensors {
 
   const std::map<std::string, Entry>& entries() const { return entries_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  std::span<const std::byte> data() const { return data_; }  // of all tensors
   bool contains(const std::string& name) const { return entries_.contains(name); }
   // A copy of one tensor, as stored.
   Tensor read(const std::string& name) const;
@@ -47,6 +48,14 @@ class Safetensors {
 
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
+struct TensorHeader {
+  std::string name;
+  DType dtype;
+  Shape shape;
+};
+// What stands before the data of these tensors, for a writer that streams them in this order.
+std::string safetensors_header(const std::vector<TensorHeader>& tensors,
+                               const std::map<std::string, std::string>& metadata = {});
 // The bytes of a file holding `tensors` in the given order. Equal input gives equal bytes.
 std::string safetensors_bytes(const NamedTensors& tensors,
                               const std::map<std::string, std::string>& metadata = {});

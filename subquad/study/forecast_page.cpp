@@ -29,6 +29,9 @@ svg{width:100%;height:auto;display:block}.legend span{display:inline-block;margi
 @media print{:root{--bg:#fff;--fg:#000;--soft:#444;--line:#ccc;--panel:#fff}figure{break-inside:avoid}}
 )";
 
+// Ranges of what is drawn stay finite.
+double drawable(double value) { return std::clamp(value, -5e307, 5e307); }
+
 // Quantile lines that lie symmetrically around the median, widest first.
 std::vector<Band> central_bands(const ForecastPicture& p) {
   std::vector<Band> bands;
@@ -38,8 +41,9 @@ std::vector<Band> central_bands(const ForecastPicture& p) {
     if (std::abs(p.levels[low] + p.levels[high] - 1) > 1e-9) break;
     Band band{{}, {}, 0.16};
     for (std::size_t i = 0; i < p.mean.size(); ++i) {
-      band.low.push_back({first + static_cast<double>(i), p.quantiles[low][i]});
-      band.high.push_back({first + static_cast<double>(i), p.quantiles[high][i]});
+      if (std::isnan(p.quantiles[low][i])) continue;  // no forecast at a missing value
+      band.low.push_back({first + static_cast<double>(i), drawable(p.quantiles[low][i])});
+      band.high.push_back({first + static_cast<double>(i), drawable(p.quantiles[high][i])});
     }
     bands.push_back(std::move(band));
   }
@@ -62,18 +66,23 @@ std::string band_names(const ForecastPicture& p) {
 std::string forecast_chart(const ForecastPicture& p) {
   Series history{"history", kHistory, {}, {}, {}}, forecast{p.model, kForecast, {}, {}, {}};
   for (std::size_t i = 0; i < p.history.size(); ++i)
-    history.line.push_back({static_cast<double>(i), p.history[i]});
+    history.line.push_back({static_cast<double>(i), drawable(p.history[i])});
   const auto middle = std::find(p.levels.begin(), p.levels.end(), 0.5);
   const auto& line = middle == p.levels.end()
                          ? p.mean
                          : p.quantiles[static_cast<std::size_t>(middle - p.levels.begin())];
   for (std::size_t i = 0; i < line.size(); ++i)
-    forecast.line.push_back({static_cast<double>(p.history.size() + i), line[i]});
+    forecast.line.push_back({static_cast<double>(p.history.size() + i), drawable(line[i])});
   if (forecast.line.size() == 1) forecast.dots = forecast.line;
   forecast.bands = central_bands(p);
   Series actual{"what came", kActual, {}, {}, {}};
   for (std::size_t i = 0; i < p.actual.size(); ++i)
-    actual.line.push_back({static_cast<double>(p.history.size() + i), p.actual[i]});
+    actual.line.push_back({static_cast<double>(p.history.size() + i), drawable(p.actual[i])});
+  // Marked values stand out against a line that is only there to be read beside them.
+  if (!p.marked.empty()) actual.colour = kHistory;
+  Series marked{"outside", kActual, {}, {}, {}};
+  for (const std::size_t i : p.marked)
+    marked.dots.push_back({static_cast<double>(p.history.size() + i), drawable(p.actual[i])});
   ChartSetup c{.title = p.id};
   const std::size_t last = p.stamps.size() - 1, start = p.history.size();
   for (const std::size_t i : {std::size_t{0}, start, last}) {
@@ -89,7 +98,7 @@ std::string forecast_chart(const ForecastPicture& p) {
     c.x_ticks.push_back(static_cast<double>(i));
     c.x_tick_labels.push_back(p.stamps[i]);
   }
-  return line_chart(c, {history, forecast, actual});
+  return line_chart(c, {history, forecast, actual, marked});
 }
 
 std::string forecast_svg(const ForecastPicture& p) {
@@ -148,7 +157,8 @@ std::string sparkline(const std::vector<double>& values) {
   }
   std::string out;
   for (const double v : values) {
-    const double share = high > low ? (v - low) / (high - low) : 0.5;
+    // Halves: the whole range may be above the largest double.
+    const double share = high > low ? (v / 2 - low / 2) / (high / 2 - low / 2) : 0.5;
     out += std::isfinite(v) ? kBlocks[std::min(7, static_cast<int>(8 * share))] : " ";
   }
   return out;

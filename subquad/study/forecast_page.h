@@ -14,6 +14,7 @@ struct ForecastPicture {
   std::vector<double> mean;                    // by step
   std::vector<std::vector<double>> quantiles;  // [level][step]
   std::vector<double> actual = {};             // by step; empty: not known
+  std::vector<std::size_t> marked = {};        // steps whose actual value is drawn as a dot
 };
 
 // As in a page: needs the page's style.

@@ -28,6 +28,16 @@ std::size_t count(const std::string& text, const std::string& part) {
   return n;
 }
 
+TEST(ForecastPage, TheLargestNumbersAreDrawn) {
+  EXPECT_EQ(sparkline({-1.7e308, 1.7e308}), "▁█");
+  ForecastPicture p = picture({1.7e308, -1.7e308});
+  p.actual = {1e308, -1e308};
+  p.marked = {1};
+  const std::string svg = forecast_chart(p);
+  EXPECT_EQ(count(svg, "nan") + count(svg, "inf"), 0u) << svg;
+  EXPECT_EQ(count(svg, "<circle"), 1u);
+}
+
 TEST(ForecastPage, HistoryMedianAndOneBandAPairOfLevels) {
   const std::string svg = forecast_chart(picture({1, 2, std::nan(""), 3, 2, 1}));
   EXPECT_EQ(count(svg, "<polygon"), 2u) << "10 to 90 % and 25 to 75 %";

@@ -346,6 +346,26 @@ TEST(SeriesFile, ManySeries) {
   EXPECT_EQ(values_of(f.series.back()), "99999 99999 99999");
 }
 
+// The name of a column is looked up, not compared with all others.
+TEST(SeriesFile, ManyColumns) {
+  constexpr int kColumns = 100000;
+  std::string text = "date";
+  for (int i = 0; i < kColumns; ++i) text += ",c" + std::to_string(i / 2 * 2 + (i > 3 ? i % 2 : 0));
+  for (int t = 1; t < 4; ++t) {
+    text += "\n2024-01-0" + std::to_string(t);
+    for (int i = 0; i < kColumns; ++i) text += "," + std::to_string(i % 10);
+  }
+  const SeriesFile f = parse(text + "\n");
+  ASSERT_EQ(f.series.size(), static_cast<std::size_t>(kColumns));
+  EXPECT_EQ(f.series[0].id, "c0#2") << "named twice";
+  EXPECT_EQ(f.series[3].id, "c2#5");
+  EXPECT_EQ(f.series[4].id, "c4");
+  EXPECT_EQ(values_of(f.series.back()), "9 9 9");
+  const std::string error = error_of(text + "\n", {.layout = "long", .target = "consumption"});
+  EXPECT_LT(error.size(), 1000u);
+  EXPECT_NE(error.find("and 99981 more"), std::string::npos) << error;
+}
+
 TEST(Seasons, AsThePackagesAssumeThem) {
   const std::pair<const char*, std::int64_t> cases[] = {
       {"s", 3600}, {"10s", 360}, {"min", 1440}, {"5min", 288}, {"15min", 96}, {"h", 24},

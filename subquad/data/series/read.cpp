@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <iterator>
 #include <limits>
+#include <unordered_map>
 
 #include "subquad/base/error.h"
 #include "subquad/base/file.h"
@@ -121,7 +122,11 @@ class Reader {
       const auto at = std::find(names_.begin(), names_.end(), wanted);
       const std::string near = nearest_key(wanted, names_);
       std::string all;
-      for (const std::string& n : names_) all += (all.empty() ? "" : ", ") + shown(n);
+      constexpr std::size_t kNamed = 20;
+      for (std::size_t i = 0; i < std::min(kNamed, names_.size()); ++i)
+        all.append(i ? ", " : "").append(shown(names_[i]));
+      if (names_.size() > kNamed)
+        all.append(" and ").append(std::to_string(names_.size() - kNamed)).append(" more");
       require(at != names_.end(), ErrorCode::invalid_argument, option, " ", wanted, ": ",
               csv_.source(), " has no such column",
               near.empty() ? "; it has " + all : "; did you mean \"" + near + "\"?");
@@ -224,7 +229,10 @@ class Reader {
     const Stamp stamp = stamp_at(time_);
     for (std::size_t i = 0; i < names_.size(); ++i) {
       if (i == time_) continue;
-      if (series_.size() < names_.size()) series_.resize(names_.size(), kNone);
+      if (series_.size() < names_.size()) {
+        series_.resize(names_.size(), kNone);
+        for (const std::string& name : names_) ++uses_[name];
+      }
       if (series_[i] == kNone) series_[i] = rows_.series_named(unique_name(i));
       rows_.add(series_[i], stamp, value_at(i), [&] { return csv_.place(i); });
     }
@@ -232,7 +240,7 @@ class Reader {
 
   std::string unique_name(std::size_t i) const {
     if (names_.size() == 1 && !has_header_) return "series";
-    const bool repeated = std::count(names_.begin(), names_.end(), names_[i]) > 1;
+    const bool repeated = uses_.at(names_[i]) > 1;
     if (names_[i].empty() || repeated) return names_[i] + "#" + std::to_string(i + 1);
     return names_[i];
   }
@@ -241,7 +249,8 @@ class Reader {
   CsvReader csv_;
   RowCollector rows_;
   std::vector<std::string> names_;
-  std::vector<std::size_t> series_;  // of a wide file's columns
+  std::vector<std::size_t> series_;                 // of a wide file's columns
+  std::unordered_map<std::string_view, int> uses_;  // of its names
   bool has_header_ = false, first_is_time_ = false;
   Layout layout_ = Layout::wide;
   std::size_t id_ = kNone, time_ = kNone, target_ = kNone;
