@@ -18,7 +18,7 @@
 #include "subquad/io/json_differences.h"
 #include "subquad/study/limits.h"
 #include "subquad/study/protocol.h"
-#include "subquad/study/report.h"
+#include "subquad/study/report/report.h"
 #include "subquad/study/runner.h"
 #include "subquad/study/speed.h"
 #include "subquad/study/tuning.h"

@@ -6,6 +6,7 @@
 
 #include "subquad/study/audit/checks.h"
 #include "subquad/study/findings.h"
+#include "subquad/study/trials.h"
 #include "subquad/task/task.h"
 
 namespace subquad::checks {
@@ -41,12 +42,6 @@ std::string untuned_kinds(const AuditInput& in) {
   return missing;
 }
 
-// A trial that diverged is worse than any other.
-double loss_of(const Json& trial) {
-  const Json& loss = trial.at("loss");
-  return loss.is_null() ? INFINITY : loss.as_double();
-}
-
 // Trials of one arm on one task.
 using Trials = std::vector<const Json*>;
 std::map<std::string, Trials> trials_by_cell(const AuditInput& in) {
@@ -61,8 +56,9 @@ std::map<std::string, Trials> trials_by_cell(const AuditInput& in) {
 }
 
 const Json& best_of(const Trials& trials) {
-  return **std::min_element(trials.begin(), trials.end(),
-                            [](const Json* a, const Json* b) { return loss_of(*a) < loss_of(*b); });
+  return **std::min_element(trials.begin(), trials.end(), [](const Json* a, const Json* b) {
+    return trial_loss(*a) < trial_loss(*b);
+  });
 }
 
 std::set<double> values_tried(const Trials& trials, const std::string& dimension, bool first_grid) {
@@ -78,43 +74,6 @@ std::set<double> values_tried(const Trials& trials, const std::string& dimension
 // Fewer than three values have no interior.
 bool at_edge(const std::set<double>& tried, double value) {
   return tried.size() >= 3 && (value <= *tried.begin() || value >= *tried.rbegin());
-}
-
-// Best loss at every learning rate, by rate.
-std::map<double, double> loss_by_rate(const Trials& trials) {
-  std::map<double, double> out;
-  for (const Json* t : trials) {
-    const Json* rate = t->at("values").find("learning_rate");
-    if (!rate) continue;
-    const double loss = loss_of(*t);
-    const auto [place, fresh] = out.emplace(rate->as_double(), loss);
-    if (!fresh) place->second = std::min(place->second, loss);
-  }
-  return out;
-}
-
-// Octaves of learning rate whose loss is at most 1 % above the best, over the rates tried.
-double width_in_octaves(const std::map<double, double>& losses) {
-  double best = INFINITY, low = INFINITY, high = 0;
-  for (const auto& [rate, loss] : losses) best = std::min(best, loss);
-  for (const auto& [rate, loss] : losses) {
-    if (std::isinf(loss) || loss > best + 0.01 * std::abs(best)) continue;
-    low = std::min(low, rate);
-    high = std::max(high, rate);
-  }
-  return std::log2(high / low);
-}
-
-// Expected best of n draws out of these losses. Source: Dodge et al. 2019.
-double expected_best(std::vector<double> losses, int n) {
-  std::sort(losses.begin(), losses.end());
-  const auto count = static_cast<double>(losses.size());
-  double sum = 0;
-  for (std::size_t i = 0; i < losses.size(); ++i) {
-    const double above = (count - static_cast<double>(i)) / count;
-    sum += losses[i] * (std::pow(above, n) - std::pow(above - 1 / count, n));
-  }
-  return sum;
 }
 
 }  // namespace
@@ -224,7 +183,7 @@ CheckOutcome sensitivity(const AuditInput& in) {
     }
     std::vector<double> all;
     for (const Json* t : list) {
-      if (!std::isinf(loss_of(*t))) all.push_back(loss_of(*t));
+      if (!std::isinf(trial_loss(*t))) all.push_back(trial_loss(*t));
     }
     text += cell + format(" %.1f octaves, expected best %.4g of 1, %.4g of %zu; ",
                           width_in_octaves(losses), expected_best(all, 1),
