@@ -12,7 +12,7 @@ int bench(Arguments arguments) {
   bench.filter = "core/";
   std::int64_t threads = 1, repetitions = 0;
   bool json = false, list = false;
-  std::string dtype = "f32", instructions = instruction_sets().back();
+  std::string dtype = "f32", weights = "f32", instructions = instruction_sets().back();
   Options options(
       "bench",
       "Speed of mixer cores, whole mixers, training steps, prefill and decoding, and the "
@@ -24,7 +24,10 @@ int bench(Arguments arguments) {
       .option("--seconds", bench.seconds, "measured time of each", {0, 86400})
       .option("--threads", threads, "number of threads", kThreads)
       .option("--dtype", dtype,
-              "f32, or bf16 (also bf16-autocast): products with weights round their factors")
+              "f32, or bf16 (also bf16-autocast): products with weights round their factors; q8_0, "
+              "q4_k_m: as --weights int8, int4")
+      .option("--weights", weights,
+              "of prefill and decode: stored as f32, bf16, int8 or int4; sums are f32")
       .option("--instructions", instructions, "sse4, avx2 or avx512, if the processor has it")
       .flag("--json", json, "JSON lines instead of a table")
       .flag("--profile", bench.profile, "time by op below every workload that runs a whole layer")
@@ -41,7 +44,11 @@ int bench(Arguments arguments) {
   }
   use_instruction_set(instructions);
   bench.threads = static_cast<int>(threads);
+  // The names that llama.cpp gives to weights of about as many bits.
+  if (dtype == "q8_0") weights = "int8", dtype = "f32";
+  if (dtype == "q4_k_m") weights = "int4", dtype = "f32";
   bench.precision = precision_named(dtype == "bf16-autocast" ? "bf16" : dtype);
+  bench.weights = packing_named(weights);
   if (!bench.name.empty()) {
     json = true;
     bench.filter.clear();

@@ -8,6 +8,7 @@
 #include "subquad/model/engine.h"
 #include "subquad/model/model.h"
 #include "subquad/model/sizing.h"
+#include "subquad/quant/pack.h"
 #include "subquad/study/speed.h"
 #include "subquad/task/code/code.h"
 #include "subquad/train/gradients.h"
@@ -147,10 +148,12 @@ Workload mixer_workload(const std::string& kind, bool backward, const BenchShape
   return w;
 }
 
+// A model whose weights are stored as the setup says.
 struct ModelBench : Bench {
   ModelBench(const ModelConfig& config, const EngineSetup& setup)
       : Bench(setup), model(config, plan) {
     store = std::make_unique<ParameterStore>(plan, DType::f32, 1);
+    if (setup.weights != Packing::f32) *store = packed_store(*store, setup.weights, engine.threads);
   }
   Model model;
 };
@@ -219,7 +222,7 @@ Workload prefill_workload(const std::string& kind, const std::string& size,
   const Tensor ids = random_ids(1, kPrefillTokens, config.vocabulary);
   Workload w;
   w.engine = {b, &b->engine};
-  w.variant = "prefill";
+  w.variant = std::string("prefill ").append(name_of(setup.weights));
   w.tokens = kPrefillTokens;
   w.parameters = b->plan.parameter_count();
   w.useful_flop = 2 * (b->model.cost(kPrefillTokens).macs -
@@ -252,18 +255,18 @@ Workload decode_workload(const std::string& kind, const std::string& size, std::
   }
   Workload w;
   w.engine = {b, &b->engine};
-  w.variant = "decode";
+  w.variant = std::string("decode ").append(name_of(setup.weights));
   w.tokens = kDecodeSteps * batch;
   w.parameters = b->plan.parameter_count();
   w.useful_flop = 2 * static_cast<double>(batch * kDecodeSteps) * b->model.cost(1).macs;
   // Every weight is read once a step (of the embedding only one row), and the state; what does not
   // grow with depth is written, too.
-  const double weights =
-      static_cast<double>(b->plan.parameter_count()) -
-      (config.tied ? 0 : static_cast<double>(config.vocabulary * config.d_model));
+  const double embedding = static_cast<double>(b->store->bytes()) *
+                           static_cast<double>(config.vocabulary * config.d_model) /
+                           static_cast<double>(b->plan.parameter_count());
   w.useful_bytes =
       kDecodeSteps *
-      (4 * weights +
+      (static_cast<double>(b->store->bytes()) - (config.tied ? 0 : embedding) +
        static_cast<double>(batch * (b->model.state_bytes(depth > 0 ? depth : kDecodePrompt) +
                                     b->model.state_bytes(1))));
   w.run = [b, batch, config, depth] {

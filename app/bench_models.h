@@ -8,13 +8,14 @@
 #pragma once
 
 #include "app/bench_workloads.h"
-#include "subquad/tensor/shape.h"
+#include "subquad/tensor/packed.h"
 
 namespace subquad {
 
 struct EngineSetup {
   int threads = 1;
   Precision precision = Precision::f32;  // of products with weights
+  Packing weights = Packing::f32;        // of prefill and decode: how they are stored
 };
 
 std::vector<std::string> model_bench_names();

@@ -45,8 +45,12 @@ std::int64_t peak_rss_bytes() {
 }
 
 Workload make_workload(const std::string& name, const BenchOptions& options) {
+  require(options.weights == Packing::f32 || name.starts_with("prefill/") ||
+              name.starts_with("decode/"),
+          ErrorCode::invalid_argument, "--weights ", name_of(options.weights), " for ", name,
+          ", wanted a workload that only reads its weights: prefill/ or decode/");
   if (!name.starts_with("core/") && !name.starts_with("step/"))
-    return model_workload(name, {options.threads, options.precision});
+    return model_workload(name, {options.threads, options.precision, options.weights});
   require(options.precision == Precision::f32, ErrorCode::invalid_argument, name,
           " has no products with weights, so no other precision than f32; leave out --dtype");
   return core_workload(name, options.threads);
@@ -58,6 +62,7 @@ BenchResult measure(const std::string& name, const Workload& work, const BenchOp
   r.variant = work.variant;
   r.threads = options.threads;
   r.precision = options.precision;
+  r.weights = options.weights;
   r.tokens = work.tokens;
   r.parameters = work.parameters;
   r.useful_flop = work.useful_flop;
@@ -163,6 +168,7 @@ Json BenchResult::json() const {
                       {"peer", "subquad"},
                       {"variant", variant},
                       {"dtype", precision == Precision::bf16 ? "bf16" : "f32"},
+                      {"weights", std::string(name_of(weights))},
                       {"threads", threads},
                       {"median_s", median_s},
                       {"min_s", min_s},

@@ -9,7 +9,7 @@
 
 #include "subquad/backend/kernel_table.h"
 #include "subquad/io/json.h"
-#include "subquad/tensor/shape.h"
+#include "subquad/tensor/packed.h"
 
 namespace subquad {
 
@@ -19,12 +19,14 @@ struct BenchOptions {
   double seconds = 1;  // per workload, after two unmeasured repetitions
   int threads = 1;
   Precision precision = Precision::f32;  // of products with weights
+  Packing weights = Packing::f32;        // how prefill and decode workloads store them
   bool profile = false;                  // time by op; of workloads that run through a kernel table
 };
 
 struct BenchResult {
   std::string name, variant;
   Precision precision = Precision::f32;
+  Packing weights = Packing::f32;
   int threads = 1;
   double median_s = 0, min_s = 0;  // wall time of one repetition
   double total_s = 0;              // of all repetitions

@@ -18,6 +18,7 @@ int diff(Arguments arguments);
 int generate(Arguments arguments);
 int evaluate(Arguments arguments);
 int convert(Arguments arguments);
+int quantize(Arguments arguments);
 int bench(Arguments arguments);
 int protocol(Arguments arguments);
 int audit(Arguments arguments);

@@ -8,6 +8,7 @@
 
 #include "app/commands.h"
 #include "app/default_study.h"
+#include "app/estimate.h"
 #include "app/options.h"
 #include "app/provenance.h"
 #include "app/study_folder.h"
@@ -17,9 +18,10 @@
 #include "subquad/io/json_differences.h"
 #include "subquad/study/limits.h"
 #include "subquad/study/protocol.h"
-#include "subquad/study/report.h"
+#include "subquad/study/report/report.h"
 #include "subquad/study/runner.h"
 #include "subquad/study/speed.h"
+#include "subquad/study/tuning.h"
 
 namespace subquad::app {
 namespace {
@@ -79,6 +81,8 @@ void write_outputs(const StudyPlan& plan, const std::string& folder, const std::
     fs::remove(folder + "/audit.json", ignored);
     write_file_atomically(path, text);
   }
+  if (const Json* tuning = results.find("tuning"))
+    write_file_atomically(folder + "/tuning.json", tuning->dump(1) + "\n");
   write_file_atomically(folder + "/timings.json", timings.dump(1) + "\n");
   write_file_atomically(folder + "/results.csv", results_csv(results));
   const Json p = provenance(command, folder);
@@ -117,48 +121,11 @@ void measure_if_needed(const StudyPlan& plan, const std::string& folder) {
   write_file_atomically(path, measure_speed(plan, key).dump(1) + "\n");
 }
 
-double estimate_seconds(const std::vector<PlannedRun>& runs, const Json& calibration, int jobs) {
-  double total = 0;
-  for (const PlannedRun& r : runs) {
-    const Json* task = calibration.find(r.task);
-    const Json* us = task ? task->find(r.arm) : nullptr;
-    if (us) total += us->as_double() * 1e-6 * static_cast<double>(r.config.train.tokens) + 2;
-  }
-  return total / jobs;
-}
-
-std::string minutes(double seconds) {
-  char text[40];
-  std::snprintf(text, sizeof text, seconds < 90 ? "%.0f s" : "%.0f min",
-                seconds < 90 ? seconds : seconds / 60);
-  return text;
-}
-
-// Of what is left to do, and of the first seed, after which there is a table.
-void print_estimate(const StudyPlan& plan, const std::set<std::string>& done,
-                    const Json& calibration, int jobs) {
-  std::vector<PlannedRun> left, first;
-  for (const PlannedRun& r : planned_runs(plan)) {
-    if (done.contains(r.id)) continue;
-    if (r.seed == plan.seeds.front()) first.push_back(r);
-    left.push_back(r);
-  }
-  if (!done.empty()) std::printf("  %zu runs are done, %zu are left\n", done.size(), left.size());
-  if (!left.empty()) {
-    std::printf("  estimate %s (calibrated now)",
-                minutes(estimate_seconds(left, calibration, jobs)).c_str());
-    if (!first.empty() && plan.seeds.size() > 1)
-      std::printf("; first table after %s",
-                  minutes(estimate_seconds(first, calibration, jobs)).c_str());
-    std::printf("; Ctrl-C is safe, the same command continues\n");
-  }
-  std::fflush(stdout);
-}
-
 void make_folder(const std::string& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
-  require(!error, ErrorCode::io, "cannot create folder ", folder, ": ", error.message());
+  require(!error, error == std::errc::no_space_on_device ? ErrorCode::out_of_space : ErrorCode::io,
+          "cannot create folder ", folder, ": ", error.message());
 }
 
 // match = "time": MLP widths from measured times. No measurement is twice the same, so its choice
@@ -204,10 +171,12 @@ void fit_budget(StudyPlan& plan, const Json& calibration, double seconds, int jo
       std::printf("  calibrated  %-9s %-22s %6.1f us/token\n", task.c_str(), arm.c_str(),
                   us.as_double());
   }
-  const double fixed = 2.0 * static_cast<double>(planned_runs(plan).size()) / jobs;
-  const double factor = std::max(
-      0.01, (seconds - fixed) /
-                std::max(estimate_seconds(planned_runs(plan), calibration, jobs) - fixed, 1e-9));
+  // Evaluation and starts do not scale with tokens.
+  auto runs = all_runs(plan);
+  const double whole = estimate_seconds(runs, calibration, jobs);
+  for (PlannedRun& r : runs) r.config.train.tokens = 0;
+  const double fixed = estimate_seconds(runs, calibration, jobs);
+  const double factor = std::max(0.01, (seconds - fixed) / std::max(whole - fixed, 1e-9));
   Json chosen = Json::object();
   for (StudyTask& t : plan.tasks) {
     const TaskSpec spec = make_task(t.name, {.data = t.data, .extra = t.extra})->spec();
@@ -231,13 +200,13 @@ double tokens_of(const std::vector<PlannedRun>& runs) {
 // `before`: its own training tokens.
 void warn_of_budget(const StudyPlan& plan, const Json& calibration, const std::string& budget,
                     double before, int jobs) {
-  const auto runs = planned_runs(plan);
+  const auto runs = all_runs(plan);
   const double least = estimate_seconds(runs, calibration, jobs), share = tokens_of(runs) / before;
   if (least > 1.25 * duration(budget)) {
     std::fprintf(stderr,
                  "subquad: warning: --budget %s cannot be met: this study takes about %s even with "
                  "the least tokens; give more, or fewer arms, tasks or seeds\n",
-                 budget.c_str(), minutes(least).c_str());
+                 budget.c_str(), duration_words(least).c_str());
   } else if (share < 0.1) {
     std::fprintf(stderr,
                  "subquad: warning: --budget %s pays for %.2g %% of the study's own training "
@@ -320,7 +289,13 @@ void print_equal(const StudyPlan& plan) {
     high = std::max(high, x);
   }
   if (high <= 0) return;
-  const char* rest = "tokens, data order, optimiser (one recipe, untuned)";
+  std::set<std::string> recipes;
+  for (const StudyTask& t : plan.tasks) recipes.insert(recipe_of(plan, t));
+  const char* rest =
+      recipes.size() > 1       ? "tokens, data order; optimiser by the recipe of each task"
+      : recipes.contains("R2") ? "tokens, data order, optimiser, budget of tuning the learning rate"
+      : recipes.contains("R3") ? "tokens, data order (optimiser as published)"
+                               : "tokens, data order, optimiser (one recipe, untuned)";
   if (plan.match == "time") {
     std::printf("  equal for all: time per training token +-3 %% as measured, %s\n", rest);
     return;
@@ -361,7 +336,7 @@ void print_next(const std::string& folder, const std::vector<PlannedRun>& runs,
 
 int compare(Arguments arguments) {
   std::string study, budget, data, out = "runs";
-  std::vector<std::string> arms, tasks;
+  std::vector<std::string> arms, tasks, shards;
   std::int64_t seeds = 0, jobs = 0;
   bool dry_run = false;
   Options options(
@@ -380,6 +355,7 @@ int compare(Arguments arguments) {
       .option("--seeds", seeds, "number of seeds (0: the study's)", {0, 1000})
       .option("--jobs", jobs, "workers at a time (0: one per core)", {0, 1024})
       .option("--out", out, "folder that holds study folders")
+      .list("--from", shards, "ledgers of this very plan from elsewhere: their runs count as done")
       .flag("--dry-run", dry_run, "print plan and matched sizes, train nothing");
   if (!options.parse(arguments)) return 0;
   require_distinct(arms, "--arms");
@@ -437,21 +413,26 @@ int compare(Arguments arguments) {
       "the task code or text");
   std::printf("  %zu arms x %zu tasks x %zu seeds = %zu runs, %d at a time, 1 thread each\n",
               plan.arms.size(), plan.tasks.size(), plan.seeds.size(), runs.size(), workers);
+  if (const std::size_t trials = first_trials(plan).size(); trials > 0)
+    std::printf(
+        "  %zu trials of the learning rate first, and more where the best lies at an edge\n",
+        trials);
   print_equal(plan);
   require(budget.empty() || plan.level != "claim", ErrorCode::invalid_argument,
           "a claim runs with the budgets that were frozen; leave --budget out");
   const Json protocol = budget.empty() ? protocol_of(plan, study) : Json();
   const Json calibration = calibrate(plan);
   if (!budget.empty()) {
+    const double tokens_before = tokens_of(all_runs(plan));
     if (!dry_run) make_folder(out);
     fit_budget(plan, calibration, budget_seconds, workers, out, !dry_run);
-    warn_of_budget(plan, calibration, budget, tokens_of(runs), workers);
+    warn_of_budget(plan, calibration, budget, tokens_before, workers);
     require_possible(plan, physical_memory_bytes(), workers);
   }
   if (dry_run) {
     print_sizes(plan, calibration);
     std::printf("  estimate %s\n",
-                minutes(estimate_seconds(planned_runs(plan), calibration, workers)).c_str());
+                duration_words(estimate_seconds(all_runs(plan), calibration, workers)).c_str());
     return 0;
   }
   const std::string folder = out + "/" + plan.name + "-" + plan.hash().substr(0, 8);
@@ -470,6 +451,7 @@ int compare(Arguments arguments) {
   setup.jobs = workers;
   setup.manifest = manifest();
   setup.protocol = protocol;
+  setup.shards = shards;
   setup.terminal = isatty(2) != 0;
   setup.after_seed = [&] { write_outputs(plan, folder, command); };
   const int failed = run_study(plan, setup);

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "app/commands.h"
+#include "app/evaluate_text.h"
 #include "app/options.h"
 #include "subquad/train/evidence.h"
 #include "subquad/train/run.h"
@@ -12,36 +13,25 @@ namespace {
 
 constexpr std::int64_t kLongest = 1 << 24;
 
-}  // namespace
-
-int evaluate(Arguments arguments) {
-  std::string folder, split = "test", reason;
-  std::vector<std::string> lengths;
-  std::int64_t threads = 1;
-  Options options("evaluate",
-                  "Score a trained run on its task, chunkwise and one position at a time.",
-                  "subquad evaluate runs/parity-xlstm[1:1]-0 --lengths 32,4096");
-  options.positional("run", folder, "run folder", true)
-      .list("--lengths", lengths, "sequence lengths (default: the task's own)")
-      .option("--split", split, "test or validation")
-      .option("--reason", reason, "why the test split is opened again, for the audit of the study")
-      .option("--threads", threads, "threads", kThreads);
-  if (!options.parse(arguments)) return 0;
-  require(split == "test" || split == "validation", ErrorCode::invalid_argument, "--split ", split,
-          ", wanted test or validation");
-  EvaluationSetup setup{.lengths = {}, .split = split == "test" ? Split::test : Split::validation};
-  for (const std::string& text : lengths) {
+std::vector<std::int64_t> lengths_of(const std::vector<std::string>& words) {
+  std::vector<std::int64_t> lengths;
+  for (const std::string& text : words) {
     require(!text.empty() && text.size() < 10 &&
                 text.find_first_not_of("0123456789") == std::string::npos && std::stoll(text) > 0 &&
                 std::stoll(text) <= kLongest,
             ErrorCode::invalid_argument, "--lengths: got \"", text, "\", wanted 1 to ", kLongest);
-    setup.lengths.push_back(std::stoll(text));
+    lengths.push_back(std::stoll(text));
   }
+  return lengths;
+}
+
+void evaluate_task(const std::string& folder, const EvaluationSetup& setup,
+                   const std::string& reason, std::int64_t threads) {
   const auto run = open_run(folder);
   const RunConfig& c = run->config;
-  const auto task = make_task(
-      c.task, {.seed = c.seed, .batch_size = c.batch_size, .data = c.data, .extra = c.task_extra});
-  if (split == "test") log_test_access(folder, "evaluate", weights_digest(*run->store), reason);
+  const auto task = task_of(c, folder);
+  if (setup.split == Split::test)
+    log_test_access(folder, "evaluate", weights_digest(*run->store), reason);
   Engine engine(static_cast<int>(threads), precision_named(c.train.precision));
   for (const LengthResult& r : subquad::evaluate(engine, *run->model, *run->store, *task, setup)) {
     for (const Metric& m : r.metrics) {
@@ -52,6 +42,51 @@ int evaluate(Arguments arguments) {
       std::printf("length %6ld  %-22s %.4f\n", static_cast<long>(r.length), "chunkwise = recurrent",
                   r.agreement);
   }
+}
+
+}  // namespace
+
+int evaluate(Arguments arguments) {
+  std::string split = "test", reason;
+  std::vector<std::string> lengths;
+  TextWishes w;
+  Options options(
+      "evaluate",
+      "Score a trained run on its task, or a run or a published model on texts and "
+      "multiple-choice questions; chunkwise and one position at a time.",
+      "subquad evaluate --model models/qwen --text book.txt --window 1024 --stride 512");
+  options.positional("run", w.run, "run folder (not with --model)")
+      .list("--lengths", lengths, "sequence lengths (default: the task's own)")
+      .option("--split", split, "test or validation")
+      .option("--reason", reason, "why the test split is opened again, for the audit of the study")
+      .option("--model", w.model, "folder of a published model, in place of a run")
+      .option("--text", w.text, "file, or folder of files, each a text: bits per byte, perplexity")
+      .option("--window", w.window,
+              "most tokens before the scored one; 0: all (default: 2048 with attention, else 0)",
+              {-1, 1 << 24})
+      .option("--stride", w.stride, "scored tokens of each window (0: all)", {0, 1 << 24})
+      .option("--choices", w.choices,
+              "JSON lines with context, choices and answer: acc and acc_norm")
+      .option("--most-tokens", w.most_tokens,
+              "of a question; its context loses the start (0: any number)", {0, 1 << 24})
+      .flag("--bytes", w.ids_are_bytes, "without a tokenizer.json: ids are bytes")
+      .option("--execution", w.execution, "chunkwise, recurrent, or both and compare")
+      .flag("--json", w.json, "texts and choices as one JSON object, with every log-likelihood")
+      .option("--threads", w.threads, "threads", kThreads);
+  if (!options.parse(arguments)) return 0;
+  require(w.run.empty() != w.model.empty(), ErrorCode::invalid_argument,
+          "wanted a run folder, or --model DIR");
+  if (!w.text.empty() || !w.choices.empty()) {
+    evaluate_texts(w);
+    return 0;
+  }
+  require(w.model.empty(), ErrorCode::invalid_argument,
+          "a published model has no task of its own; give --text PATH or --choices FILE");
+  require(split == "test" || split == "validation", ErrorCode::invalid_argument, "--split ", split,
+          ", wanted test or validation");
+  const EvaluationSetup setup{.lengths = lengths_of(lengths),
+                              .split = split == "test" ? Split::test : Split::validation};
+  evaluate_task(w.run, setup, reason, w.threads);
   return 0;
 }
 

@@ -1,248 +1,262 @@
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstdio>
-#include <cstdlib>
-#include <filesystem>
-#include <optional>
 
+#include "app/chat.h"
 #include "app/commands.h"
 #include "app/options.h"
 #include "subquad/base/interrupt.h"
-#include "subquad/base/rng.h"
-#include "subquad/data/tokenizer/tokenizer.h"
-#include "subquad/model/engine.h"
-#include "subquad/pretrained/pretrained.h"
-#include "subquad/task/task.h"
-#include "subquad/train/run.h"
+#include "subquad/base/memory.h"
+#include "subquad/runtime/language_model.h"
+#include "subquad/runtime/sampler.h"
+#include "subquad/runtime/session.h"
+#include "subquad/runtime/text_stream.h"
 
 namespace subquad::app {
 namespace {
 
-// Draws from softmax(logits / temperature) cut to the top_k largest and the top_p mass; temperature
-// 0 is arg-max.
-std::int32_t sample(std::span<const float> logits, double temperature, std::int64_t top_k,
-                    double top_p, double uniform) {
-  for (const float logit : logits)
-    require(!std::isnan(logit), ErrorCode::numeric, "the model's output is not a number");
-  if (temperature <= 0)
-    return static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) -
-                                     logits.begin());
-  std::vector<std::int32_t> order(logits.size());
-  for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::int32_t>(i);
-  std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
-    return logits[static_cast<std::size_t>(a)] > logits[static_cast<std::size_t>(b)];
-  });
-  if (top_k > 0 && static_cast<std::size_t>(top_k) < order.size())
-    order.resize(static_cast<std::size_t>(top_k));
-  std::vector<double> weight;
-  double total = 0;
-  const double top = static_cast<double>(logits[static_cast<std::size_t>(order[0])]);
-  for (std::int32_t id : order) {
-    weight.push_back(
-        std::exp((static_cast<double>(logits[static_cast<std::size_t>(id)]) - top) / temperature));
-    total += weight.back();
-  }
-  double kept = 0;
-  std::size_t count = 0;
-  while (count < weight.size() && (count == 0 || kept < top_p * total)) kept += weight[count++];
-  double target = uniform * kept;
-  for (std::size_t i = 0; i < count; ++i) {
-    target -= weight[i];
-    if (target < 0) return order[i];
-  }
-  return order[count - 1];
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// Writes bytes so that a multi-byte UTF-8 character appears whole.
-class Utf8Writer {
+struct Wishes {
+  std::string prompt, load_state, save_state;
+  std::vector<std::string> stops;
+  std::int64_t tokens = 200, threads = 1, seed = 0, fork = 1;
+  SamplerOptions sampling;
+};
+
+// One sequence of the batch: what was said, and what of it is still to be shown.
+struct Continuation {
+  Sampler sampler;
+  TextStream text;
+  std::string shown;  // of several continuations, until their end
+  std::int32_t last = -1;
+};
+
+class Generation {
  public:
-  void put(unsigned char byte) {
-    pending_ += static_cast<char>(byte);
-    const auto lead = static_cast<unsigned char>(pending_[0]);
-    const std::size_t want = lead < 0x80    ? 1
-                             : lead >= 0xF0 ? 4
-                             : lead >= 0xE0 ? 3
-                             : lead >= 0xC0 ? 2
-                                            : 1;
-    if (pending_.size() < want && (byte >= 0x80)) return;
-    flush();
-  }
-  void flush() {
-    std::fwrite(pending_.data(), 1, pending_.size(), stdout);
-    std::fflush(stdout);
-    pending_.clear();
+  Generation(const LanguageModel& model, const Wishes& wishes)
+      : model_(model),
+        wishes_(wishes),
+        engine_(static_cast<int>(wishes.threads), model.precision),
+        session_(wishes.load_state.empty()
+                     ? Session(engine_, model.model(), model.store())
+                     : Session::load(engine_, model.model(), model.store(), wishes.load_state)) {}
+
+  void run() {
+    read_prompt();
+    if (model_.text()) show(wishes_.prompt);
+    begin_continuations();
+    const auto start = Clock::now();
+    while (!running_.empty() && generated_ < wishes_.tokens && !interrupted()) advance();
+    decode_seconds_ = seconds_since(start);
+    end_continuations();
+    if (!wishes_.save_state.empty()) save();
+    report();
   }
 
  private:
-  std::string pending_;
+  void read_prompt() {
+    require(session_.rows() == 1, ErrorCode::unsupported, wishes_.load_state, " holds ",
+            session_.rows(), " sequences, wanted one");
+    const bool fresh = session_.positions() == 0;
+    const std::vector<std::int32_t> ids = model_.encode(wishes_.prompt, fresh);
+    require(!ids.empty() || !fresh, ErrorCode::invalid_argument,
+            "the prompt is empty; give at least one ", model_.text() ? "character" : "id");
+    const auto start = Clock::now();
+    session_.prefill(ids);
+    prefill_seconds_ = seconds_since(start);
+    prompt_tokens_ = static_cast<std::int64_t>(ids.size());
+  }
+
+  void begin_continuations() {
+    const auto start = Clock::now();
+    if (wishes_.fork > 1) session_ = session_.fork(wishes_.fork);
+    fork_seconds_ = seconds_since(start);
+    for (std::int64_t i = 0; i < wishes_.fork; ++i) {
+      SamplerOptions sampling = wishes_.sampling;
+      sampling.seed = static_cast<std::uint64_t>(wishes_.seed + i);
+      const auto ids = session_.ids(i);
+      all_.push_back({Sampler(sampling),
+                      TextStream(model_.tokenizer_or_null(), wishes_.stops, ids.back()),
+                      {},
+                      -1});
+      all_.back().sampler.read(ids);
+      running_.push_back(static_cast<std::size_t>(i));
+    }
+  }
+
+  // Reads what was drawn last and draws one token for every sequence that goes on.
+  void advance() {
+    const Tensor logits = drawn_.empty() ? session_.logits() : session_.step(drawn_);
+    const std::int64_t classes = logits.shape()[1];
+    drawn_.clear();
+    std::vector<std::int64_t> rows;
+    std::vector<std::size_t> running;
+    for (std::size_t r = 0; r < running_.size(); ++r) {
+      Continuation& c = all_[running_[r]];
+      const std::span<const float> row(
+          logits.data<float>() + static_cast<std::int64_t>(r) * classes,
+          static_cast<std::size_t>(model_.outputs));
+      c.last = c.sampler.next(row);
+      say(c);
+      ++drawn_count_;
+      if (model_.ends_with(c.last) || c.text.stopped()) continue;
+      rows.push_back(static_cast<std::int64_t>(r));
+      running.push_back(running_[r]);
+      drawn_.push_back(c.last);
+    }
+    ++generated_;
+    if (rows.size() < running_.size() && !rows.empty()) session_ = session_.select(rows);
+    running_ = std::move(running);
+  }
+
+  void say(Continuation& c) {
+    if (model_.text()) {
+      emit(c, c.text.push(c.last));
+    } else {
+      emit(c, (generated_ ? " " : "") + std::to_string(c.last));
+    }
+  }
+  void emit(Continuation& c, const std::string& text) {
+    if (wishes_.fork > 1) {
+      c.shown += text;
+    } else {
+      show(text);
+    }
+  }
+  static void show(const std::string& text) {
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    std::fflush(stdout);
+  }
+
+  void end_continuations() {
+    for (std::size_t i = 0; i < all_.size(); ++i) {
+      if (model_.text()) emit(all_[i], all_[i].text.finish());
+      if (wishes_.fork > 1)
+        show("\n--- continuation " + std::to_string(i + 1) + ", seed " +
+             std::to_string(wishes_.seed + static_cast<std::int64_t>(i)) + "\n" + all_[i].shown);
+    }
+    if (!model_.text() || wishes_.fork > 1) show("\n");
+  }
+
+  // With everything that was drawn, an end id or a stop string included.
+  void save() {
+    const std::int32_t last = all_.front().last;
+    if (last >= 0) session_.prefill(std::span(&last, 1));
+    session_.save(wishes_.save_state);
+  }
+
+  void report() const {
+    const auto rate = [](std::int64_t tokens, double seconds) {
+      return static_cast<double>(tokens) / std::max(seconds, 1e-9);
+    };
+    std::fprintf(stderr, "%s", model_.text() && wishes_.fork == 1 ? "\n" : "");
+    std::fprintf(stderr,
+                 "read %ld tokens at %.0f tokens/s, wrote %ld tokens, %.0f tokens/s; state %ld "
+                 "bytes after %ld positions; peak memory %.1f MiB\n",
+                 static_cast<long>(prompt_tokens_), rate(prompt_tokens_, prefill_seconds_),
+                 static_cast<long>(drawn_count_), rate(drawn_count_, decode_seconds_),
+                 static_cast<long>(model_.model().state_bytes(session_.positions())),
+                 static_cast<long>(session_.positions()),
+                 static_cast<double>(peak_memory_bytes()) / (1 << 20));
+    if (wishes_.fork > 1)
+      std::fprintf(stderr, "fork into %ld: %.1f us each, reading the prompt took %.1f us\n",
+                   static_cast<long>(wishes_.fork),
+                   1e6 * fork_seconds_ / static_cast<double>(wishes_.fork), 1e6 * prefill_seconds_);
+  }
+
+  const LanguageModel& model_;
+  const Wishes& wishes_;
+  Engine engine_;
+  Session session_;
+  std::vector<Continuation> all_;
+  std::vector<std::size_t> running_;  // of all_, by row of the session
+  std::vector<std::int32_t> drawn_;   // by the running ones, not read yet
+  std::int64_t prompt_tokens_ = 0, generated_ = 0, drawn_count_ = 0;
+  double prefill_seconds_ = 0, decode_seconds_ = 0, fork_seconds_ = 0;
 };
 
-// What a prompt is continued with: a run of ours, or a published model.
-struct Speaker {
-  std::unique_ptr<TrainedRun> run;
-  std::unique_ptr<Pretrained> published;
-  std::unique_ptr<ParameterStore> weights;  // of the published model
-  std::optional<Tokenizer> tokenizer;       // of the published model, if its folder has one
-  bool bytes = false;                       // ids are the bytes of a text
-  std::int64_t inputs = 0, outputs = 0;     // ids below these may be read, and drawn
-  std::vector<std::int32_t> end_ids;
-  Precision precision = Precision::f32;
-
-  bool text() const { return bytes || tokenizer.has_value(); }
-  const Model& model() const { return run ? *run->model : *published->model; }
-  ParameterStore& store() const { return run ? *run->store : *weights; }
-};
-
-void require_ids(const ModelConfig& config, const std::string& folder) {
-  require(!config.forecasts(), ErrorCode::invalid_argument, folder,
-          " is a forecaster; wanted a model of token ids, or subquad forecast DATA.csv --model ",
-          folder);
-}
-
-Speaker speaker_of_run(const std::string& folder) {
-  Speaker s;
-  s.run = open_run(folder);
-  require_ids(s.run->config.model, folder);
-  const TaskEntry* entry = find_task(s.run->config.task);
-  s.bytes = entry && entry->bytes;
-  s.inputs = s.run->config.model.vocabulary;
-  s.outputs = s.run->config.model.classes;
-  s.precision = precision_named(s.run->config.train.precision);
-  if (!s.bytes)
+LanguageModel open_model(const std::string& published, const std::string& run, bool ids) {
+  LanguageModel m =
+      published.empty() ? language_model_of_run(run) : published_language_model(published, ids);
+  if (m.published) {
+    for (const std::string& w : m.published->files->warnings())
+      std::fprintf(stderr, "warning: %s\n", w.c_str());
+  } else if (!m.text()) {
     std::fprintf(stderr, "task %s has no text: these are its class ids, 0 to %ld\n",
-                 s.run->config.task.c_str(), static_cast<long>(s.outputs - 1));
-  return s;
+                 m.run->config.task.c_str(), static_cast<long>(m.outputs - 1));
+  }
+  return m;
 }
 
-// With `ids` the prompt and what follows are ids, whether there is a tokenizer or not.
-Speaker speaker_of_model(const std::string& folder, bool ids) {
-  Speaker s;
-  s.published = open_pretrained(folder);
-  require_ids(s.published->published.config, folder);
-  for (const std::string& w : s.published->files->warnings())
-    std::fprintf(stderr, "warning: %s\n", w.c_str());
-  s.weights =
-      std::make_unique<ParameterStore>(ParameterStore::zeros(s.published->plan, DType::f32));
-  s.published->load(*s.weights);
-  s.inputs = s.outputs = s.published->published.vocabulary;
-  s.end_ids = s.published->end_ids;
-  if (!ids && std::filesystem::exists(folder + "/tokenizer.json")) {
-    s.tokenizer = Tokenizer::load(folder);
-    s.outputs = std::min(s.outputs, s.tokenizer->vocabulary());
-  }
-  return s;
-}
-
-std::vector<std::int32_t> ids_of(const Speaker& speaker, std::string& prompt) {
-  std::vector<std::int32_t> ids;
-  if (speaker.bytes) {
-    for (const char c : prompt) ids.push_back(static_cast<unsigned char>(c));
-  } else if (speaker.tokenizer) {
-    ids = speaker.tokenizer->encode(prompt, true);
-    for (const std::int32_t id : ids)
-      require(id < speaker.inputs, ErrorCode::format, "the tokenizer gave id ", id,
-              ", the model has ", speaker.inputs, "; they do not belong together");
-  } else {
-    char* end = prompt.data();
-    for (const char* at = end; *at != 0; at = end) {
-      const long id = std::strtol(at, &end, 10);
-      require(end != at && id >= 0 && id < speaker.inputs, ErrorCode::invalid_argument,
-              "prompt at \"", at, "\": wanted ids from 0 to ", speaker.inputs - 1,
-              speaker.published ? ", separated by spaces: the folder has no tokenizer.json" : "");
-      ids.push_back(static_cast<std::int32_t>(id));
-      while (*end == ' ') ++end;
-    }
-  }
-  require(!ids.empty(), ErrorCode::invalid_argument, "the prompt is empty; give at least one ",
-          speaker.text() ? "character" : "id");
-  return ids;
-}
-
-struct Sampling {
-  std::int64_t tokens = 200, top_k = 0, seed = 0, threads = 1;
-  double temperature = 0.8, top_p = 0.95;
-};
-
-void stream(const Speaker& speaker, std::string prompt, const Sampling& how) {
-  const Model& model = speaker.model();
-  const std::vector<std::int32_t> ids = ids_of(speaker, prompt);
-  Engine engine(static_cast<int>(how.threads), speaker.precision);
-  Context cx = engine.context(speaker.store());
-  ModelState state = model.new_state(1, DType::f32);
-  Var logits = model.last_logits(
-      cx, Tensor::from<std::int32_t>({1, static_cast<std::int64_t>(ids.size())}, ids), state);
-  Utf8Writer out;
-  if (speaker.text()) std::fwrite(prompt.data(), 1, prompt.size(), stdout);
-  const Rng rng{static_cast<std::uint64_t>(how.seed), stream_id("generate")};
-  std::int64_t generated = 0;
-  std::vector<std::int32_t> said;  // by a model with a tokenizer; `written` bytes of it are out
-  std::size_t written = 0;
-  const auto start = std::chrono::steady_clock::now();
-  for (std::int64_t i = 0; i < how.tokens && !interrupted(); ++i) {
-    const std::int64_t last = logits.value.numel() - model.config().classes;
-    const std::span<const float> row(logits.value.data<float>() + last,
-                                     static_cast<std::size_t>(speaker.outputs));
-    const std::int32_t id = sample(row, how.temperature, how.top_k, how.top_p,
-                                   rng.uniform(static_cast<std::uint64_t>(i), 0));
-    const auto& ends = speaker.end_ids;
-    if (speaker.bytes) {
-      out.put(static_cast<unsigned char>(id));
-    } else if (!speaker.tokenizer) {
-      std::printf("%s%d", i ? " " : "", id);
-    } else if (!speaker.tokenizer->token(id).empty()) {  // else an unused row of the embedding
-      said.push_back(id);
-      const std::string text = speaker.tokenizer->decode_bytes(said, true);
-      for (; written < text.size(); ++written) out.put(static_cast<unsigned char>(text[written]));
-    }
-    ++generated;
-    if (generated == how.tokens || id >= speaker.inputs ||
-        std::find(ends.begin(), ends.end(), id) != ends.end())
-      break;
-    const std::int32_t next[1] = {id};
-    logits = model.logits(cx, Tensor::from<std::int32_t>({1, 1}, next), {}, &state);
-  }
-  if (!speaker.text()) std::printf("\n");
-  out.flush();
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  std::fprintf(stderr, "%s%ld tokens, %.0f tokens/s, state %ld bytes after %ld positions\n",
-               speaker.text() ? "\n" : "", static_cast<long>(generated),
-               static_cast<double>(generated) / seconds,
-               static_cast<long>(model.state_bytes(state[0].positions())),
-               static_cast<long>(state[0].positions()));
+void converse(const LanguageModel& model, const Wishes& w, const std::string& system) {
+  require(w.fork == 1 && w.save_state.empty() && w.load_state.empty(), ErrorCode::invalid_argument,
+          "--chat with --fork, --save-state or --load-state; wanted --chat alone");
+  ChatWishes c{system, w.prompt, w.stops, w.tokens, w.threads, w.sampling};
+  c.sampling.seed = static_cast<std::uint64_t>(w.seed);
+  chat(model, c);
 }
 
 }  // namespace
 
 int generate(Arguments arguments) {
-  std::string folder, prompt, published;
-  bool ids = false;
-  Sampling how;
+  std::string folder, published, system;
+  bool ids = false, chats = false;
+  Wishes w;
   Options options(
       "generate",
       "Continue a prompt from a trained run or a published model, streaming. Byte tasks and "
       "models with a tokenizer.json take and give text, others ids.",
-      "subquad generate runs/code-mlstm-0 \"def \" --tokens 300");
+      "subquad generate runs/code-mlstm-0 \"def \" --tokens 300 --stop $'\\n\\n'");
   options.positional("run", folder, "run folder (not with --model)")
-      .positional("prompt", prompt, "text, or ids separated by spaces")
+      .positional("prompt", w.prompt, "text, or ids separated by spaces")
       .option("--model", published, "folder of a published model, in place of a run")
       .flag("--ids", ids, "with --model: ids in and out, also where there is a tokenizer")
-      .option("--tokens", how.tokens, "how many to generate", kTokens)
-      .option("--temperature", how.temperature, "0 = greedy", {0, 1000})
-      .option("--top-k", how.top_k, "keep the k likeliest (0: all)", {0, 1 << 24})
-      .option("--top-p", how.top_p, "keep the likeliest that hold this much probability", {1e-6, 1})
-      .option("--seed", how.seed, "of the sampler", kSeeds)
-      .option("--threads", how.threads, "threads; the text is the same for any number", kThreads);
+      .option("--tokens", w.tokens, "how many to generate", kTokens)
+      .option("--temperature", w.sampling.temperature, "0 = greedy", {0, 1000})
+      .option("--top-k", w.sampling.top_k, "keep the k likeliest (0: all)", {0, 1 << 24})
+      .option("--top-p", w.sampling.top_p, "keep the likeliest that hold this much probability",
+              {1e-6, 1})
+      .option("--min-p", w.sampling.min_p,
+              "keep those at least this many times as likely as the likeliest", {0, 1})
+      .option("--repetition-penalty", w.sampling.repetition_penalty,
+              "makes what was there before less likely (1: no)", {0.01, 100})
+      .option("--seed", w.seed, "of the sampler; continuation i of a fork has seed + i",
+              {0, kSeeds.high - kForks.high})
+      .repeated("--stop", w.stops, "end before this text; may be given several times")
+      .option("--save-state", w.save_state, "write the state after the last token to this file")
+      .option("--load-state", w.load_state, "go on from such a file; the prompt may be empty")
+      .option("--fork", w.fork, "so many continuations of the prompt, which is read once", kForks)
+      .flag("--chat", chats,
+            "a conversation, as the model's chat template writes it: the prompt is a message, "
+            "without "
+            "one every line of the input is")
+      .option("--system", system, "with --chat: the system's message")
+      .option("--threads", w.threads, "threads; the text is the same for any number", kThreads);
   if (!options.parse(arguments)) return 0;
   if (!published.empty()) {  // the first positional is the prompt
-    require(prompt.empty(), ErrorCode::invalid_argument, "got --model and a run, \"", folder,
+    require(w.prompt.empty(), ErrorCode::invalid_argument, "got --model and a run, \"", folder,
             "\", wanted one of them and a prompt");
-    stream(speaker_of_model(published, ids), folder, how);
+    std::swap(w.prompt, folder);
   } else {
     require(!folder.empty(), ErrorCode::invalid_argument,
             "wanted a run folder and a prompt, or --model DIR and a prompt");
-    stream(speaker_of_run(folder), prompt, how);
+  }
+  require(w.fork == 1 || w.save_state.empty(), ErrorCode::invalid_argument,
+          "--save-state writes one sequence, --fork makes ", w.fork,
+          "; save the prompt's state with --tokens 0, then fork it with --load-state");
+  const LanguageModel model = open_model(published, folder, ids);
+  require(model.text() || w.stops.empty(), ErrorCode::invalid_argument,
+          "--stop is a text, this model speaks ids; leave it out");
+  if (chats) {
+    converse(model, w, system);
+  } else {
+    require(system.empty(), ErrorCode::invalid_argument, "--system is a message of --chat");
+    Generation(model, w).run();
   }
   return interrupted() ? 130 : 0;
 }

@@ -22,11 +22,12 @@ struct Command {
 
 constexpr Command kCommands[] = {
     {"compare", "train and compare the arms of a study, write one report", subquad::app::compare},
-    {"train", "train one model on one task", subquad::app::train},
-    {"evaluate", "score a trained run at any lengths, chunkwise and recurrent",
+    {"train", "train one model on one task, or a published one on", subquad::app::train},
+    {"evaluate", "score a run on its task, or a model on texts and questions",
      subquad::app::evaluate},
-    {"generate", "continue a prompt from a trained run, streaming", subquad::app::generate},
+    {"generate", "continue a prompt from a run or a published model", subquad::app::generate},
     {"convert", "write a trained run as a published model", subquad::app::convert},
+    {"quantize", "write a model with its weights in fewer bits", subquad::app::quantize},
     {"report", "write a study's report again", subquad::app::report},
     {"protocol", "freeze what a study promises before its first run, or amend it",
      subquad::app::protocol},

@@ -96,6 +96,13 @@ Options& Options::list(const std::string& name, std::vector<std::string>& to,
   return *this;
 }
 
+Options& Options::repeated(const std::string& name, std::vector<std::string>& to,
+                           const std::string& help) {
+  state_->app.add_option(name, to, help)->expected(1)->take_all()->allow_extra_args(false);
+  state_->names.push_back(name);
+  return *this;
+}
+
 bool Options::parse(std::span<const std::string> arguments) {
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
   try {

@@ -19,6 +19,7 @@ struct Range {
 inline constexpr Range<std::int64_t> kSeeds{0, std::numeric_limits<std::int64_t>::max()};
 inline constexpr Range<std::int64_t> kThreads{1, 1024};
 inline constexpr Range<std::int64_t> kTokens{0, std::int64_t{1} << 50};
+inline constexpr Range<std::int64_t> kForks{1, 4096};
 inline constexpr Range<std::int64_t> kWidths{1, 1 << 16};
 inline constexpr Range<std::int64_t> kBlocks{1, 4096};
 inline constexpr Range<std::int64_t> kHeads{1, 4096};
@@ -43,6 +44,8 @@ class Options {
   Options& internal(const std::string& name, std::int64_t& to);  // not in --help
   Options& list(const std::string& name, std::vector<std::string>& to,
                 const std::string& help);  // comma-separated, which the help says
+  Options& repeated(const std::string& name, std::vector<std::string>& to,
+                    const std::string& help);  // one value each time it is given
 
   // False if --help was asked for and printed. A mistake throws Error(invalid_argument) that names
   // the nearest option, or the value and its range.

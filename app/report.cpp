@@ -1,7 +1,6 @@
-#include "subquad/study/report.h"
+#include "subquad/study/report/report.h"
 
 #include <cstdio>
-#include <filesystem>
 
 #include "app/commands.h"
 #include "app/options.h"
@@ -9,31 +8,9 @@
 #include "subquad/base/file.h"
 
 namespace subquad::app {
-namespace {
-
-namespace fs = std::filesystem;
-
-Json read_or(const std::string& path, const Json& fallback) {
-  return fs::exists(path) ? Json::read(path) : fallback;
-}
-
-Json results_of(const std::string& folder) {
-  require(fs::exists(folder + "/results.json"), ErrorCode::io, folder,
-          " holds no results.json: it is not a study folder, or no seed is complete yet");
-  return Json::read(folder + "/results.json");
-}
-
-Json timings_of(const std::string& folder) {
-  return read_or(folder + "/timings.json", Json::parse(R"({"runs":{}})", "empty"));
-}
-
-}  // namespace
 
 void write_report(const std::string& folder) {
-  write_file_atomically(folder + "/report.html",
-                        html_report(results_of(folder), timings_of(folder),
-                                    read_or(folder + "/provenance.json", Json::object()),
-                                    read_or(folder + "/audit.json", Json())));
+  write_file_atomically(folder + "/report.html", html_report(read_report_input(folder)));
 }
 
 int report(Arguments arguments) {
@@ -42,9 +19,10 @@ int report(Arguments arguments) {
                   "subquad report runs/default-3f9a21c4");
   options.positional("study-folder", folder, "folder with results.json", true);
   if (!options.parse(arguments)) return 0;
-  write_report(folder);
-  std::printf("%s\n  report  %s/report.html\n",
-              terminal_summary(results_of(folder), timings_of(folder)).c_str(), folder.c_str());
+  const ReportInput in = read_report_input(folder);
+  write_file_atomically(folder + "/report.html", html_report(in));
+  std::printf("%s\n  report  %s/report.html\n", terminal_summary(in.results, in.timings).c_str(),
+              folder.c_str());
   return 0;
 }
 

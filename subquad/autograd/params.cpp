@@ -48,6 +48,13 @@ ParamId ParameterPlan::declare(const std::string& name, Shape shape, Init init, 
   return {static_cast<std::int32_t>(params_.size()) - 1};
 }
 
+void ParameterPlan::keep_exact(ParamId id, std::int64_t first, std::int64_t count) {
+  ParamInfo& p = params_[static_cast<std::size_t>(id.index)];
+  require(first >= 0 && count >= 0 && first + count <= p.shape.rows(), ErrorCode::internal,
+          "exact rows ", first, " to ", first + count, " of ", p.name);
+  if (count > 0) p.exact_rows.emplace_back(first, first + count);
+}
+
 std::int64_t ParameterPlan::parameter_count() const {
   std::int64_t n = 0;
   for (const ParamInfo& p : params_) n += p.shape.numel();
@@ -55,7 +62,7 @@ std::int64_t ParameterPlan::parameter_count() const {
 }
 
 ParameterStore::ParameterStore(const ParameterPlan& plan, DType dtype, std::uint64_t seed)
-    : plan_(&plan), values_(Tensor::zeros({plan.flat_size()}, dtype)) {
+    : plan_(&plan), dtype_(dtype), values_(Tensor::zeros({plan.flat_size()}, dtype)) {
   with_scalar(dtype, [&]<class T>() {
     T* flat = values_.data<T>();
     for (const ParamInfo& p : plan.all()) {
@@ -73,19 +80,69 @@ ParameterStore::ParameterStore(const ParameterPlan& plan, DType dtype, std::uint
 ParameterStore ParameterStore::zeros(const ParameterPlan& plan, DType dtype) {
   ParameterStore store;
   store.plan_ = &plan;
+  store.dtype_ = dtype;
   store.values_ = Tensor::zeros({plan.flat_size()}, dtype);
   return store;
 }
 
-Tensor ParameterStore::part(const Tensor& flat, ParamId id) const {
+ParameterStore ParameterStore::read_only(const ParameterPlan& plan, std::vector<Weight> weights) {
+  require(weights.size() == plan.all().size(), ErrorCode::internal, weights.size(),
+          " weights for a plan of ", plan.all().size());
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    const Shape shape = std::visit([](const auto& w) -> Shape { return w.shape(); }, weights[i]);
+    require(shape == plan.all()[i].shape, ErrorCode::internal, "weight ", plan.all()[i].name,
+            " of shape ", shape, ", wanted ", plan.all()[i].shape);
+  }
+  ParameterStore store;
+  store.plan_ = &plan;
+  store.weights_ = std::move(weights);
+  return store;
+}
+
+const ParamInfo& ParameterStore::info(ParamId id) const {
   require(id.index >= 0 && id.index < static_cast<std::int32_t>(plan_->all().size()),
           ErrorCode::internal, "parameter handle ", id.index, " is not in the plan");
-  const ParamInfo& p = plan_->info(id);
+  return plan_->info(id);
+}
+
+Tensor ParameterStore::part(const Tensor& flat, ParamId id) const {
+  const ParamInfo& p = info(id);
   return flat.slice(p.offset, p.shape);
 }
 
+Tensor ParameterStore::value(ParamId id) const {
+  if (weights_.empty()) return part(values_, id);
+  const ParamInfo& p = info(id);
+  const auto* tensor = std::get_if<Tensor>(&weights_[static_cast<std::size_t>(id.index)]);
+  require(tensor != nullptr, ErrorCode::unsupported, p.name, " is stored as ",
+          tensor ? "f32" : packed(id)->packing_name(),
+          ", which only products and embeddings read; wanted f32 here");
+  return *tensor;
+}
+
+const PackedWeight* ParameterStore::packed(ParamId id) const {
+  if (weights_.empty()) return nullptr;
+  info(id);
+  return std::get_if<PackedWeight>(&weights_[static_cast<std::size_t>(id.index)]);
+}
+
+const Tensor& ParameterStore::flat_values() const {
+  require(!is_read_only(), ErrorCode::unsupported,
+          "these weights are used as their file stores them and are only read; training, exporting "
+          "and gradients want a copy in f32");
+  return values_;
+}
+
+std::int64_t ParameterStore::bytes() const {
+  if (weights_.empty()) return values_.bytes();
+  std::int64_t bytes = 0;
+  for (const Weight& weight : weights_)
+    bytes += std::visit([](const auto& w) { return w.bytes(); }, weight);
+  return bytes;
+}
+
 const Tensor& ParameterStore::flat_grads() const {
-  if (!grads_) grads_ = Tensor::zeros(values_.shape(), values_.dtype());
+  if (!grads_) grads_ = Tensor::zeros(flat_values().shape(), dtype_);
   return grads_;
 }
 
@@ -97,16 +154,16 @@ ParameterStore ParameterStore::with_own_grads() const {
 }
 
 void ParameterStore::zero_grads() {
-  std::memset(flat_grads().raw(), 0, static_cast<std::size_t>(values_.bytes()));
+  std::memset(flat_grads().raw(), 0, static_cast<std::size_t>(flat_values().bytes()));
 }
 
 void ParameterStore::copy_values_from(const ParameterStore& other) {
-  require(other.values_.numel() == values_.numel(), ErrorCode::shape_mismatch,
-          "stores of different plans: ", other.values_.numel(), " and ", values_.numel(),
-          " elements");
+  const Tensor& theirs = other.flat_values();
+  require(theirs.numel() == flat_values().numel(), ErrorCode::shape_mismatch,
+          "stores of different plans: ", theirs.numel(), " and ", values_.numel(), " elements");
   with_scalar(dtype(), [&]<class T>() {
     with_scalar(other.dtype(), [&]<class U>() {
-      const auto from = other.values_.host<U>();
+      const auto from = theirs.host<U>();
       std::transform(from.begin(), from.end(), values_.data<T>(),
                      [](U x) { return static_cast<T>(x); });
     });

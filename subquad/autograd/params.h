@@ -6,8 +6,11 @@
 #include <span>
 #include <string>
 #include <unordered_set>
+#include <utility>
+#include <variant>
 #include <vector>
 
+#include "subquad/tensor/packed.h"
 #include "subquad/tensor/tensor.h"
 
 namespace subquad {
@@ -46,7 +49,12 @@ struct ParamInfo {
   Init init;
   bool decay = true;  // weight decay applies: matrices yes; gains, biases, decays, recurrent R no
   std::int64_t offset = 0;  // elements into the flat buffers, a multiple of 16
+  // Rows [first, second) of gates and decays, in order: never stored in fewer bits by us.
+  std::vector<std::pair<std::int64_t, std::int64_t>> exact_rows{};
 };
+
+// How a store holds one parameter. Only linear and embedding look inside a PackedWeight.
+using Weight = std::variant<Tensor, PackedWeight>;
 
 class ParameterPlan {
  public:
@@ -55,6 +63,8 @@ class ParameterPlan {
   void leave(std::string previous) { prefix_ = std::move(previous); }
 
   ParamId declare(const std::string& name, Shape shape, Init init, bool decay);
+  // `count` rows from `first` are gates or decays (ParamInfo::exact_rows).
+  void keep_exact(ParamId id, std::int64_t first, std::int64_t count);
   const std::vector<ParamInfo>& all() const { return params_; }
   const ParamInfo& info(ParamId id) const { return params_[static_cast<std::size_t>(id.index)]; }
   std::int64_t parameter_count() const;  // without alignment padding
@@ -76,11 +86,20 @@ class ParameterStore {
   // For weights that are read from somewhere.
   static ParameterStore zeros(const ParameterPlan& plan, DType dtype);
 
+  // Weights that are only read, f32 or packed, in the plan's order: no flat buffers, no gradients.
+  static ParameterStore read_only(const ParameterPlan& plan, std::vector<Weight> weights);
+
   const ParameterPlan& plan() const { return *plan_; }
-  DType dtype() const { return values_.dtype(); }
-  Tensor value(ParamId id) const { return part(values_, id); }
+  DType dtype() const { return dtype_; }
+  const Shape& shape(ParamId id) const { return info(id).shape; }
+  // Errors: unsupported if the parameter is packed: then packed() has it.
+  Tensor value(ParamId id) const;
+  const PackedWeight* packed(ParamId id) const;  // null where value() has it
   Tensor grad(ParamId id) const { return part(flat_grads(), id); }
-  const Tensor& flat_values() const { return values_; }  // 1-D; the alignment gaps hold zeros
+  // 1-D; the alignment gaps hold zeros. Errors: unsupported of a store that is read only.
+  const Tensor& flat_values() const;
+  bool is_read_only() const { return !weights_.empty(); }
+  std::int64_t bytes() const;        // of the values as stored
   const Tensor& flat_grads() const;  // made and zero when first asked for: inference has none
   void zero_grads();
   ParameterStore with_own_grads() const;  // the same values, shared; gradients of its own, zero
@@ -88,11 +107,14 @@ class ParameterStore {
 
  private:
   ParameterStore() = default;
+  const ParamInfo& info(ParamId id) const;
   Tensor part(const Tensor& flat, ParamId id) const;
 
   const ParameterPlan* plan_ = nullptr;
-  Tensor values_;
-  mutable Tensor grads_;  // not to be asked for the first time by two threads at once
+  DType dtype_ = DType::f32;
+  Tensor values_;                // or
+  std::vector<Weight> weights_;  // by parameter, if read only
+  mutable Tensor grads_;         // not to be asked for the first time by two threads at once
 };
 
 }  // namespace subquad

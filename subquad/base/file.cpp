@@ -49,6 +49,28 @@ void write_all(int fd, std::string_view content, const std::string& path) {
   }
 }
 
+// Up to the end, or just beyond `most_bytes`.
+std::string read_all(int fd, const std::string& path,
+                     std::size_t most_bytes = std::string::npos - 1) {
+  std::string content;
+  char buffer[1 << 16];
+  while (content.size() <= most_bytes) {
+    const ssize_t n = ::read(fd, buffer, sizeof buffer);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail_io("read", path);
+    if (n == 0) break;
+    content.append(buffer, static_cast<std::size_t>(n));
+  }
+  return content;
+}
+
+std::size_t regular_size(int fd, const std::string& path) {
+  struct stat info {};
+  if (::fstat(fd, &info) != 0) fail_io("inspect", path);
+  require(S_ISREG(info.st_mode), ErrorCode::io, path, " is not a regular file");
+  return static_cast<std::size_t>(info.st_size);
+}
+
 std::string folder_of(const std::string& path) {
   const auto slash = path.find_last_of('/');
   return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
@@ -58,15 +80,17 @@ std::string folder_of(const std::string& path) {
 
 std::string read_file(const std::string& path) {
   const Descriptor file(path, O_RDONLY, "read");
-  std::string content;
-  char buffer[1 << 16];
-  for (;;) {
-    const ssize_t n = ::read(file.get(), buffer, sizeof buffer);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) fail_io("read", path);
-    if (n == 0) return content;
-    content.append(buffer, static_cast<std::size_t>(n));
-  }
+  return read_all(file.get(), path);
+}
+
+std::string read_regular_file(const std::string& path, std::size_t most_bytes) {
+  const Descriptor file(path, O_RDONLY | O_NONBLOCK, "read");
+  const std::size_t size = regular_size(file.get(), path);
+  require(size <= most_bytes, ErrorCode::format, path, ": ", size, " bytes, wanted at most ",
+          most_bytes);
+  std::string content = read_all(file.get(), path, most_bytes);
+  require(content.size() <= most_bytes, ErrorCode::format, path, ": grows while it is read");
+  return content;
 }
 
 AtomicFile::AtomicFile(std::string path)
@@ -123,11 +147,8 @@ void sync_folder(const std::string& path) {
 }
 
 MappedFile::MappedFile(const std::string& path) {
-  const Descriptor file(path, O_RDONLY, "read");
-  struct stat info {};
-  if (::fstat(file.get(), &info) != 0) fail_io("inspect", path);
-  require(S_ISREG(info.st_mode), ErrorCode::io, path, " is not a regular file");
-  size_ = static_cast<std::size_t>(info.st_size);
+  const Descriptor file(path, O_RDONLY | O_NONBLOCK, "read");  // a pipe is refused, not waited for
+  size_ = regular_size(file.get(), path);
   if (size_ == 0) return;
   void* p = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
   if (p == MAP_FAILED) fail_io("map", path);

@@ -13,6 +13,10 @@ namespace subquad {
 // Whole content. Errors name the path and the system's reason.
 std::string read_file(const std::string& path);
 
+// The same of a regular file of at most `most_bytes`: whoever wrote it decides neither how much memory
+// is taken (a device, a sparse file) nor how long we wait (a pipe). Errors: format if it is larger.
+std::string read_regular_file(const std::string& path, std::size_t most_bytes);
+
 // Writes to a temporary file beside `path`, syncs it, renames it over `path`, syncs the folder.
 // A full disk throws Error(out_of_space) and leaves the old file as it was.
 void write_file_atomically(const std::string& path, std::string_view content);

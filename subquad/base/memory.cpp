@@ -1,6 +1,7 @@
 #include "subquad/base/memory.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <cstdlib>
 
@@ -15,6 +16,12 @@ void* allocate_memory(std::int64_t bytes) {
   void* p = std::aligned_alloc(static_cast<std::size_t>(unit), size);
   if (p != nullptr && unit == kHugePage) madvise(p, size, MADV_HUGEPAGE);  // a wish
   return p;
+}
+
+std::int64_t peak_memory_bytes() {
+  struct rusage usage {};
+  getrusage(RUSAGE_SELF, &usage);
+  return std::int64_t{usage.ru_maxrss} * 1024;
 }
 
 }  // namespace subquad

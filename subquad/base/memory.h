@@ -10,4 +10,7 @@ namespace subquad {
 // weights is up to a quarter faster.
 void* allocate_memory(std::int64_t bytes);
 
+// Largest resident memory of this process so far, mapped files included.
+std::int64_t peak_memory_bytes();
+
 }  // namespace subquad

@@ -76,7 +76,7 @@ void* Scratch::bytes(std::int64_t count) {
 }
 
 ThreadPool::ThreadPool(int threads)
-    : scratch_(static_cast<std::size_t>(threads < 1 ? 1 : threads)) {
+    : scratch_(static_cast<std::size_t>(threads < 1 ? 1 : threads)), shares_(scratch_.size()) {
   require(threads >= 1, ErrorCode::invalid_argument, "thread count ", threads,
           ", wanted at least 1");
   for (int i = 1; i < threads; ++i) {
@@ -93,16 +93,19 @@ ThreadPool::~ThreadPool() {
   workers_.clear();  // they use the members below theirs
 }
 
-void ThreadPool::drain(Scratch& scratch) {
-  for (;;) {
-    const std::int64_t task = next_.fetch_add(1, std::memory_order_relaxed);
-    if (task >= tasks_) return;
-    try {
-      body_(fn_, task, scratch);
-    } catch (...) {
-      const std::lock_guard lock(mutex_);
-      if (!error_) error_ = std::current_exception();
-      next_.store(tasks_, std::memory_order_relaxed);
+void ThreadPool::drain(std::size_t worker) {
+  for (std::size_t i = 0; i < shares_.size(); ++i) {
+    Share& share = shares_[(worker + i) % shares_.size()];
+    for (;;) {
+      const std::int64_t task = share.next.fetch_add(1, std::memory_order_relaxed);
+      if (task >= share.end) break;
+      try {
+        body_(fn_, task, scratch_[worker]);
+      } catch (...) {
+        const std::lock_guard lock(mutex_);
+        if (!error_) error_ = std::current_exception();
+        for (Share& rest : shares_) rest.next.store(rest.end, std::memory_order_relaxed);
+      }
     }
   }
 }
@@ -120,7 +123,7 @@ void ThreadPool::work(std::size_t worker) {
     if (stop_.load(std::memory_order_acquire)) return;
     if (!region_.compare_exchange_strong(region, region + 1, std::memory_order_acq_rel)) continue;
     last = region / kNumber;
-    drain(scratch_[worker]);
+    drain(worker);
     if ((region_.fetch_sub(1, std::memory_order_acq_rel) & (kInside | kOpen)) == 1) {
       const std::lock_guard lock(mutex_);
       done_.notify_one();
@@ -136,17 +139,21 @@ void ThreadPool::run_erased(std::int64_t tasks, Body body, void* fn) {
   }
   {
     const std::lock_guard lock(mutex_);
-    tasks_ = tasks;
+    const auto threads = static_cast<std::int64_t>(shares_.size());
+    for (std::int64_t i = 0; i < threads; ++i) {
+      Share& share = shares_[static_cast<std::size_t>(i)];
+      share.next.store(tasks * i / threads, std::memory_order_relaxed);
+      share.end = tasks * (i + 1) / threads;
+    }
     body_ = body;
     fn_ = fn;
     error_ = nullptr;
-    next_.store(0, std::memory_order_relaxed);
     // Closed and empty since the last call returned.
     region_.store((region_.load(std::memory_order_relaxed) / kNumber + 1) * kNumber + kOpen,
                   std::memory_order_release);
   }
   wake_.notify_all();
-  drain(scratch_[0]);
+  drain(0);
   const auto finished = [&] { return (region_.load(std::memory_order_acquire) & kInside) == 0; };
   region_.fetch_and(~kOpen, std::memory_order_acq_rel);
   patience_.wait(finished, mutex_, done_);

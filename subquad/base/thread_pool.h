@@ -1,7 +1,8 @@
 // A small fixed pool: workers wait awake for some microseconds, then sleep, so that an idle pool
-// costs nothing and a busy neighbour process is not starved. Tasks are claimed one by one, and
-// nobody waits for a worker that has not come yet; results must depend on the task index only
-// (law L10), never on which worker ran it.
+// costs nothing and a busy neighbour process is not starved. Every worker begins with its own share
+// of the tasks, which is the same in every region, so that what it wrote is in its cache, and then
+// takes what others have left; nobody waits for a worker that has not come yet. Results must depend
+// on the task index only (law L10), never on which worker ran it.
 #pragma once
 
 #include <atomic>
@@ -103,7 +104,7 @@ class ThreadPool {
   };
   void run_erased(std::int64_t tasks, Body body, void* fn);
   void work(std::size_t worker);
-  void drain(Scratch& scratch);
+  void drain(std::size_t worker);
 
   std::vector<Scratch> scratch_;  // [0] is the caller's
   Scratch shared_;
@@ -112,8 +113,12 @@ class ThreadPool {
   std::condition_variable wake_, done_;
   // Which region, whether workers may still enter it, and how many are inside.
   std::atomic<std::uint64_t> region_{0};
-  std::atomic<std::int64_t> next_{0};
-  std::int64_t tasks_ = 0, regions_ = 0;
+  struct alignas(64) Share {
+    std::atomic<std::int64_t> next{0};
+    std::int64_t end = 0;
+  };
+  std::vector<Share> shares_;  // one per thread
+  std::int64_t regions_ = 0;
   Body body_ = nullptr;
   void* fn_ = nullptr;
   std::exception_ptr error_;

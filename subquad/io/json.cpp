@@ -15,7 +15,7 @@ namespace {
 // Builds a Json from nlohmann's event stream, so that no second tree is held.
 class Builder : public nlohmann::json_sax<nlohmann::json> {
  public:
-  explicit Builder(const std::string& source) : source_(source) {}
+  Builder(const std::string& source, const JsonLimits& limits) : source_(source), limits_(limits) {}
   Json result() { return std::move(root_); }
 
   bool null() override { return put(Json()); }
@@ -53,8 +53,6 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   }
 
  private:
-  static constexpr std::size_t kMaxDepth = 512;
-
   // A container whose end has not come yet; keys only in an object.
   struct Open {
     std::vector<std::string> keys;
@@ -62,8 +60,8 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   };
 
   bool open() {
-    require(stack_.size() < kMaxDepth, ErrorCode::format, source_, ": nested deeper than ",
-            kMaxDepth);
+    require(stack_.size() < limits_.depth, ErrorCode::format, source_, ": nested deeper than ",
+            limits_.depth);
     stack_.emplace_back();
     return true;
   }
@@ -72,6 +70,8 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
     return put(std::move(done));
   }
   bool put(Json v) {
+    require(++values_ <= limits_.values, ErrorCode::format, source_, ": more than ", limits_.values,
+            " values");
     if (stack_.empty()) {
       root_ = std::move(v);
     } else {
@@ -89,6 +89,8 @@ class Builder : public nlohmann::json_sax<nlohmann::json> {
   }
 
   const std::string& source_;
+  const JsonLimits& limits_;
+  std::size_t values_ = 0;
   Json root_;
   std::vector<Open> stack_;
 };
@@ -318,14 +320,27 @@ std::string Json::dump(int indent) const {
   return out;
 }
 
-Json Json::parse(std::string_view text, const std::string& source) {
-  Builder builder(source);
+Json Json::parse(std::string_view text, const std::string& source, const JsonLimits& limits) {
+  Builder builder(source, limits);
   const std::string standard = replace_literals(text);
   nlohmann::json::sax_parse(standard, &builder);
   return builder.result();
 }
 
 Json Json::read(const std::string& path) { return parse(read_file(path), path); }
+
+Json Json::read_lines(const std::string& path) {
+  const std::string text = read_file(path);
+  Json out = array();
+  std::size_t line = 0;
+  for (std::size_t from = 0; from < text.size();) {
+    const std::size_t end = std::min(text.find('\n', from), text.size());
+    out.push_back(parse(std::string_view(text).substr(from, end - from),
+                        path + ":" + std::to_string(++line)));
+    from = end + 1;
+  }
+  return out;
+}
 
 std::string nearest_key(std::string_view key, const std::vector<std::string>& known) {
   std::string best;

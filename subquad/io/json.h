@@ -13,6 +13,13 @@
 
 namespace subquad {
 
+// What a text may hold, for files that others wrote: a value takes up to twenty times the bytes that
+// it is written with.
+struct JsonLimits {
+  std::size_t depth = 512;  // of nested arrays and objects
+  std::size_t values = static_cast<std::size_t>(-1);
+};
+
 class Json {
  public:
   using Array = std::vector<Json>;
@@ -74,8 +81,11 @@ class Json {
   std::string dump(int indent = 0) const;
   // Accepts the non-standard literals NaN, Infinity, -Infinity, as some model configs hold them.
   // `source` is named in errors, with line and column.
-  static Json parse(std::string_view text, const std::string& source);
+  static Json parse(std::string_view text, const std::string& source,
+                    const JsonLimits& limits = {});
   static Json read(const std::string& path);
+  // JSON lines: one value per line, as an array.
+  static Json read_lines(const std::string& path);
 
  private:
   std::variant<std::monostate, bool, std::int64_t, double, std::string, Array, Object> value_;

@@ -9,7 +9,11 @@
 namespace subquad {
 namespace {
 
-constexpr std::uint64_t kMaxHeader = 100'000'000;  // the format's own limit
+// The format's own limits are 100 MB and none; a model of 65536 tensors has a header of 8 MB.
+constexpr std::uint64_t kMaxHeader = 16 << 20;
+constexpr std::size_t kMaxTensors = 65536, kMaxName = 512;
+// Depth 3: the header, an entry, its lists. Metadata are few.
+constexpr JsonLimits kHeaderLimits{.depth = 3, .values = 10 * kMaxTensors};
 
 static_assert(std::endian::native == std::endian::little, "safetensors are little-endian");
 
@@ -20,11 +24,12 @@ DType dtype_from(const std::string& name, const std::string& where) {
                                     {"F16", DType::f16},
                                     {"I64", DType::i64},
                                     {"I32", DType::i32},
+                                    {"I8", DType::i8},
                                     {"U8", DType::u8}}) {
     if (name == text) return dtype;
   }
   fail(ErrorCode::unsupported, where, ": dtype ", name,
-       ", wanted F64, F32, BF16, F16, I64, I32 or U8");
+       ", wanted F64, F32, BF16, F16, I64, I32, I8 or U8");
 }
 
 // IEEE 754 half precision: 1 sign, 5 exponent (bias 15), 10 fraction bits; exact in f32.
@@ -47,47 +52,77 @@ std::string dtype_text(DType t) {
     case DType::f16: return "F16";
     case DType::i64: return "I64";
     case DType::i32: return "I32";
+    case DType::i8: return "I8";
     case DType::u8: return "U8";
   }
   return "";
 }
 
+// Names come back in errors and file names: no control characters, nothing endless.
+void check_name(const std::string& name, const std::string& path) {
+  require(!name.empty() && name.size() <= kMaxName, ErrorCode::format, path,
+          ": a tensor's name of ", name.size(), " bytes, wanted 1 to ", kMaxName);
+  const bool printable =
+      std::all_of(name.begin(), name.end(), [](char c) { return c >= 0x20 && c < 0x7f; });
+  require(printable, ErrorCode::format, path,
+          ": a tensor's name with a character that is not printable ASCII: ", Json(name).dump());
+}
+
+// A whole number that is written as one.
+std::int64_t whole(const Json& value) {
+  require(value.is_int(), ErrorCode::format, "got ", value.type_name(), ", wanted an integer");
+  return value.as_int();
+}
+
+void check_keys(const Json& entry) {
+  for (const auto& [key, value] : entry.as_object()) {
+    require(key == "dtype" || key == "shape" || key == "data_offsets", ErrorCode::format,
+            "unknown key ", Json(key).dump(), ", wanted dtype, shape and data_offsets");
+  }
+}
+
 }  // namespace
 
-Safetensors::Safetensors(const std::string& path) : path_(path), file_(path) {
-  const auto bytes = file_.bytes();
+Safetensors::Safetensors(const std::string& path)
+    : path_(path), file_(std::make_shared<const MappedFile>(path)) {
+  const auto bytes = file_->bytes();
   std::uint64_t header_size = 0;
   require(bytes.size() >= 8, ErrorCode::format, path, ": ", bytes.size(),
           " bytes, too short for a safetensors file");
   std::memcpy(&header_size, bytes.data(), 8);
-  require(header_size <= kMaxHeader && header_size <= bytes.size() - 8, ErrorCode::format, path,
-          ": header of ", header_size, " bytes in a file of ", bytes.size(),
-          ": truncated or not safetensors");
+  require(header_size <= bytes.size() - 8, ErrorCode::format, path, ": header of ", header_size,
+          " bytes in a file of ", bytes.size(), ": truncated or not safetensors");
+  require(header_size <= kMaxHeader, ErrorCode::format, path, ": header of ", header_size,
+          " bytes, wanted at most ", kMaxHeader);
   require(header_size > 0 && bytes[8] == std::byte{'{'}, ErrorCode::format, path,
           ": the header does not start with {: not a safetensors file");
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()) + 8, header_size);
   data_ = bytes.subspan(8 + header_size);
-  const Json header = Json::parse(text, path);
+  const Json header = Json::parse(text, path, kHeaderLimits);
+  require(header.size() <= kMaxTensors, ErrorCode::format, path, ": ", header.size(),
+          " tensors, wanted at most ", kMaxTensors);
   std::vector<std::pair<std::int64_t, std::int64_t>> ranges;
   for (const auto& [name, value] : header.as_object()) {
     if (name == "__metadata__") {
-      for (const auto& [k, v] : value.as_object()) metadata_[k] = v.as_string();
+      read_metadata(value);
       continue;
     }
+    check_name(name, path);
     const std::string where = path + ": tensor " + name;
     try {
       Entry e;
+      check_keys(value);
       e.dtype = dtype_from(value.at("dtype").as_string(), where);
       const auto& dims = value.at("shape").as_array();
       require(dims.size() <= Shape::kMaxRank, ErrorCode::unsupported, where, " has rank ",
               dims.size(), ", wanted at most ", Shape::kMaxRank);
       for (const Json& d : dims) {
-        require(d.as_int() >= 0, ErrorCode::format, where, " has dimension ", d.as_int());
+        require(whole(d) >= 0, ErrorCode::format, where, " has dimension ", d.as_int());
         e.shape.dims[static_cast<std::size_t>(e.shape.rank++)] = d.as_int();
       }
       const Json& offsets = value.at("data_offsets");
-      e.begin = offsets[0].as_int();
-      e.end = offsets[1].as_int();
+      e.begin = whole(offsets[0]);
+      e.end = whole(offsets[1]);
       const auto size = static_cast<std::int64_t>(data_.size());
       require(offsets.size() == 2 && e.begin >= 0 && e.begin <= e.end && e.end <= size,
               ErrorCode::format, where, ": bytes ", e.begin, " to ", e.end,
@@ -114,12 +149,31 @@ Safetensors::Safetensors(const std::string& path) : path_(path), file_(path) {
           ": the data section has ", data_.size(), " bytes, its tensors end at ", covered);
 }
 
+void Safetensors::read_metadata(const Json& value) {
+  try {
+    for (const auto& [k, v] : value.as_object()) metadata_[k] = v.as_string();
+  } catch (Error& e) {
+    e.add_context(path_ + ": __metadata__");
+    throw;
+  }
+}
+
 Tensor Safetensors::read(const std::string& name) const {
   const auto it = entries_.find(name);
   require(it != entries_.end(), ErrorCode::format, path_, ": no tensor named ", name);
   Tensor t(it->second.shape, it->second.dtype);
   std::memcpy(t.raw(), data_.data() + it->second.begin, static_cast<std::size_t>(t.bytes()));
   return t;
+}
+
+Tensor Safetensors::in_place(const std::string& name) const {
+  const auto it = entries_.find(name);
+  require(it != entries_.end(), ErrorCode::format, path_, ": no tensor named ", name);
+  const std::byte* at = data_.data() + it->second.begin;
+  const auto unit = static_cast<std::uintptr_t>(size_of(it->second.dtype));
+  if (reinterpret_cast<std::uintptr_t>(at) % unit != 0) return read(name);
+  return Tensor::borrowed(it->second.shape, it->second.dtype,
+                          std::shared_ptr<const std::byte>(file_, at));
 }
 
 Tensor Safetensors::read_as(const std::string& name, DType dtype) const {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <utility>
@@ -14,6 +15,8 @@
 
 namespace subquad {
 
+class Json;
+
 class Safetensors {
  public:
   struct Entry {
@@ -23,6 +26,7 @@ class Safetensors {
   };
 
   // Maps the file and checks the whole header. Errors name the file and the tensor.
+  // Bounds: a header of 16 MiB, 65536 tensors, names of 512 bytes of printable ASCII.
   explicit Safetensors(const std::string& path);
 
   const std::map<std::string, Entry>& entries() const { return entries_; }
@@ -31,7 +35,10 @@ class Safetensors {
   bool contains(const std::string& name) const { return entries_.contains(name); }
   // A copy of one tensor, as stored.
   Tensor read(const std::string& name) const;
-  // The same, converted to f32 or f64 from f64, f32, bf16 or f16.
+  // The mapped bytes themselves, which live as long as the tensor and must not be written; a copy
+  // where they are not aligned to an element.
+  Tensor in_place(const std::string& name) const;
+  // A copy, converted to f32 or f64 from f64, f32, bf16 or f16.
   Tensor read_as(const std::string& name, DType dtype) const;
   // Elements first, first + stride, ... of a tensor, converted likewise; one for each of `to`.
   template <class T>
@@ -39,8 +46,10 @@ class Safetensors {
                      std::span<T> to) const;
 
  private:
+  void read_metadata(const Json& value);
+
   std::string path_;
-  MappedFile file_;
+  std::shared_ptr<const MappedFile> file_;
   std::span<const std::byte> data_;
   std::map<std::string, Entry> entries_;
   std::map<std::string, std::string> metadata_;

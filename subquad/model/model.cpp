@@ -314,12 +314,12 @@ Var Model::head(Context& cx, const Var& features) const {
 Var Model::last_logits(Context& cx, const Tensor& ids, ModelState& state) const {
   const Tensor f = features(cx, ids, {}, &state).value;
   const std::int64_t B = f.shape()[0], T = f.shape()[1], D = f.shape()[2];
-  const Tensor last = cx.empty({B, D});
+  const Tensor last = cx.empty({B, 1, D});
   with_scalar(cx.dtype(), [&]<class S>() {
     for (std::int64_t b = 0; b < B; ++b)
       std::copy_n(f.data<S>() + (b * T + T - 1) * D, D, last.data<S>() + b * D);
   });
-  return head(cx, {last});
+  return {head(cx, {last}).value.reshaped({B, config_.classes})};
 }
 
 Var Model::loss(Context& cx, const Tensor& ids, const Tensor& targets, const Segments& segments,

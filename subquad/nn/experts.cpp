@@ -51,6 +51,7 @@ Experts::Experts(const ExpertsConfig& config, std::int64_t d_model, ParameterPla
           kMost, " of which 1 to all are active, and widths to ", kWidest);
   const Init fan_in = Init::normal(1 / std::sqrt(static_cast<double>(d_model)));
   router_ = plan.declare("router.weight", {config.count, d_model}, fan_in, true);
+  plan.keep_exact(router_, 0, config.count);
   if (config.correction)
     correction_ = plan.declare("router.correction", {config.count}, Init::zeros(), false);
   const auto expert = [&](const std::string& name, std::int64_t hidden) {
@@ -63,14 +64,30 @@ Experts::Experts(const ExpertsConfig& config, std::int64_t d_model, ParameterPla
     experts_.push_back(expert(std::to_string(e), config.hidden));
   if (!config.shared_hidden) return;
   shared_.push_back(expert("shared", config.shared_hidden));
-  if (config.shared_gate)
-    shared_gate_ = plan.declare("shared_gate.weight", {1, d_model}, fan_in, true);
+  if (!config.shared_gate) return;
+  shared_gate_ = plan.declare("shared_gate.weight", {1, d_model}, fan_in, true);
+  plan.keep_exact(shared_gate_, 0, 1);
 }
 
 Var Experts::forward(Context& cx, const Var& x) const {
   const std::int64_t N = x.shape().rows(), k = config_.active;
   const Var flat = reshape(cx, x, {N, d_model_});
-  const Routing routing = route(cx, linear(cx, flat, router_), correction_,
+  // While decoding, rows stay single positions for linear(): a row's bits do not depend on how many
+  // others go to the same expert (law L3).
+  const bool decoding = x.shape().rank >= 2 && x.shape()[-2] == 1;
+  const auto each = [&](const Var& rows, auto&& layer) {  // (n,D) -> (n,width)
+    if (!decoding) return layer(rows);
+    const std::int64_t n = rows.shape()[0];
+    const Var y = layer(reshape(cx, rows, {n, 1, d_model_}));
+    return reshape(cx, y, {n, y.shape()[-1]});
+  };
+  const auto product = [&](ParamId w) {
+    return each(flat, [&](const Var& rows) { return linear(cx, rows, w); });
+  };
+  const auto through = [&](const Mlp& mlp, const Var& rows) {
+    return each(rows, [&](const Var& r) { return mlp.forward(cx, r); });
+  };
+  const Routing routing = route(cx, product(router_), correction_,
                                 {.active = k,
                                  .sigmoid = config_.sigmoid_scores,
                                  .normalise = config_.normalise,
@@ -83,16 +100,16 @@ Var Experts::forward(Context& cx, const Var& x) const {
     if (entries[e].empty()) continue;
     std::vector<std::int64_t> rows;
     for (const std::int64_t entry : entries[e]) rows.push_back(entry / k);
-    const Var y = experts_[e].forward(cx, take_rows(cx, flat, std::move(rows)));
+    const Var y = through(experts_[e], take_rows(cx, flat, std::move(rows)));
     parts.push_back({y, std::move(entries[e])});
   }
   Var y = combine_rows(cx, routing.weights, std::move(parts), d_model_);
   if (!shared_.empty()) {
-    Var shared = shared_[0].forward(cx, flat);
+    Var shared = through(shared_[0], flat);
     if (shared_gate_) {  // one number a row: a mixture of one
       std::vector<std::int64_t> all(static_cast<std::size_t>(N));
       std::iota(all.begin(), all.end(), std::int64_t{0});
-      const Var gate = unary(cx, Unary::sigmoid, linear(cx, flat, shared_gate_));
+      const Var gate = unary(cx, Unary::sigmoid, product(shared_gate_));
       shared = combine_rows(cx, gate, {{shared, std::move(all)}}, d_model_);
     }
     y = add(cx, y, shared);

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "subquad/base/file.h"
 #include "subquad/io/yaml.h"
 
 namespace subquad {
@@ -116,12 +117,9 @@ std::int64_t PublishedConfig::divided(std::int64_t value, std::int64_t parts,
 }
 
 Json read_published_json(const std::string& path) {
-  constexpr std::uintmax_t kLargestFile = 64 << 20;
-  std::error_code error;
-  const auto bytes = std::filesystem::file_size(path, error);
-  require(error || bytes <= kLargestFile, ErrorCode::format, path, ": ", bytes,
-          " bytes, wanted at most ", kLargestFile);
-  return Json::read(path);
+  constexpr std::size_t kLargestFile = 16 << 20;
+  constexpr JsonLimits kLimits{.depth = 64, .values = 1 << 20};
+  return Json::parse(read_regular_file(path, kLargestFile), path, kLimits);
 }
 
 double published_number(const Json& value) {

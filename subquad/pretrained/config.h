@@ -60,7 +60,8 @@ class PublishedConfig {
 // The number a configuration holds, Infinity in either spelling included.
 double published_number(const Json& value);
 
-// A JSON file of at most 64 MiB, so that no file decides how much memory is taken.
+// A regular JSON file of at most 16 MiB and 2^20 values, so that no file decides how much memory is
+// taken.
 Json read_published_json(const std::string& path);
 
 }  // namespace subquad

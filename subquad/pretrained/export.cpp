@@ -9,7 +9,6 @@
 #include "subquad/base/file.h"
 #include "subquad/mixer/common/option_reader.h"
 #include "subquad/model/engine.h"
-#include "subquad/pretrained/pretrained.h"
 
 namespace subquad {
 namespace {
@@ -82,6 +81,23 @@ NamedTensors as_bf16(NamedTensors tensors) {
   return tensors;
 }
 
+void create(const std::string& folder) {
+  std::error_code error;
+  require(!fs::exists(fs::path(folder) / "config.json", error) &&
+              !fs::exists(fs::path(folder) / "config.yaml", error),
+          ErrorCode::invalid_argument, folder,
+          " holds a model or a run already; wanted a new folder");
+  fs::create_directories(folder, error);
+  require(!error, ErrorCode::io, "cannot create folder ", folder, ": ", error.message());
+}
+
+void write_weights(const std::string& folder, const WeightMap& map, const ParameterStore& store,
+                   DType dtype = DType::f32) {
+  NamedTensors tensors = published_tensors(map, store.plan(), store.flat_values());
+  if (dtype == DType::bf16) tensors = as_bf16(std::move(tensors));
+  write_safetensors(folder + "/model.safetensors", tensors, {{"format", "pt"}});
+}
+
 void verify(const Model& model, const ParameterStore& store, const WeightMap& map,
             const std::string& folder) {
   const auto back = open_pretrained(folder);
@@ -113,18 +129,24 @@ std::string export_model(const Model& model, const ParameterStore& given, const 
   const Choice choice = choose(model.config(), family);
   const Published p = choice.family->describe({choice.configuration, "config.json"}, WeightFiles());
   check_complete(p.weights, store.plan());
-  const fs::path to(folder);
-  std::error_code error;
-  require(!fs::exists(to / "config.json", error), ErrorCode::invalid_argument, folder,
-          " holds a model or a run already; wanted a new folder");
-  fs::create_directories(to, error);
-  require(!error, ErrorCode::io, "cannot create folder ", folder, ": ", error.message());
-  NamedTensors tensors = published_tensors(p.weights, store.plan(), store.flat_values());
-  if (dtype == DType::bf16) tensors = as_bf16(std::move(tensors));
-  write_safetensors((to / "model.safetensors").string(), tensors, {{"format", "pt"}});
-  write_file_atomically((to / "config.json").string(), choice.configuration.dump(2) + "\n");
+  create(folder);
+  write_weights(folder, p.weights, store, dtype);
+  write_file_atomically(folder + "/config.json", choice.configuration.dump(2) + "\n");
   verify(model, store, p.weights, folder);
   return choice.family->name;
+}
+
+void export_like(const Pretrained& source, const ParameterStore& store, const std::string& folder) {
+  create(folder);
+  write_weights(folder, source.published.weights, store);
+  for (const auto& entry : fs::directory_iterator(source.files->folder())) {
+    const std::string name = entry.path().filename();
+    // Everything but weights: the configuration's own bytes, whatever it says beside what is read.
+    if (name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json")) continue;
+    if (entry.is_regular_file())
+      write_file_atomically(folder + "/" + name, read_file(entry.path()));
+  }
+  verify(*source.model, store, source.published.weights, folder);
 }
 
 void require_plain(const ModelConfig& m) {

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "subquad/pretrained/family.h"
+#include "subquad/pretrained/pretrained.h"
 
 namespace subquad {
 
@@ -14,6 +14,10 @@ namespace subquad {
 // Errors: what each layout cannot say about this model.
 std::string export_model(const Model& model, const ParameterStore& store, const std::string& folder,
                          const std::string& family = "", DType dtype = DType::f32);
+
+// Other weights for the model of `source`, whose configuration and tokenizer files are copied: any
+// family that is read. Written and verified as above, in f32, as one model.safetensors.
+void export_like(const Pretrained& source, const ParameterStore& store, const std::string& folder);
 
 // For Family::configuration. Fails unless blocks, norms and head are those of a plain pre-norm
 // model: RMS norms, SwiGLU of one width in every block, no scales, as many classes as ids.

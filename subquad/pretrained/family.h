@@ -21,6 +21,8 @@ struct Published {
   std::vector<std::pair<std::string, std::string>> aliases;
   // Ids below this have a meaning; further rows of the embedding are padding, never to be sampled.
   std::int64_t vocabulary = 0;
+  bool bytes = false;   // ids are the bytes of a text
+  bool packed = false;  // matrices may be stored in int8 and int4
 };
 
 struct Family {
@@ -37,6 +39,16 @@ struct Family {
 // families/*.cpp
 extern const Family kLlama, kQwen3, kMamba2, kMamba2StateSpaces, kXlstmLarge, kXlstmNeurips,
     kGatedDeltaNetFla, kQwen3Next, kQwen35, kGpt2, kGraniteHybrid, kTirex, kSubquad;
+
+// The configuration file of our own layout.
+struct OwnLayout {
+  const ModelConfig& model;
+  Packing packing;
+  std::int64_t vocabulary;  // see Published
+  bool bytes;
+  std::vector<std::int32_t> end_ids;
+};
+Json own_configuration(const OwnLayout& layout);
 
 const std::vector<const Family*>& all_families();
 // The family of a configuration. Errors: none; a family known by name and not supported is refused

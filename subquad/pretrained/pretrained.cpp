@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "subquad/pretrained/stored_weights.h"
+
 namespace subquad {
 namespace {
 
@@ -26,16 +28,18 @@ void check_aliases(const WeightFiles& files, const Published& p) {
   }
 }
 
-std::vector<std::int32_t> end_ids(const std::string& folder, const PublishedConfig& config,
-                                  std::int64_t vocabulary) {
+// A special id, or a list of them, from generation_config.json or else from the configuration. Ids
+// beyond the vocabulary are left out.
+std::vector<std::int32_t> special_ids(const std::string& folder, const PublishedConfig& config,
+                                      const char* key, std::int64_t vocabulary) {
   std::string source = (std::filesystem::path(folder) / "generation_config.json").string();
   std::error_code error;
   Json value;
   if (std::filesystem::exists(source, error)) {
     const Json generation = read_published_json(source);
-    if (const Json* ids = generation.find("eos_token_id")) value = *ids;
+    if (const Json* ids = generation.find(key)) value = *ids;
   }
-  if (const Json* ids = config.find("eos_token_id"); value.is_null() && ids) {
+  if (const Json* ids = config.find(key); value.is_null() && ids) {
     value = *ids;
     source = config.source();
   }
@@ -44,7 +48,7 @@ std::vector<std::int32_t> end_ids(const std::string& folder, const PublishedConf
                                        : Json(Json::Array{value});
   std::vector<std::int32_t> out;
   for (const Json& id : list.as_array()) {
-    require(id.is_int() && id.as_int() >= 0, ErrorCode::format, source, ": eos_token_id: got ",
+    require(id.is_int() && id.as_int() >= 0, ErrorCode::format, source, ": ", key, ": got ",
             value.dump(), ", wanted an id or a list of ids");
     if (id.as_int() < vocabulary) out.push_back(static_cast<std::int32_t>(id.as_int()));
   }
@@ -70,12 +74,19 @@ std::unique_ptr<Pretrained> open_pretrained(const std::string& folder) {
   p->published = blame_file([&] { return p->family->describe(config, *p->files); });
   std::vector<std::string> spare = p->published.spare;
   for (const auto& [kept, other] : p->published.aliases) spare.push_back(other);
-  check_weights(*p->files, p->published.weights, spare, p->family->name);
+  check_weights(*p->files, p->published.weights, spare, p->family->name, p->published.packed);
   check_aliases(*p->files, p->published);
   p->model = blame_file([&] { return std::make_unique<Model>(p->published.config, p->plan); });
   check_complete(p->published.weights, p->plan);
-  p->end_ids = end_ids(folder, config, p->published.config.vocabulary);
+  const std::int64_t ids = p->published.config.vocabulary;
+  p->end_ids = special_ids(folder, config, "eos_token_id", ids);
+  const auto begin = special_ids(folder, config, "bos_token_id", ids);
+  if (!begin.empty()) p->begin_id = begin.front();
   return p;
+}
+
+ParameterStore Pretrained::weights() const {
+  return stored_weights(*files, published.weights, plan);
 }
 
 void Pretrained::load(const ParameterStore& store) const {

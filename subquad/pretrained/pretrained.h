@@ -16,9 +16,14 @@ struct Pretrained {
   ParameterPlan plan;
   std::unique_ptr<Model> model;
   std::unique_ptr<WeightFiles> files;
+  std::int32_t begin_id = -1;         // bos_token_id; -1: none
   std::vector<std::int32_t> end_ids;  // generation stops at these; may be empty
 
-  // Fills a store of `plan`, f32 or f64, from bf16, f16, f32 or f64 files.
+  // A read-only store of `plan`, its matrices as the files hold them (stored_weights.h): what
+  // running a model wants. The files must not change while it lives.
+  ParameterStore weights() const;
+  // Fills a store of `plan`, f32 or f64, from bf16, f16, f32 or f64 files: a copy to be trained.
+  // Errors: unsupported if the files hold int8 or int4.
   void load(const ParameterStore& store) const;
 };
 

@@ -30,6 +30,9 @@ class WeightFiles {
                      std::span<T> to) const {
     files_[owner(name)].content.read_elements(name, first, stride, to);
   }
+  Tensor in_place(const std::string& name) const {  // see Safetensors
+    return files_[owner(name)].content.in_place(name);
+  }
   // Odd, but harmless.
   const std::vector<std::string>& warnings() const { return warnings_; }
 

@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "subquad/io/json.h"
+#include "subquad/pretrained/stored_weights.h"
 
 namespace subquad {
 namespace {
@@ -77,7 +78,7 @@ std::int64_t Piece::count() const {
 }
 
 void check_weights(const WeightFiles& files, const WeightMap& map,
-                   const std::vector<std::string>& spare, const std::string& family) {
+                   const std::vector<std::string>& spare, const std::string& family, bool packed) {
   const std::map<std::string, Shape> wanted = tensors_of(map);
   std::vector<std::string> names;
   for (const auto& [name, shape] : wanted) names.push_back(name);
@@ -92,6 +93,10 @@ void check_weights(const WeightFiles& files, const WeightMap& map,
     require(files.contains(name), ErrorCode::format, files.folder(), ": tensor ", name,
             " is missing, wanted shape ", shape);
     const Safetensors::Entry& e = files.entry(name);
+    if (packed && size_of(e.dtype) == 1) {
+      check_stored(files, name, shape);
+      continue;
+    }
     require(e.shape == shape, ErrorCode::format, files.file_of(name), ": tensor ", name,
             " of shape ", e.shape, ", wanted ", shape, " by the configuration");
     require(e.dtype == DType::f64 || e.dtype == DType::f32 || e.dtype == DType::bf16 ||
@@ -125,20 +130,45 @@ void check_complete(const WeightMap& map, const ParameterPlan& plan) {
   }
 }
 
+template <class T>
+void read_piece(const WeightFiles& files, const Piece& piece, std::span<T> to) {
+  for_each_run(piece, 0,
+               [&](std::int64_t ours, std::int64_t first, std::int64_t stride, std::int64_t count) {
+                 files.read_elements<T>(
+                     piece.tensor, first, stride,
+                     to.subspan(static_cast<std::size_t>(ours), static_cast<std::size_t>(count)));
+               });
+}
+template void read_piece(const WeightFiles&, const Piece&, std::span<float>);
+template void read_piece(const WeightFiles&, const Piece&, std::span<double>);
+
+namespace {
+
+template <class T>
+void read_pieces(const WeightFiles& files, const MappedParameter& m, T* to) {
+  for (const Piece& p : m.pieces) {
+    const Safetensors::Entry& e = files.entry(p.tensor);
+    require(size_of(e.dtype) > 1, ErrorCode::unsupported, files.file_of(p.tensor), ": tensor ",
+            p.tensor, " is stored in ", e.dtype == DType::i8 ? "int8" : "int4",
+            ", which runs but cannot be trained or exported; wanted the model it was made from");
+    read_piece<T>(files, p, {to, static_cast<std::size_t>(p.count())});
+    to += p.count();
+  }
+}
+
+}  // namespace
+
+Tensor read_parameter(const WeightFiles& files, const MappedParameter& m, const ParamInfo& p) {
+  Tensor t(p.shape, DType::f32);
+  read_pieces(files, m, t.data<float>());
+  return t;
+}
+
 void load_weights(const WeightFiles& files, const WeightMap& map, const ParameterStore& store) {
   const auto parameters = by_name(store.plan());
   with_scalar(store.dtype(), [&]<class T>() {
     for (const MappedParameter& m : map) {
-      T* to = store.flat_values().data<T>() + parameters.at(m.parameter)->offset;
-      std::int64_t at = 0;
-      for (const Piece& p : m.pieces) {
-        at = for_each_run(
-            p, at,
-            [&](std::int64_t ours, std::int64_t first, std::int64_t stride, std::int64_t count) {
-              files.read_elements<T>(p.tensor, first, stride,
-                                     {to + ours, static_cast<std::size_t>(count)});
-            });
-      }
+      read_pieces(files, m, store.flat_values().data<T>() + parameters.at(m.parameter)->offset);
     }
   });
 }

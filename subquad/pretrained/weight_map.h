@@ -40,13 +40,21 @@ struct MappedParameter {
 using WeightMap = std::vector<MappedParameter>;
 
 // Fails, naming file and tensor, unless every tensor of the map is there with its shape, and every
-// tensor there is in the map; names in `spare` may be there beside it.
+// tensor there is in the map; names in `spare` may be there beside it. Elements are floating-point
+// numbers, or codes (stored_weights.h) if `packed`.
 void check_weights(const WeightFiles& files, const WeightMap& map,
-                   const std::vector<std::string>& spare, const std::string& family);
+                   const std::vector<std::string>& spare, const std::string& family,
+                   bool packed = false);
 // Fails unless the map gives every parameter of the plan each of its elements, and takes every
 // element of every published tensor once.
 void check_complete(const WeightMap& map, const ParameterPlan& plan);
 
+// Elements of one piece in our order, converted to f32 or f64; `to` has piece.count() of them.
+template <class T>
+void read_piece(const WeightFiles& files, const Piece& piece, std::span<T> to);
+// A parameter in f32.
+Tensor read_parameter(const WeightFiles& files, const MappedParameter& m, const ParamInfo& p);
+// Fills a store of f32 or f64. Errors: unsupported if a tensor is packed.
 void load_weights(const WeightFiles& files, const WeightMap& map, const ParameterStore& store);
 
 // The inverse: values (or gradients) of a store as published tensors, sorted by name.

@@ -144,6 +144,32 @@ void adjust(std::vector<Comparison>& all, bool declared) {
   }
 }
 
+struct FrontArm {
+  std::string name;
+  double cost;
+  std::map<std::int64_t, double> by_seed;
+};
+
+std::vector<std::int64_t> common_seeds(const std::vector<FrontArm>& arms) {
+  std::vector<std::int64_t> seeds;
+  if (arms.empty()) return seeds;
+  for (const auto& [seed, value] : arms.front().by_seed) {
+    if (std::all_of(arms.begin(), arms.end(),
+                    [&](const FrontArm& a) { return a.by_seed.contains(seed); }))
+      seeds.push_back(seed);
+  }
+  return seeds;
+}
+
+// By an arm that is at least as good for at most as much, and better in one of the two.
+bool beaten(const std::vector<FrontArm>& arms, const std::vector<double>& quality, std::size_t a) {
+  for (std::size_t b = 0; b < arms.size(); ++b) {
+    const bool as_good = quality[b] >= quality[a] && arms[b].cost <= arms[a].cost;
+    if (as_good && (quality[b] > quality[a] || arms[b].cost < arms[a].cost)) return true;
+  }
+  return false;
+}
+
 // An infinite limit has no JSON number.
 Json limit(double v) { return std::isinf(v) ? Json() : Json(v); }
 
@@ -180,7 +206,7 @@ std::map<std::int64_t, double> goodness_by_seed(const Json& results, const std::
   std::map<std::int64_t, double> out;
   for_runs(results, task, arm, [&](const Json& r) {
     const Json* m = metric(r, info.at("primary").as_string(), info.at("primary_length").as_int());
-    if (!m) return;
+    if (!m || m->at("value").is_null()) return;
     const double value = goodness(info, m->at("value").as_double());
     if (arm != "ngram") {
       out[r.at("seed").as_int()] = value;
@@ -295,28 +321,16 @@ std::string sentence(const Comparison& c) {
          (n < 6 ? "" : format(" after Holm's correction for %d comparisons", c.family));
 }
 
-std::map<std::string, double> front_probabilities(const Json& results, const std::string& task) {
-  struct Arm {
-    std::string name;
-    double bytes;
-    std::map<std::int64_t, double> by_seed;
-  };
-  std::vector<Arm> arms;
-  const Json* sizes = results.at("tasks").at(task).find("arms");
-  std::vector<std::int64_t> seeds;
+std::map<std::string, double> front_probabilities(const Json& results, const std::string& task,
+                                                  const std::map<std::string, double>& cost) {
+  std::vector<FrontArm> arms;
   for (const std::string& name : arms_of(results)) {
-    const Json* a = sizes ? sizes->find(name) : nullptr;
-    const Json* bytes = a ? a->find("state_bytes") : nullptr;
+    const auto own = cost.find(name);
     auto by_seed = goodness_by_seed(results, task, name);
-    if (!bytes || !bytes->find("16384") || by_seed.empty()) continue;
-    arms.push_back({name, bytes->at("16384").as_double(), std::move(by_seed)});
+    if (own == cost.end() || std::isnan(own->second) || by_seed.empty()) continue;
+    arms.push_back({name, own->second, std::move(by_seed)});
   }
-  if (arms.empty()) return {};
-  for (const auto& [seed, value] : arms.front().by_seed) {
-    if (std::all_of(arms.begin(), arms.end(),
-                    [&](const Arm& a) { return a.by_seed.contains(seed); }))
-      seeds.push_back(seed);
-  }
+  const std::vector<std::int64_t> seeds = common_seeds(arms);
   if (seeds.size() < 2) return {};
   constexpr std::uint64_t kDraws = 2000;
   const Rng rng{0, stream_id("front")};
@@ -328,18 +342,23 @@ std::map<std::string, double> front_probabilities(const Json& results, const std
           static_cast<std::size_t>(rng.below(static_cast<std::int64_t>(seeds.size()), draw, i));
       for (std::size_t a = 0; a < arms.size(); ++a) quality[a] += arms[a].by_seed.at(seeds[pick]);
     }
-    for (std::size_t a = 0; a < arms.size(); ++a) {
-      bool beaten = false;
-      for (std::size_t b = 0; b < arms.size(); ++b) {
-        const bool as_good = quality[b] >= quality[a] && arms[b].bytes <= arms[a].bytes;
-        beaten = beaten || (as_good && (quality[b] > quality[a] || arms[b].bytes < arms[a].bytes));
-      }
-      draws[arms[a].name] += beaten ? 0 : 1;
-    }
+    for (std::size_t a = 0; a < arms.size(); ++a)
+      draws[arms[a].name] += beaten(arms, quality, a) ? 0 : 1;
   }
   std::map<std::string, double> on_front;
   for (const auto& [arm, count] : draws) on_front[arm] = count / static_cast<double>(kDraws);
   return on_front;
+}
+
+std::map<std::string, double> front_probabilities(const Json& results, const std::string& task) {
+  std::map<std::string, double> bytes;
+  const Json* sizes = results.at("tasks").at(task).find("arms");
+  for (const std::string& name : arms_of(results)) {
+    const Json* a = sizes ? sizes->find(name) : nullptr;
+    const Json* state = a ? a->find("state_bytes") : nullptr;
+    if (state && state->find("16384")) bytes[name] = state->at("16384").as_double();
+  }
+  return front_probabilities(results, task, bytes);
 }
 
 }  // namespace subquad

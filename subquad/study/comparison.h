@@ -60,9 +60,12 @@ std::string sentence(const Comparison& c);
 // is counted once and stands for every seed.
 std::map<std::int64_t, double> goodness_by_seed(const Json& results, const std::string& task,
                                                 const std::string& arm);
-// Probability that an arm lies on the front of quality against state bytes after 16384 positions: no
-// other arm is at least as good with at most as many bytes. Seeds are drawn anew 2000 times, the
-// same for all arms. Empty below two common seeds or without known sizes.
+// Probability that an arm lies on the front of quality against `cost` by arm: no other arm is at
+// least as good for at most as much. Seeds are drawn anew 2000 times, the same for all arms. Arms
+// without a known cost are left out. Empty below two common seeds.
+std::map<std::string, double> front_probabilities(const Json& results, const std::string& task,
+                                                  const std::map<std::string, double>& cost);
+// Against state bytes after 16384 positions.
 std::map<std::string, double> front_probabilities(const Json& results, const std::string& task);
 
 }  // namespace subquad

@@ -2,50 +2,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "subquad/study/chart.h"
 #include "subquad/study/comparison.h"
+#include "subquad/study/crossover.h"
 #include "subquad/study/format.h"
+#include "subquad/task/task.h"
 
 namespace subquad {
 namespace {
-
-const Question kQuestions[] = {
-    {"parity", "parity", "tracking (parity of a bit string at 32 times the training length)", 0.99,
-     true},
-    {"s3", "S3", "tracking (products in S3 at 32 times the training length)", 0.95, true},
-    {"modular_addition", "modular addition", "tracking (sums in a cyclic group)", 0.95, true},
-    {"cycle_navigation", "cycle navigation", "tracking (steps on a ring)", 0.95, true},
-    {"a5", "A5", "tracking (products in A5)", 0.95, true},
-    {"s5", "S5", "tracking (products in S5)", 0.95, true},
-    {"modular_arithmetic", "modular arithmetic", "tracking (expressions modulo m)", 0.95, true},
-    {"modular_arithmetic_brackets", "arithmetic with brackets",
-     "tracking (expressions modulo m with brackets)", 0.95, true},
-    {"even_pairs", "even pairs", "holding the first symbol", 0.95, true},
-    {"anbn", "anbn",
-     "counting (where the model stops, as a share of the true count, at 8 times the training "
-     "length)",
-     0.95, true},
-    {"plurality", "plurality",
-     "counting (most frequent of 16 symbols at 8 times the training length)", 0.95, true},
-    {"anbncn", "anbncn", "counting (where the model stops, the worse of two counts)", 0.95, true},
-    {"majority", "majority", "counting (the most frequent symbol)", 0.95, true},
-    {"binary_majority", "binary majority", "counting (more ones than zeros)", 0.95, true},
-    {"majority_count", "majority count", "counting (how often the most frequent symbol occurs)",
-     0.95, true},
-    {"selective_copying", "selective copying", "recall (symbols scattered among blanks)", 0.9,
-     true},
-    {"induction_heads", "induction heads", "recall (what followed last time)", 0.9, true},
-    {"state_recall", "state recall", "recall of a bit at an address that swaps have moved", 0.9,
-     true},
-    {"mqar", "mqar", "recall (8 key-value pairs with 8 times the trained filler)", 0.9, true},
-    {"code", "code", "code (bits per byte of unseen projects)", NAN, false},
-    {"text", "text", "text (bits per byte of held-out text)", NAN, false},
-    {"forecast", "forecast",
-     "forecasting series never seen (WQL as a share of Seasonal Naive's; annual series apart)", NAN,
-     false},
-    {"tokens", "tokens", "the given token task", 0.95, true},
-};
 
 double state_at(const Json& results, const std::string& arm, const char* depth) {
   for (const auto& [task, info] : results.at("tasks").as_object()) {
@@ -69,13 +35,6 @@ double validation_bits(const Json& run) {
 }
 
 }  // namespace
-
-const Question* question_of(const std::string& task) {
-  for (const Question& q : kQuestions) {
-    if (task == q.task) return &q;
-  }
-  return nullptr;
-}
 
 bool lower_is_better(const std::string& primary) {
   return primary == "bits_per_byte" || primary == "wql_ratio" || primary == "pinball";
@@ -123,20 +82,59 @@ Cell cell(const Json& results, const std::string& task, const std::string& arm) 
   for_runs(results, task, arm, [&](const Json& r) {
     const Json* m = metric(r, info.at("primary").as_string(), info.at("primary_length").as_int());
     if (!m) return;
+    if (m->at("value").is_null()) {  // not a number: like a failed run, it solved nothing
+      ++c.seeds;
+      return;
+    }
     c.values.push_back(m->at("value").as_double());
     if (q && !std::isnan(q->solved) && goodness(info, c.values.back()) >= q->solved) ++c.solved;
   });
-  c.seeds = static_cast<int>(c.values.size());
+  c.seeds += static_cast<int>(c.values.size());
   for (const Json& f : results.at("failed").as_array())
     c.seeds += f.get("task", "") == task && f.get("arm", "") == arm ? 1 : 0;
   return c;
 }
 
+double least_agreement(const Json& results, const std::string& task, const std::string& arm) {
+  double least = NAN;
+  for_runs(results, task, arm, [&](const Json& r) {
+    const Json* lengths = r.find("mode_agreement");
+    if (!lengths) return;
+    for (const auto& [length, share] : lengths->as_object())
+      least = std::isnan(least) ? share.as_double() : std::min(least, share.as_double());
+  });
+  return least;
+}
+
+std::int64_t seeds_of(const Json& plan, const std::string& task) {
+  const auto all = static_cast<std::int64_t>(plan.at("seeds").size());
+  const Json* tasks = plan.find("tasks");
+  const Json* own = tasks ? tasks->find(task) : nullptr;
+  const std::int64_t first = own ? own->get("seeds", 0) : 0;
+  return first > 0 ? std::min(first, all) : all;
+}
+
+std::string tuning_words(const Json& results) {
+  const Json* tuning = results.find("tuning");
+  if (!tuning) return "one recipe, untuned";
+  std::set<std::string> recipes;
+  for (const auto& [task, recipe] : tuning->at("recipes").as_object())
+    recipes.insert(recipe.as_string());
+  if (recipes.size() > 1) return "recipes R1, R2 and R3 side by side";
+  const std::string only = *recipes.begin();
+  return only == "R2"   ? "each arm's learning rate tuned on the same budget"
+         : only == "R3" ? "each family's published recipe"
+                        : "one recipe, untuned";
+}
+
 int finished_seeds(const Json& results) {
   int finished = 0;
+  std::int64_t place = 0;
   for (const Json& seed : results.at("plan").at("seeds").as_array()) {
     bool all = true;
+    const std::int64_t own_place = place++;
     for (const std::string& task : tasks_of(results)) {
+      if (own_place >= seeds_of(results.at("plan"), task)) continue;
       for (const std::string& arm : arms_of(results)) {
         if (arm == "ngram") continue;  // counted once, whatever the number of seeds
         bool found = false;
@@ -156,7 +154,7 @@ std::string standing(const Json& results) {
   const bool look = results.at("plan").get("level", "look") == "look" || finished <= 3;
   return (finished == planned ? format("%d seed%s", planned, planned == 1 ? "" : "s")
                               : format("%d of %d seeds finished", finished, planned)) +
-         ", one recipe, untuned: " + (look ? "indicative, not a claim" : "claim level");
+         ", " + tuning_words(results) + ": " + (look ? "indicative, not a claim" : "claim level");
 }
 
 double ngram_bits(const Json& results, const std::string& task) {
@@ -207,6 +205,8 @@ Json findings(const Json& results) {
       Json& a = arms[arm] = Json::object();
       a["median"] = median_of(c.values);
       a["seeds"] = static_cast<std::int64_t>(c.values.size());
+      const double agreement = least_agreement(results, task, arm);
+      if (!std::isnan(agreement)) a["least_mode_agreement"] = agreement;
       if (counts_seeds(task)) {
         const Interval w = wilson_interval(c.solved, c.seeds);
         a["solved"] = c.solved;
@@ -233,7 +233,7 @@ std::string words_of(std::string metric) {
 
 std::string show_value(const std::string& task, const Cell& c) {
   if (c.values.empty()) return "-";
-  return format(task == "code" || task == "text" ? "%.3f" : "%.2f", median_of(c.values));
+  return format(is_byte_task(task) ? "%.3f" : "%.2f", median_of(c.values));
 }
 
 std::string solved_words(const Cell& c) {
@@ -353,36 +353,38 @@ std::string state_text(const Json& results, const std::string& arm) {
 }
 
 std::string cost_sentence(const Json& results, const Json& timings) {
-  const double positions[] = {64, 1024, 16384, 65536};
-  std::string text;
+  const auto decode = [&](const std::string& arm) {
+    std::vector<double> us;
+    for (const char* column : kDecodeColumns) us.push_back(speed(timings, arm, column));
+    return us;
+  };
+  const auto unknown = [](const std::vector<double>& us) {
+    return std::any_of(us.begin(), us.end(), [](double v) { return std::isnan(v); });
+  };
   const std::vector<std::string> arms = arms_of(results);
-  if (std::find(arms.begin(), arms.end(), "attention") == arms.end() ||
-      std::isnan(speed(timings, "attention", kDecodeColumns[0]))) {
+  const std::vector<double> baseline = decode("attention");
+  if (std::find(arms.begin(), arms.end(), "attention") == arms.end() || unknown(baseline))
     return "decode cost was not measured against attention.";
-  }
+  std::vector<std::pair<std::string, std::string>> groups;  // words, arms that they hold of
   for (const std::string& arm : arms) {
-    if (arm == "attention" || std::isnan(speed(timings, arm, kDecodeColumns[0]))) continue;
-    double crossing = NAN;
-    for (int i = 0; i < 4 && std::isnan(crossing); ++i) {
-      const double own = speed(timings, arm, kDecodeColumns[i]),
-                   other = speed(timings, "attention", kDecodeColumns[i]);
-      if (own <= other) {
-        if (i == 0) {
-          crossing = positions[0];
-        } else {  // log-linear between the two depths
-          const double a = std::log(speed(timings, arm, kDecodeColumns[i - 1]) /
-                                    speed(timings, "attention", kDecodeColumns[i - 1]));
-          const double b = std::log(own / other);
-          crossing = std::exp(std::log(positions[i - 1]) +
-                              (std::log(positions[i]) - std::log(positions[i - 1])) * a / (a - b));
-        }
-      }
+    const std::vector<double> own = decode(arm);
+    if (arm == "attention" || unknown(own)) continue;
+    const double from = crossover_tokens(baseline, own);
+    const std::string words = std::isinf(from) ? "dearer up to 64k"
+                              : from <= static_cast<double>(kDepths[0])
+                                  ? "cheaper at any length"
+                                  : "cheaper from " + short_number(std::round(from)) + " tokens on";
+    const auto group =
+        std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.first == words; });
+    if (group == groups.end()) {
+      groups.emplace_back(words, arm);
+    } else {
+      group->second += ", " + arm;
     }
-    text += (text.empty() ? "" : ", ") + arm +
-            (std::isnan(crossing) ? " dearer up to 64k"
-             : crossing <= 64     ? " cheaper from the start"
-                                  : " cheaper from T = " + short_number(crossing));
   }
+  std::string text;
+  for (const auto& [words, names] : groups)
+    text += (text.empty() ? "" : "; ") + words + ": " + names;
   return "decoding one token against attention: " + text + "." +
          (speed_disturbed(timings) ? " (Measured on a busy machine: approximate.)" : "");
 }

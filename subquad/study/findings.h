@@ -41,6 +41,13 @@ void for_runs(const Json& results, const std::string& task, const std::string& a
 const Json* metric(const Json& run, const std::string& name, std::int64_t length,
                    const char* split = "test");
 
+// Least share of scored positions at which one position at a time gives the arg-max of the chunked
+// pass, over seeds and lengths; NaN where it was not compared (the n-gram, recurrent = false).
+double least_agreement(const Json& results, const std::string& task, const std::string& arm);
+// How many of a plan's seeds a task runs with.
+std::int64_t seeds_of(const Json& plan, const std::string& task);
+// "one recipe, untuned" or what the study did instead.
+std::string tuning_words(const Json& results);
 // Seeds of which every planned run is finished.
 int finished_seeds(const Json& results);
 // "3 seeds, one recipe, untuned: indicative, not a claim". Three seeds or fewer are never more than

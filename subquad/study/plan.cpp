@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
-#include "subquad/base/digest.h"
 #include "subquad/base/file.h"
 #include "subquad/io/toml.h"
 #include "subquad/study/protocol.h"
+#include "subquad/study/recipes.h"
 
 namespace subquad {
 namespace {
@@ -117,35 +117,6 @@ void check_mixers(const Reader& r, const StudyPlan& plan) {
   }
 }
 
-// JSON text is TOML for numbers and strings, but for one character.
-std::string toml_value(const Json& v) {
-  std::string out;
-  if (v.is_object()) {
-    for (const auto& [key, value] : v.as_object())
-      out += (out.empty() ? " " : ", ") + toml_value(key) + " = " + toml_value(value);
-    return "{" + out + " }";
-  }
-  if (v.is_array()) {
-    for (const Json& value : v.as_array()) out += (out.empty() ? "" : ", ") + toml_value(value);
-    return "[" + out + "]";
-  }
-  for (const char c : v.dump()) out += c == '\x7f' ? std::string("\\u007F") : std::string(1, c);
-  return out;
-}
-
-std::string toml_key(const std::string& key) {
-  const bool bare =
-      key.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") ==
-      std::string::npos;
-  return bare && !key.empty() ? key : toml_value(key);
-}
-
-void append_table(std::string& out, const std::string& header, const Json& table) {
-  out += "\n[" + header + "]\n";
-  for (const auto& [key, value] : table.as_object())
-    out += toml_key(key) + " = " + toml_value(value) + "\n";
-}
-
 constexpr std::int64_t kMany = std::int64_t{1} << 40;
 constexpr std::int64_t kLongest = 1 << 24;
 
@@ -175,6 +146,43 @@ void check_task(const Reader& r, const StudyTask& t, const std::string& prefix) 
   });
 }
 
+void check_recipe(const Reader& r, const std::string& key, const std::string& recipe) {
+  if (recipe != "R1" && recipe != "R2" && recipe != "R3") {
+    r.wrong(key, "got \"" + recipe +
+                     "\", wanted \"R1\" (one recipe for all arms), \"R2\" (each arm's rate tuned "
+                     "with the same budget) or \"R3\" (the recipe of each family's authors)");
+  }
+}
+
+TuningPlan read_tuning(const Reader& r, const Json& table, const std::vector<std::int64_t>& seeds) {
+  r.known_keys(table, "tuning.", {"recipe", "factors", "fraction", "seed"});
+  TuningPlan t;
+  t.recipe = r.text(table, "tuning.", "recipe", "");
+  check_recipe(r, "tuning.recipe", t.recipe);
+  if (const Json* factors = table.find("factors")) {
+    t.factors.clear();
+    r.guarded("tuning.factors", [&] {
+      for (const Json& v : factors->as_array()) {
+        require(v.as_double() > (t.factors.empty() ? 0 : t.factors.back()) && v.as_double() <= 1e4,
+                ErrorCode::invalid_argument, "got ", v.dump(),
+                ", wanted growing factors between 0 and 10000");
+        t.factors.push_back(v.as_double());
+      }
+      require(t.factors.size() >= 3, ErrorCode::invalid_argument, "got ", t.factors.size(),
+              " factors, wanted 3 or more: fewer have no interior");
+    });
+  }
+  t.fraction = r.number(table, "tuning.", "fraction", t.fraction);
+  if (!(t.fraction > 0 && t.fraction <= 1))
+    r.wrong("tuning.fraction",
+            "got " + Json(t.fraction).dump() + ", wanted more than 0, at most 1");
+  t.seed = r.integer(table, "tuning.", "seed", t.seed, 0, kMany);
+  if (std::find(seeds.begin(), seeds.end(), t.seed) != seeds.end())
+    r.wrong("tuning.seed", "got " + std::to_string(t.seed) +
+                               ", a seed of the study; rates are chosen on another one");
+  return t;
+}
+
 StudyTask read_task(const Reader& r, const std::string& name, const Json* table) {
   StudyTask t;
   t.name = name;
@@ -183,7 +191,8 @@ StudyTask read_task(const Reader& r, const std::string& name, const Json* table)
   if (!table->is_object())
     r.wrong("task." + name, "got " + std::string(table->type_name()) + ", wanted a table");
   r.known_keys(*table, prefix,
-               {"tokens", "batch_size", "learning_rate", "data", "lengths", "extra"});
+               {"tokens", "batch_size", "learning_rate", "data", "lengths", "extra", "recipe",
+                "seeds", "d_model", "parameters"});
   t.tokens = r.integer(*table, prefix, "tokens", 0, 0, kMany);
   t.batch_size = r.integer(*table, prefix, "batch_size", 0, 0, 1 << 20);
   t.learning_rate = r.number(*table, prefix, "learning_rate", 0);
@@ -204,6 +213,11 @@ StudyTask read_task(const Reader& r, const std::string& name, const Json* table)
     });
   }
   if (const Json* extra = table->find("extra")) t.extra = *extra;
+  t.recipe = r.text(*table, prefix, "recipe", "");
+  if (!t.recipe.empty()) check_recipe(r, prefix + "recipe", t.recipe);
+  t.seeds = r.integer(*table, prefix, "seeds", 0, 0, 1000);
+  t.d_model = r.integer(*table, prefix, "d_model", 0, 0, 1 << 16);
+  t.parameters = r.integer(*table, prefix, "parameters", 0, 0, kMany);
   check_task(r, t, prefix);
   return t;
 }
@@ -215,7 +229,7 @@ StudyPlan parse_plan(const std::string& text, const std::string& source) {
   const Reader r(text, source);
   r.known_keys(root, "",
                {"name", "question", "level", "arms", "tasks", "seeds", "model", "train", "task",
-                "mixer", "recurrent", "measure", "widths", "protocol"});
+                "mixer", "recurrent", "measure", "tuning", "widths", "protocol"});
   StudyPlan p;
   p.name = r.text(root, "", "name", "");
   if (p.name.empty() ||
@@ -298,15 +312,24 @@ StudyPlan parse_plan(const std::string& text, const std::string& source) {
       std::vector<std::string> known;
       for (const TaskEntry& t : all_tasks()) known.push_back(t.name);
       const std::string near = nearest_key(name, known);
-      require(std::find(known.begin(), known.end(), name) != known.end(),
-              ErrorCode::invalid_argument, "unknown task \"", name, "\"",
-              near.empty() ? "" : "; did you mean \"" + near + "\"?");
+      require(find_task(name) != nullptr, ErrorCode::invalid_argument, "unknown task \"", name,
+              "\"", near.empty() ? "" : "; did you mean \"" + near + "\"?",
+              name.find('@') == std::string::npos
+                  ? ""
+                  : " A label after @ has letters, digits and _ only.");
     });
   }
   for (const std::string& arm : p.arms) {
     if (std::count(p.arms.begin(), p.arms.end(), arm) > 1)
       r.wrong("arms", "\"" + arm + "\" is listed twice");
     if (arm != "ngram") r.guarded("arms", [&] { arm_layers(arm, p.blocks); });
+  }
+  if (const Json* tuning = r.table(root, "tuning")) p.tuning = read_tuning(r, *tuning, p.seeds);
+  for (const StudyTask& t : p.tasks) {
+    if (recipe_of(p, t) != "R3") continue;
+    for (const std::string& arm : p.arms) {
+      if (arm != "ngram") r.guarded("arms", [&] { published_recipe(arm, p.blocks); });
+    }
   }
   check_mixers(r, p);
   if (const Json* widths = r.table(root, "widths")) {
@@ -332,60 +355,6 @@ StudyPlan parse_plan(const std::string& text, const std::string& source) {
 
 StudyPlan read_plan(const std::string& path) { return parse_plan(read_file(path), path); }
 
-Json StudyPlan::to_json() const {
-  Json j = Json::object();
-  j["name"] = name;
-  j["question"] = question;
-  j["level"] = level;
-  for (const std::string& a : arms) j["arms"].push_back(a);
-  for (const StudyTask& t : tasks) {
-    Json& task = j["tasks"][t.name] = Json::object();
-    task["tokens"] = t.tokens;
-    task["batch_size"] = t.batch_size;
-    task["learning_rate"] = t.learning_rate;
-    task["data"] = t.data;
-    Json& lengths = task["lengths"] = Json::array();
-    for (std::int64_t length : t.lengths) lengths.push_back(length);
-    task["extra"] = t.extra.is_null() ? Json::object() : t.extra;
-  }
-  for (std::int64_t s : seeds) j["seeds"].push_back(s);
-  Json& model = j["model"] = Json::object();
-  model["d_model"] = d_model;
-  model["blocks"] = blocks;
-  model["heads"] = heads;
-  model["parameters"] = parameters;
-  if (state_bytes > 0) model["state_bytes"] = state_bytes;
-  model["match"] = match;
-  model["recipe"] = recipe;
-  j["mixer"] = mixer_options.is_null() ? Json::object() : mixer_options;
-  j["train"] = train.to_json();
-  j["recurrent"] = recurrent;
-  if (!protocol.is_null()) j["protocol"] = protocol;
-  if (!data.is_null()) j["data"] = data;
-  if (!widths.is_null()) j["widths"] = widths;
-  return j;
-}
-
-std::string StudyPlan::to_toml() const {
-  const Json all = to_json();
-  std::string out = "# The plan of a study, as it ran.\n";
-  for (const char* key : {"name", "question", "level", "arms"})
-    out += std::string(key) + " = " + toml_value(all.at(key)) + "\n";
-  Json names = Json::array();
-  for (const StudyTask& t : tasks) names.push_back(t.name);
-  out += "tasks = " + toml_value(names) + "\nseeds = " + toml_value(all.at("seeds")) +
-         "\nrecurrent = " + toml_value(recurrent) + "\nmeasure = " + toml_value(measure) + "\n";
-  append_table(out, "model", all.at("model"));
-  append_table(out, "train", all.at("train"));
-  for (const auto& [name, task] : all.at("tasks").as_object())
-    append_table(out, "task." + toml_key(name), task);
-  for (const auto& [kind, options] : all.at("mixer").as_object())
-    append_table(out, "mixer." + toml_key(kind), options);
-  if (!widths.is_null()) append_table(out, "widths", widths);
-  if (!protocol.is_null()) append_table(out, "protocol", protocol);
-  return out;
-}
-
 void drop_unused_options(StudyPlan& plan) {
   if (plan.mixer_options.is_null()) return;
   const auto kinds = kinds_of(plan);
@@ -402,16 +371,19 @@ void identify_data(StudyPlan& plan) {
     plan.data[t.name] = make_task(t.name, {.data = t.data, .extra = t.extra})->provenance();
 }
 
-std::string StudyPlan::hash() const { return sha256(to_json().dump()); }
+std::string recipe_of(const StudyPlan& plan, const StudyTask& task) {
+  if (!task.recipe.empty()) return task.recipe;
+  return plan.tuning.stated() ? plan.tuning.recipe : "R1";
+}
 
-SizingRequest sizing_request(const StudyPlan& plan, const TaskSpec& spec) {
+SizingRequest sizing_request(const StudyPlan& plan, const StudyTask& task, const TaskSpec& spec) {
   return {.vocabulary = spec.vocabulary,
           .classes = spec.classes,
-          .d_model = plan.d_model,
+          .d_model = task.d_model > 0 ? task.d_model : plan.d_model,
           .blocks = plan.blocks,
           .heads = plan.heads,
           .match = match_from(plan.match),
-          .parameters = plan.parameters,
+          .parameters = task.parameters > 0 ? task.parameters : plan.parameters,
           .state_bytes = plan.state_bytes,
           .train_length = spec.train_length,
           .recipe = plan.recipe,
@@ -425,7 +397,7 @@ std::vector<SizedArm> sized_arms(const StudyPlan& plan, const StudyTask& task) {
   for (const std::string& arm : plan.arms) {
     if (arm != "ngram") models.push_back(arm);
   }
-  SizingRequest r = sizing_request(plan, spec);
+  SizingRequest r = sizing_request(plan, task, spec);
   if (r.match == Match::time) {
     const Json* chosen = plan.widths.find(task.name);
     require(chosen != nullptr, ErrorCode::invalid_argument, "the arms of ", plan.name,
@@ -446,15 +418,16 @@ std::vector<PlannedRun> planned_runs(const StudyPlan& plan) {
         {make_task(t.name, {.data = t.data, .extra = t.extra})->spec(), sized_arms(plan, t)});
   }
   std::vector<PlannedRun> runs;
-  for (std::int64_t seed : plan.seeds) {
+  for (std::int64_t place = 0; place < static_cast<std::int64_t>(plan.seeds.size()); ++place) {
+    const std::int64_t seed = plan.seeds[static_cast<std::size_t>(place)];
     for (const std::string& arm : plan.arms) {
       for (std::size_t i = 0; i < plan.tasks.size(); ++i) {
         const StudyTask& t = plan.tasks[i];
         const TaskSpec& spec = prepared[i].spec;
         const bool counts = arm == "ngram";
         // The n-gram is counted, not trained: one run, and on byte tasks only.
-        if (counts && (seed != plan.seeds.front() || (t.name != "code" && t.name != "text")))
-          continue;
+        if (counts && (seed != plan.seeds.front() || !is_byte_task(t.name))) continue;
+        if (t.seeds > 0 && place >= t.seeds) continue;
         PlannedRun run{t.name + "-" + arm + "-s" + std::to_string(seed), arm, t.name, seed, {}};
         RunConfig& c = run.config;
         c.study = plan.name;
@@ -469,6 +442,10 @@ std::vector<PlannedRun> planned_runs(const StudyPlan& plan) {
         c.train.learning_rate = t.learning_rate > 0            ? t.learning_rate
                                 : plan.train.learning_rate > 0 ? plan.train.learning_rate
                                                                : spec.learning_rate;
+        if (!counts && recipe_of(plan, t) == "R3") {
+          const std::int64_t batch = t.batch_size > 0 ? t.batch_size : spec.batch_size;
+          apply_recipe(published_recipe(arm, plan.blocks), steps_of(c.train, spec, batch), c.train);
+        }
         c.data = t.data;
         c.batch_size = t.batch_size;
         c.task_extra = t.extra;

@@ -15,9 +15,10 @@
 
 #include "subquad/base/file.h"
 #include "subquad/base/interrupt.h"
-#include "subquad/study/findings.h"
+#include "subquad/study/format.h"
 #include "subquad/study/ledger.h"
 #include "subquad/study/protocol.h"
+#include "subquad/study/tuning.h"
 
 extern char** environ;
 
@@ -33,7 +34,8 @@ std::string run_folder(const std::string& folder, const PlannedRun& run) {
 std::set<std::string> done_in(const Ledger& ledger) {
   std::set<std::string> done;
   for (const Json& r : ledger.records()) {
-    if (r.get("kind", "") == "run" && r.get("status", "") == "done")
+    const std::string kind = r.get("kind", "");
+    if ((kind == "run" || kind == "trial") && r.get("status", "") == "done")
       done.insert(r.at("id").as_string());
   }
   return done;
@@ -45,30 +47,10 @@ struct Worker {
   std::string started;  // UTC
 };
 
-// Multiply-adds of all finished runs, and of the trials that tuned them if there were any.
-Json total_macs(const Json& results, const std::string& folder) {
-  double runs = 0, tuning = 0;
-  for (const Json& r : results.at("runs").as_array())
-    runs += r.at("training_macs_per_token").as_double() * r.at("tokens").as_double();
-  const std::string path = folder + "/tuning.json";
-  if (fs::exists(path)) {
-    const Json trials = Json::read(path);
-    for (const Json& t : trials.at("trials").as_array()) tuning += t.at("macs").as_double();
-  }
-  Json out = Json::object();
-  out["runs"] = runs;
-  out["tuning"] = tuning;
-  return out;
-}
-
 class Study {
  public:
   Study(const StudyPlan& plan, const RunnerSetup& setup)
-      : plan_(plan),
-        setup_(setup),
-        runs_(planned_runs(plan)),
-        ledger_(setup.folder + "/ledger.jsonl") {
-    done_ = done_in(ledger_);
+      : plan_(plan), setup_(setup), ledger_(setup.folder + "/ledger.jsonl") {
     if (ledger_.records().empty()) {
       Json record = Json::object();
       record["kind"] = "plan";
@@ -77,11 +59,18 @@ class Study {
       ledger_.append(std::move(record));
     }
     record_protocol();
+    for (const std::string& path : setup.shards) take_from(path);
+    done_ = done_in(ledger_);
   }
 
   int run() {
     try {
-      work();
+      tune();
+      if (!stopping_ && failed_.empty()) {
+        runs_ = planned_runs(plan_);
+        apply_tuning(runs_, collect_tuning(plan_, ledger_.records()));
+        work();
+      }
     } catch (...) {  // a full disk, say: no worker may outlive the study that it belongs to
       stop_workers();
       for (const Worker& w : workers_) waitpid(w.pid, nullptr, 0);
@@ -92,12 +81,38 @@ class Study {
       fail(ErrorCode::out_of_space,
            "the disk is full. Nothing was lost: free some space and run the same command again");
     if (stopping_)
-      fail(ErrorCode::interrupted, "interrupted with ", done_.size(), " of ", runs_.size(),
-           " runs done; the same command continues");
+      fail(ErrorCode::interrupted, "interrupted with ", done_.size(),
+           " runs done; the same command ", "continues");
     return static_cast<int>(failed_.size());
   }
 
  private:
+  // Copies the finished runs and trials of another ledger of this plan that ours lacks.
+  void take_from(const std::string& path) {
+    const LedgerCheck shard = check_ledger(path);
+    require(shard.problems.empty(), ErrorCode::format, path, ": ",
+            shard.problems.empty() ? "" : shard.problems.front(),
+            ". A ledger is taken over whole and unedited, or not at all");
+    require(!shard.records.empty() && shard.records.front().get("plan_sha256", "") == plan_.hash(),
+            ErrorCode::invalid_argument, path, " is of another plan than ", plan_.name, " (",
+            plan_.hash().substr(0, 8), "): runs of different plans are not one study");
+    std::set<std::string> known = done_in(ledger_);
+    std::size_t taken = 0;
+    for (const Json& r : shard.records) {
+      const std::string kind = r.get("kind", "");
+      if ((kind != "run" && kind != "trial") || r.get("status", "") != "done") continue;
+      if (!known.insert(r.at("id").as_string()).second) continue;
+      Json record = Json::object();
+      for (const auto& [key, value] : r.as_object()) {
+        if (key != "number" && key != "previous" && key != "sha256") record[key] = value;
+      }
+      record["shard_record_sha256"] = r.at("sha256");
+      ledger_.append(std::move(record));
+      ++taken;
+    }
+    std::printf("  %zu finished runs and trials taken from %s\n", taken, path.c_str());
+  }
+
   // The protocol enters the ledger before the runs that it is about.
   void record_protocol() {
     if (setup_.protocol.is_null()) return;
@@ -113,6 +128,25 @@ class Study {
     for (const Json& a : setup_.protocol.at("amendments").as_array())
       record["amendments"].push_back(
           Json::Object{{"date", a.at("date")}, {"reason", a.at("reason")}});
+    ledger_.append(std::move(record));
+  }
+
+  // The trials of recipe R2: the grid, then what lies beyond an edge that was best. A trial that
+  // fails (one that diverges has a result) leaves the rates open: the runs then wait.
+  void tune() {
+    runs_ = first_trials(plan_);
+    if (runs_.empty()) return;
+    work();
+    if (stopping_ || !failed_.empty()) return;
+    runs_ = extension_trials(plan_, ledger_.records());
+    work();
+    if (stopping_ || !failed_.empty()) return;
+    for (const Json& r : ledger_.records()) {
+      if (r.get("kind", "") == "tuning") return;
+    }
+    Json record = Json::object();
+    record["kind"] = "tuning";
+    record["chosen"] = collect_tuning(plan_, ledger_.records()).at("chosen");
     ledger_.append(std::move(record));
   }
 
@@ -203,7 +237,7 @@ class Study {
     const std::string folder = run_folder(setup_.folder, *w.run);
     const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     Json record = Json::object();
-    record["kind"] = "run";
+    record["kind"] = w.run->config.trial ? "trial" : "run";
     record["id"] = w.run->id;
     record["config_sha256"] = w.run->config.sha256();
     record["started"] = w.started;
@@ -226,8 +260,17 @@ class Study {
       }
       record["status"] = "done";
       record["result"] = result;
+      // With these the ledger alone is the study: a copy of it continues without run folders.
+      record["config"] = w.run->config.to_json();
+      record["timings"] = Json::read(folder + "/timings.json");
+      if (fs::exists(folder + "/test_access.jsonl"))
+        record["test_access"] = Json::read_lines(folder + "/test_access.jsonl");
       ledger_.append(std::move(record));
       done_.insert(w.run->id);
+      if (w.run->config.trial) {  // its weights serve nobody
+        std::error_code ignored;
+        fs::remove_all(folder + "/checkpoints", ignored);
+      }
       report_if_settled(w.run->seed);
       return;
     }
@@ -256,6 +299,7 @@ class Study {
   // A seed is settled when each of its runs is done or has failed: a failure never holds back the
   // report of the others.
   void report_if_settled(std::int64_t seed) const {
+    if (!runs_.empty() && runs_.front().config.trial) return;
     for (const PlannedRun& r : runs_) {
       if (r.seed == seed && !done_.contains(r.id) && !failed_.contains(r.id)) return;
     }
@@ -299,10 +343,12 @@ class Study {
     } catch (const Error&) {
       detail = "starting";
     }
-    std::fprintf(stderr, "%s  seed %zu/%zu  %zu/%zu  %s %s  %s%s",
-                 setup_.terminal ? "\r\033[K" : "", seed_index, plan_.seeds.size(), done_of_seed,
-                 of_seed, w.run->arm.c_str(), w.run->task.c_str(), detail.c_str(),
-                 setup_.terminal ? "" : "\n");
+    const std::string place = w.run->config.trial
+                                  ? std::string("tuning")
+                                  : format("seed %zu/%zu", seed_index, plan_.seeds.size());
+    std::fprintf(stderr, "%s  %s  %zu/%zu  %s %s  %s%s", setup_.terminal ? "\r\033[K" : "",
+                 place.c_str(), done_of_seed, of_seed, w.run->arm.c_str(), w.run->task.c_str(),
+                 detail.c_str(), setup_.terminal ? "" : "\n");
     std::fflush(stderr);
   }
 
@@ -322,86 +368,6 @@ int run_study(const StudyPlan& plan, const RunnerSetup& setup) { return Study(pl
 
 std::set<std::string> finished_runs(const std::string& folder) {
   return done_in(Ledger(folder + "/ledger.jsonl"));
-}
-
-Json collect_results(const StudyPlan& plan, const std::string& folder) {
-  const Ledger ledger(folder + "/ledger.jsonl");
-  Json out = Json::object();
-  out["format"] = 1;
-  out["study"] = plan.name;
-  out["plan_sha256"] = plan.hash();
-  out["plan"] = plan.to_json();
-  Json& tasks = out["tasks"] = Json::object();
-  for (const StudyTask& t : plan.tasks) {
-    const TaskSpec spec = make_task(t.name, {.data = t.data, .extra = t.extra})->spec();
-    Json& task = tasks[t.name];
-    task["primary"] = spec.primary;
-    task["primary_length"] = spec.primary_length;
-    task["train_length"] = spec.train_length;
-    task["chance"] = spec.chance;
-    for (const SizedArm& s : sized_arms(plan, t)) {
-      Json& arm = task["arms"][s.arm];
-      arm["model"] = s.config.to_json();
-      arm["parameters"] = s.parameters;
-      arm["training_macs_per_token"] = s.training_macs_per_token;
-      if (!s.note.empty()) arm["note"] = s.note;
-      for (std::size_t i = 0; i < s.state_bytes.size(); ++i) {
-        arm["state_bytes"][std::to_string(kDepths[i])] = s.state_bytes[i];
-      }
-    }
-  }
-  Json& runs = out["runs"] = Json::array();
-  Json& failures = out["failed"] = Json::array();
-  for (const PlannedRun& r : planned_runs(plan)) {
-    const Json *result = nullptr, *failure = nullptr;
-    for (const Json& record : ledger.records()) {
-      if (record.get("id", "") != r.id) continue;
-      if (record.get("status", "") == "done") result = record.find("result");
-      if (record.get("status", "") == "failed") failure = &record;
-    }
-    if (result) {
-      Json run = *result;
-      run["id"] = r.id;
-      runs.push_back(std::move(run));
-    } else if (failure) {
-      Json f = Json::object();
-      f["id"] = r.id;
-      f["arm"] = r.arm;
-      f["task"] = r.task;
-      f["seed"] = r.seed;
-      f["message"] = failure->at("message");
-      failures.push_back(std::move(f));
-    }
-  }
-  out["total_training_macs"] = total_macs(out, folder);
-  out["findings"] = findings(out);
-  return out;
-}
-
-Json collect_timings(const StudyPlan& plan, const std::string& folder) {
-  Json out = Json::object();
-  Json& runs = out["runs"] = Json::object();
-  for (const PlannedRun& r : planned_runs(plan)) {
-    const std::string path = run_folder(folder, r) + "/timings.json";
-    if (fs::exists(path)) runs[r.id] = Json::read(path);
-  }
-  if (fs::exists(folder + "/speed.json")) out["speed"] = Json::read(folder + "/speed.json");
-  return out;
-}
-
-std::string results_csv(const Json& results) {
-  std::string csv = "run,arm,task,seed,split,length,metric,value,unit,parameters,tokens\n";
-  for (const Json& r : results.at("runs").as_array()) {
-    for (const Json& m : r.at("metrics").as_array()) {
-      csv += "\"" + r.at("id").as_string() + "\",\"" + r.at("arm").as_string() + "\"," +
-             r.at("task").as_string() + "," + std::to_string(r.at("seed").as_int()) + "," +
-             m.at("split").as_string() + "," + std::to_string(m.at("length").as_int()) + "," +
-             m.at("name").as_string() + "," + m.at("value").dump() + "," +
-             m.at("unit").as_string() + "," + std::to_string(r.at("parameters").as_int()) + "," +
-             std::to_string(r.at("tokens").as_int()) + "\n";
-    }
-  }
-  return csv;
 }
 
 }  // namespace subquad

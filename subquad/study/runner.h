@@ -5,6 +5,7 @@
 #include <functional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "subquad/study/plan.h"
 
@@ -14,8 +15,10 @@ struct RunnerSetup {
   std::string program;  // understands `train --run FOLDER --quiet --parent PID`
   std::string folder;   // of the study
   int jobs = 1;
-  bool terminal = false;             // rewrite one line; otherwise print lines
-  Json manifest;                     // of this build and machine, kept with every run
+  bool terminal = false;  // rewrite one line; otherwise print lines
+  Json manifest;          // of this build and machine, kept with every run
+  // Ledgers of the same plan from elsewhere, each a whole chain: what they hold as done is done.
+  std::vector<std::string> shards;
   Json protocol;                     // frozen, see protocol.h; null: none
   std::function<void()> after_seed;  // results have been rewritten
 };
@@ -31,7 +34,7 @@ std::set<std::string> finished_runs(const std::string& folder);
 // Everything finished so far, in the plan's order: {"study", "plan_sha256", "plan", "tasks",
 // "runs", "failed", "findings"}. No wall-clock time in it: equal plans give equal bytes.
 Json collect_results(const StudyPlan& plan, const std::string& folder);
-// The times apart: {"runs": {id: timings}}.
+// The times apart: {"runs": {id: timings}, "trials": {id: timings}}.
 Json collect_timings(const StudyPlan& plan, const std::string& folder);
 std::string results_csv(const Json& results);
 

@@ -10,6 +10,7 @@
 
 #include "subquad/base/interrupt.h"
 #include "subquad/model/engine.h"
+#include "subquad/study/crossover.h"
 #include "subquad/study/statistics.h"
 #include "subquad/train/gradients.h"
 #include "subquad/train/optimizer.h"
@@ -153,7 +154,7 @@ Round measure_round(Engine& engine, std::vector<std::unique_ptr<Candidate>>& arm
 // A real text where there is one: its batches are what a user would train on.
 const StudyTask& typical_task(const StudyPlan& plan) {
   for (const StudyTask& t : plan.tasks) {
-    if (t.name == "code" || t.name == "text") return t;
+    if (is_byte_task(t.name)) return t;
   }
   return plan.tasks.front();
 }
@@ -184,8 +185,29 @@ bool speed_is_current(const Json& speed, const SpeedKey& key) {
          !speed.get("disturbed", true);
 }
 
-Json measure_speed(const StudyPlan& plan, const SpeedKey& key, int rounds) {
-  const StudyTask& chosen = typical_task(plan);
+namespace {
+
+// Decode time against context: from where on an arm is faster than attention.
+void add_crossovers(Json& arms) {
+  const auto decode = [](const Json& arm) {
+    std::vector<double> out;
+    for (const std::int64_t depth : kDepths)
+      out.push_back(arm.at("decode_us_" + std::to_string(depth)).as_double());
+    return out;
+  };
+  const Json* attention = arms.find("attention");
+  if (!attention) return;
+  const auto baseline = decode(*attention);
+  Json out = Json::object();
+  for (const auto& [name, arm] : arms.as_object()) {
+    Json own = arm;
+    if (name != "attention") own["decode_crossover_tokens"] = crossover_json(baseline, decode(arm));
+    out[name] = std::move(own);
+  }
+  arms = std::move(out);
+}
+
+Json measure_task(const StudyPlan& plan, const StudyTask& chosen, const SpeedKey& key, int rounds) {
   const auto task = task_to_measure(chosen);
   std::vector<std::unique_ptr<Candidate>> arms;
   for (const SizedArm& s : sized_arms(plan, chosen)) arms.push_back(std::make_unique<Candidate>(s));
@@ -222,6 +244,7 @@ Json measure_speed(const StudyPlan& plan, const SpeedKey& key, int rounds) {
           median([&](const Round& r) { return r.decode[i][d]; });
     }
   }
+  add_crossovers(out["arms"]);
   for (const Round& r : all) {
     Json one = Json::object();
     one["core_share"] = r.core_share;
@@ -241,6 +264,23 @@ Json measure_speed(const StudyPlan& plan, const SpeedKey& key, int rounds) {
            : "Median of " + std::to_string(quiet) + " quiet rounds of " + total +
                  " (a round counts if it had 95 % of a core and a fixed piece of work took at "
                  "most 15 % longer than at best).");
+  return out;
+}
+
+}  // namespace
+
+Json measure_speed(const StudyPlan& plan, const SpeedKey& key, int rounds) {
+  const StudyTask& chosen = typical_task(plan);
+  Json out = measure_task(plan, chosen, key, rounds);
+  for (const StudyTask& t : plan.tasks) {
+    if (task_kind(t.name) != task_kind(chosen.name) ||
+        (t.d_model == chosen.d_model && t.parameters == chosen.parameters))
+      continue;
+    const Json other = measure_task(plan, t, key, rounds);
+    out["other_sizes"][t.name]["arms"] = other.at("arms");
+    out["other_sizes"][t.name]["disturbed"] = other.at("disturbed");
+    if (other.at("disturbed").as_bool()) out["disturbed"] = true;
+  }
   return out;
 }
 
@@ -272,7 +312,7 @@ Json choose_widths(StudyPlan& plan) {
   plan.widths = Json::object();
   for (const StudyTask& t : plan.tasks) {
     const auto task = task_to_measure(t);
-    SizingRequest r = sizing_request(plan, task->spec());
+    SizingRequest r = sizing_request(plan, t, task->spec());
     r.measure = [&](std::span<const ModelConfig> configs) {
       return training_seconds_per_token(
           configs, [&](int step) { return task->train_batch(900 + step); },

@@ -28,7 +28,9 @@ ModelState state_at(const Model& model, std::int64_t depth);
 
 // Measures until `rounds` rounds were undisturbed, at most twice as many in all. Figures are
 // medians over the undisturbed rounds; over all rounds, and "disturbed" set, if there was none.
-// {"build", "machine", "task", "arms": {arm: {"train_tokens_per_second", "decode_us_64", ...}},
+// {"build", "machine", "task", "arms": {arm: {"train_tokens_per_second", "decode_us_64", ...,
+//  "decode_crossover_tokens" (null: slower than attention at every context)}},
+//  "other_sizes": {task: {"arms", "disturbed"}}, of entries of the same task with other models,
 //  "rounds": [{"core_share", "probe_ms", "disturbed"}...], "disturbed": bool, "note"}
 Json measure_speed(const StudyPlan& plan, const SpeedKey& key, int rounds = 3);
 

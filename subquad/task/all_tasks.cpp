@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <cctype>
+
 #include "subquad/task/code/code.h"
 #include "subquad/task/counting/counting.h"
 #include "subquad/task/forecast/forecast.h"
@@ -44,15 +47,30 @@ const std::vector<TaskEntry>& all_tasks() {
   return tasks;
 }
 
+std::string task_kind(const std::string& name) { return name.substr(0, name.find('@')); }
+
 const TaskEntry* find_task(const std::string& name) {
+  const std::string kind = task_kind(name);
+  if (kind != name) {
+    const auto word = [](char c) {
+      return std::isalnum(static_cast<unsigned char>(c)) || c == '_';
+    };
+    const std::string label = name.substr(kind.size() + 1);
+    if (label.empty() || !std::all_of(label.begin(), label.end(), word)) return nullptr;
+  }
   for (const TaskEntry& t : all_tasks()) {
-    if (t.name == name) return &t;
+    if (t.name == kind) return &t;
   }
   return nullptr;
 }
 
+bool is_byte_task(const std::string& name) {
+  const TaskEntry* entry = find_task(name);
+  return entry && entry->bytes;
+}
+
 std::unique_ptr<Task> make_task(const std::string& name, const TaskOptions& options) {
-  if (const TaskEntry* entry = find_task(name)) return entry->make(name, options);
+  if (const TaskEntry* entry = find_task(name)) return entry->make(entry->name, options);
   std::vector<std::string> names;
   for (const TaskEntry& t : all_tasks()) names.push_back(t.name);
   const std::string near = nearest_key(name, names);

@@ -80,6 +80,8 @@ struct TaskOptions {
   std::int64_t total_steps = 0;  // curricula need it
   std::int64_t batch_size = 0;   // 0 = the task's own
   std::string data = {};         // folder or file, for tasks that read one
+  std::string tokenizer = {};    // tokenizer.json or its folder, for tasks on text; empty: bytes
+  std::int32_t separator = -1;   // id between documents, with a tokenizer; -1: nothing there
   Json extra = {};               // task-specific keys of the plan (object or null)
 };
 
@@ -111,9 +113,15 @@ struct TaskEntry {
   bool bytes = false;       // ids are the bytes of a text
 };
 
-const std::vector<TaskEntry>& all_tasks();            // all_tasks.cpp
+const std::vector<TaskEntry>& all_tasks();  // all_tasks.cpp
+// "parity@final" names the task parity under the label "final" (letters, digits, _): a study may
+// hold one task several times with different options. Both functions read past the label.
 const TaskEntry* find_task(const std::string& name);  // null for an unknown name
 std::unique_ptr<Task> make_task(const std::string& name,
                                 const TaskOptions&);  // unknown name: nearest is named
+// Whether its ids are the bytes of a text: code, text, and both under a label.
+bool is_byte_task(const std::string& name);
+// "parity" of "parity@final" and of "parity".
+std::string task_kind(const std::string& name);
 
 }  // namespace subquad

@@ -10,6 +10,7 @@ std::string_view name_of(DType t) {
     case DType::f16: return "f16";
     case DType::i64: return "i64";
     case DType::i32: return "i32";
+    case DType::i8: return "i8";
     case DType::u8: return "u8";
   }
   return "?";

@@ -11,8 +11,9 @@
 
 namespace subquad {
 
-// f16 and i64 exist in files only: nothing computes in them.
-enum class DType : std::uint8_t { f64, f32, bf16, f16, i64, i32, u8 };
+// f16 and i64 exist in files only: nothing computes in them. i8 and u8 hold codes of packed weights
+// (packed.h), u8 also bytes.
+enum class DType : std::uint8_t { f64, f32, bf16, f16, i64, i32, i8, u8 };
 
 constexpr std::int64_t size_of(DType t) {
   switch (t) {
@@ -22,6 +23,7 @@ constexpr std::int64_t size_of(DType t) {
     case DType::bf16: return 2;
     case DType::f16: return 2;
     case DType::i64: return 8;
+    case DType::i8: return 1;
     case DType::u8: return 1;
   }
   return 0;
@@ -50,6 +52,10 @@ constexpr DType dtype_of<std::int32_t>() {
 template <>
 constexpr DType dtype_of<std::int64_t>() {
   return DType::i64;
+}
+template <>
+constexpr DType dtype_of<std::int8_t>() {
+  return DType::i8;
 }
 template <>
 constexpr DType dtype_of<std::uint8_t>() {

@@ -99,6 +99,15 @@ Tensor Tensor::zeros(Shape shape, DType dtype, StoragePool* pool) {
   return t;
 }
 
+Tensor Tensor::borrowed(Shape shape, DType dtype, std::shared_ptr<const std::byte> data) {
+  Tensor t;
+  t.numel_ = shape.numel();
+  t.shape_ = shape;
+  t.dtype_ = dtype;
+  t.storage_ = std::const_pointer_cast<std::byte>(std::move(data));
+  return t;
+}
+
 Tensor Tensor::reshaped(Shape shape) const {
   require(shape.numel() == numel_, ErrorCode::shape_mismatch, "cannot reshape ", shape_, " to ",
           shape);

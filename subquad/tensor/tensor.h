@@ -56,6 +56,8 @@ class Tensor {
   // Fresh storage, not initialised, from the pool if one is given.
   Tensor(Shape shape, DType dtype, StoragePool* pool = nullptr);
   static Tensor zeros(Shape shape, DType dtype, StoragePool* pool = nullptr);
+  // Memory of somebody else that `data` keeps alive, aligned to an element; nobody writes to it.
+  static Tensor borrowed(Shape shape, DType dtype, std::shared_ptr<const std::byte> data);
   template <class T>
   static Tensor from(Shape shape, std::span<const T> values) {
     Tensor t(shape, dtype_of<T>());

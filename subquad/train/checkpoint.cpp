@@ -18,7 +18,9 @@ namespace subquad {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr std::size_t kKeep = 2;
+constexpr std::size_t kKeep = 2, kMostManifest = 1 << 20;
+// What a manifest vouches for: these and no path of anybody's choice.
+constexpr const char* kFiles[] = {"model.safetensors", "optim.safetensors", "train_state.json"};
 
 std::string step_name(std::int64_t step) {
   char name[40];
@@ -39,7 +41,7 @@ std::vector<std::string> list(const std::string& folder) {
 
 // Content of every file of a checkpoint, compared with its manifest.
 std::string verify(const std::string& path) {
-  const std::string text = read_file(path + "/MANIFEST.json");
+  const std::string text = read_regular_file(path + "/MANIFEST.json", kMostManifest);
   const Json manifest = Json::parse(text, path + "/MANIFEST.json");
   Json body = Json::object();
   for (const auto& [key, value] : manifest.as_object()) {
@@ -47,7 +49,11 @@ std::string verify(const std::string& path) {
   }
   require(manifest.at("sha256").as_string() == sha256(body.dump()), ErrorCode::format, path,
           "/MANIFEST.json does not match its own digest");
-  for (const auto& [name, entry] : manifest.at("files").as_object()) {
+  const Json& files = manifest.at("files");
+  require(files.size() == std::size(kFiles), ErrorCode::format, path, "/MANIFEST.json lists ",
+          files.size(), " files, wanted ", std::size(kFiles));
+  for (const char* name : kFiles) {
+    const Json& entry = files.at(name);
     const MappedFile file(path + "/" + name);
     const auto size = static_cast<std::int64_t>(file.bytes().size());
     require(size == entry.at("bytes").as_int(), ErrorCode::format, path, "/", name, ": ", size,
@@ -65,6 +71,24 @@ void require_space(const std::string& folder, std::size_t bytes) {
   require(free_bytes > bytes + bytes / 5, ErrorCode::out_of_space, "a checkpoint of ", bytes,
           " bytes does not fit in ", folder, " (", free_bytes,
           " bytes free). Nothing was lost: free some space and run the same command again");
+}
+
+TrainState read_train_state(const std::string& path, AdamW& optimizer) {
+  const Json train = Json::read(path);
+  const auto count = [&](const char* key) {
+    const std::int64_t n = train.at(key).as_int();
+    require(n >= 0, ErrorCode::format, path, ": ", key, " is ", n, ", wanted 0 or more");
+    return n;
+  };
+  TrainState state{count("step"), count("tokens"), train.at("log"),
+                   train.at("loss_sum").as_double(), count("loss_count")};
+  for (const Json& point : state.log.as_array()) {
+    require(point.is_array() && (point.size() == 2 || point.size() == 3) && point[0].is_int(),
+            ErrorCode::format, path, ": log: got ", point.dump(),
+            ", wanted [tokens, loss] or [tokens, loss, validation]");
+  }
+  optimizer.set_steps(count("optimizer_steps"));
+  return state;
 }
 
 }  // namespace
@@ -95,10 +119,22 @@ void load_parameters(const std::string& path, ParameterStore& store) {
 
 std::string weights_digest(const ParameterStore& store) {
   Sha256 hash;
-  for (const auto& [name, t] : named_parameters(store)) {
-    hash.update(name);
+  const auto add = [&](const Tensor& t) {
     hash.update(
         std::span(static_cast<const std::byte*>(t.raw()), static_cast<std::size_t>(t.bytes())));
+  };
+  std::int32_t index = 0;
+  for (const ParamInfo& p : store.plan().all()) {
+    const ParamId id{index++};
+    hash.update(p.name);
+    const PackedWeight* packed = store.packed(id);
+    if (!packed) add(store.value(id));
+    for (std::size_t i = 0; packed && i < packed->runs().size(); ++i) {
+      const PackedWeight::Run& run = packed->runs()[i];
+      hash.update(name_of(run.packing));
+      add(run.codes);
+      if (run.scales) add(run.scales);
+    }
   }
   return hash.finish();
 }
@@ -185,10 +221,7 @@ std::optional<TrainState> Checkpoints::load(ParameterStore& store, AdamW& optimi
                 ": optimiser state of another model");
         std::memcpy(to.raw(), from.raw(), static_cast<std::size_t>(to.bytes()));
       }
-      const Json train = Json::read(path + "/train_state.json");
-      optimizer.set_steps(train.at("optimizer_steps").as_int());
-      return TrainState{train.at("step").as_int(), train.at("tokens").as_int(), train.at("log"),
-                        train.at("loss_sum").as_double(), train.at("loss_count").as_int()};
+      return read_train_state(path + "/train_state.json", optimizer);
     } catch (const Error& e) {
       problems += "\n  " + std::string(e.what());
       for (int i = 1;; ++i) {

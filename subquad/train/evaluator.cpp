@@ -78,6 +78,19 @@ std::vector<std::int32_t> recurrent(Context& cx, const Model& model, const Batch
   return predicted;
 }
 
+double mean_loss(const std::vector<Scored>& scored) {
+  double sum = 0, count = 0;
+  for (const Scored& s : scored) {
+    const auto targets = s.batch.targets.host<std::int32_t>();
+    for (std::size_t j = 0; j < targets.size(); ++j) {
+      if (targets[j] < 0) continue;
+      sum += static_cast<double>(s.loss[j]);
+      count += 1;
+    }
+  }
+  return sum / std::max(count, 1.0);
+}
+
 Batch rows(const Batch& batch, std::int64_t count) {
   return {batch.inputs.rows(0, count), batch.targets.rows(0, count)};
 }
@@ -92,6 +105,7 @@ std::vector<LengthResult> evaluate(Engine& engine, const Model& model, Parameter
     std::vector<Scored> scored;
     std::int64_t budget = setup.recurrent ? setup.recurrent_positions : 0;
     double same = 0, compared = 0;
+    std::int64_t first_difference = -1;
     for (std::int64_t i = 0; i < task.eval_batches(setup.split, length); ++i) {
       if (setup.interruptible && interrupted())
         fail(ErrorCode::interrupted, "interrupted during evaluation; the same command continues");
@@ -119,12 +133,22 @@ std::vector<LengthResult> evaluate(Engine& engine, const Model& model, Parameter
           if (s.batch.targets.data<std::int32_t>()[j] < 0) continue;
           compared += 1;
           same += stepwise[j] == s.predicted[j] ? 1 : 0;
+          const std::int64_t position = static_cast<std::int64_t>(j) % positions;
+          if (stepwise[j] != s.predicted[j] &&
+              (first_difference < 0 || position < first_difference))
+            first_difference = position;
         }
         budget -= count * positions;
       }
       scored.push_back(std::move(s));
     }
-    results.push_back({length, task.score(length, scored), compared > 0 ? same / compared : -1});
+    LengthResult result;
+    result.length = length;
+    result.metrics = task.score(length, scored);
+    result.loss = mean_loss(scored);
+    result.agreement = compared > 0 ? same / compared : -1;
+    result.first_difference = first_difference;
+    results.push_back(std::move(result));
   }
   return results;
 }

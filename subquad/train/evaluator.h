@@ -20,9 +20,11 @@ struct EvaluationSetup {
 struct LengthResult {
   std::int64_t length = 0;
   std::vector<Metric> metrics;  // chunkwise
+  double loss = 0;              // mean over the scored positions, nats
   double agreement =
       -1;  // share of scored positions with the same arg-max in both modes, of patches of outputs
            // that differ by at most 1e-3; -1: not run
+  std::int64_t first_difference = -1;  // earliest position of any row where they differ; -1: none
 };
 
 std::vector<LengthResult> evaluate(Engine& engine, const Model& model, ParameterStore& store,

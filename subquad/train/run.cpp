@@ -1,7 +1,5 @@
 #include "subquad/train/run.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -9,6 +7,7 @@
 
 #include "subquad/base/digest.h"
 #include "subquad/base/file.h"
+#include "subquad/base/memory.h"
 #include "subquad/data/corpus.h"
 #include "subquad/data/ngram.h"
 #include "subquad/model/sizing.h"
@@ -20,12 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
-
-std::int64_t peak_rss_bytes() {
-  struct rusage usage {};
-  getrusage(RUSAGE_SELF, &usage);
-  return std::int64_t{usage.ru_maxrss} * 1024;
-}
 
 // Joules of the processor package, other programs included; NaN where the counter may not be read.
 double package_joules() {
@@ -46,6 +39,18 @@ Json metric_json(const Metric& m, const std::string& split, std::int64_t length)
   j["unit"] = m.unit;
   j["higher_is_better"] = m.higher_is_better;
   return j;
+}
+
+// Metrics of the test split by length, and how far the two modes of execution agree.
+void add_test_results(Json& run, const std::vector<LengthResult>& results) {
+  Json& agreement = run["mode_agreement"] = Json::object();
+  Json differences = Json::object();
+  for (const LengthResult& r : results) {
+    for (const Metric& m : r.metrics) run["metrics"].push_back(metric_json(m, "test", r.length));
+    if (r.agreement >= 0) agreement[std::to_string(r.length)] = r.agreement;
+    if (r.first_difference >= 0) differences[std::to_string(r.length)] = r.first_difference;
+  }
+  if (differences.size() > 0) run["mode_first_difference"] = differences;
 }
 
 // The n-gram arm: counted on the whole training split, scored on the windows that models are scored
@@ -93,18 +98,20 @@ Json count_ngram(const RunConfig& c, const Task& task) {
   return r;
 }
 
-std::unique_ptr<Task> task_of(const RunConfig& c) {
+}  // namespace
+
+std::unique_ptr<Task> task_of(const RunConfig& c, const std::string& folder) {
   TaskOptions options{.seed = c.seed,
                       .total_steps = 0,
                       .batch_size = c.batch_size,
                       .data = c.data,
+                      .tokenizer = c.init.tokenizer ? initial_model_folder(folder) : "",
+                      .separator = c.init.separator,
                       .extra = c.task_extra};
   const auto probe = make_task(c.task, options);
   options.total_steps = steps_of(c.train, probe->spec(), c.batch_size);
   return make_task(c.task, options);
 }
-
-}  // namespace
 
 Json RunConfig::to_json() const {
   Json j = Json::object();
@@ -114,6 +121,11 @@ Json RunConfig::to_json() const {
   j["task"] = task;
   j["seed"] = static_cast<std::int64_t>(seed);
   j["model"] = model.to_json();
+  if (init) {
+    j["init"]["weights_sha256"] = init.weights_sha256;
+    j["init"]["tokenizer"] = init.tokenizer;
+    j["init"]["separator"] = static_cast<std::int64_t>(init.separator);
+  }
   j["train"] = train.to_json();
   Json& options = j["task_options"] = Json::object();
   options["data"] = data;
@@ -123,6 +135,7 @@ Json RunConfig::to_json() const {
   Json& list = evaluation["lengths"] = Json::array();
   for (std::int64_t length : lengths) list.push_back(length);
   evaluation["recurrent"] = recurrent;
+  if (trial) j["trial"] = true;
   j["threads"] = threads;
   return j;
 }
@@ -137,6 +150,11 @@ RunConfig RunConfig::from_json(const Json& json, const std::string& source) {
     c.task = json.at("task").as_string();
     c.seed = static_cast<std::uint64_t>(json.at("seed").as_int());
     if (c.arm != "ngram") c.model = ModelConfig::from_json(json.at("model"));
+    if (const Json* init = json.find("init")) {
+      c.init.weights_sha256 = init->at("weights_sha256").as_string();
+      c.init.tokenizer = init->at("tokenizer").as_bool();
+      c.init.separator = static_cast<std::int32_t>(init->at("separator").as_int());
+    }
     c.train = TrainConfig::from_json(json.at("train"));
     if (const Json* options = json.find("task_options")) {
       c.data = options->get("data", "");
@@ -149,6 +167,7 @@ RunConfig RunConfig::from_json(const Json& json, const std::string& source) {
       }
       c.recurrent = evaluation->get("recurrent", true);
     }
+    c.trial = json.get("trial", false);
     c.threads = static_cast<int>(json.get("threads", 1));
     require(c.threads >= 1 && c.threads <= 1024, ErrorCode::invalid_argument, "threads: got ",
             c.threads, ", wanted 1 to 1024");
@@ -178,7 +197,7 @@ Json execute_run(const std::string& folder,
     fail(ErrorCode::invalid_argument, folder,
          "/result.json belongs to another configuration; choose another folder");
   }
-  const auto task = task_of(c);
+  const auto task = task_of(c, folder);
   const TaskSpec spec = task->spec();
   if (c.arm == "ngram") {
     const auto begin = Clock::now();
@@ -194,20 +213,23 @@ Json execute_run(const std::string& folder,
     r["data"] = task->provenance();
     Json timings = Json::object();
     timings["train_seconds"] = std::chrono::duration<double>(Clock::now() - begin).count();
-    timings["peak_rss_bytes"] = peak_rss_bytes();
+    timings["peak_rss_bytes"] = peak_memory_bytes();
     write_file_atomically(folder + "/timings.json", timings.dump(1) + "\n");
     write_file_atomically(folder + "/result.json", r.dump(1) + "\n");
     return r;
   }
   ParameterPlan plan;
   const Model model(c.model, plan);
-  require(c.model.vocabulary == spec.vocabulary && c.model.classes == spec.classes,
+  // A published model may have more ids than its tokenizer.
+  require(c.init ? c.model.vocabulary >= spec.vocabulary && c.model.classes >= spec.classes
+                 : c.model.vocabulary == spec.vocabulary && c.model.classes == spec.classes,
           ErrorCode::invalid_argument, "the model has ", c.model.vocabulary, " input ids and ",
           c.model.classes, " classes, task ", c.task, " wants ", spec.vocabulary, " and ",
           spec.classes);
   require(c.model.patches == spec.patches, ErrorCode::invalid_argument,
           "the model's patches are not those of task ", c.task, " with these options");
   ParameterStore store(plan, DType::f32, c.seed);
+  if (c.init) load_initial(c, folder, store);
   Engine engine(c.threads, precision_named(c.train.precision));
   Trainer trainer(engine, model, store, *task, c.train, folder);
   const auto show = [&](const StepStats& s) {
@@ -227,7 +249,7 @@ Json execute_run(const std::string& folder,
   validation.interruptible = false;
   std::function<double()> validate;
   std::int64_t validations = 16;
-  if (task->corpus()) {
+  if (spec.primary == "bits_per_byte") {
     // A forward pass costs a third of a training step: spend at most a tenth of the budget.
     const double bytes =
         static_cast<double>(task->eval_batches(Split::validation, spec.lengths.front())) *
@@ -240,7 +262,15 @@ Json execute_run(const std::string& folder,
     };
   }
   const double joules_before = package_joules();
-  const TrainOutcome outcome = trainer.run(show, validate, validations);
+  TrainOutcome outcome;
+  std::string diverged;
+  try {
+    outcome = trainer.run(show, validate, validations);
+  } catch (const Error& e) {
+    // Of a trial this is the answer: that rate is too high.
+    if (!c.trial || e.code() != ErrorCode::numeric) throw;
+    diverged = e.what();
+  }
   if (progress)
     progress(
         {"evaluate", {.step = outcome.steps, .steps = outcome.steps, .tokens = outcome.tokens}});
@@ -254,6 +284,7 @@ Json execute_run(const std::string& folder,
   r["seed"] = static_cast<std::int64_t>(c.seed);
   r["config_sha256"] = c.sha256();
   r["parameters"] = plan.parameter_count();
+  if (c.trial) r["trial"] = true;
   r["training_macs_per_token"] =
       3 * model.cost(spec.train_length).macs / static_cast<double>(spec.train_length);
   for (std::int64_t depth : kDepths)
@@ -263,21 +294,27 @@ Json execute_run(const std::string& folder,
   r["tokens"] = outcome.tokens;
   r["train_loss"] = outcome.final_loss;
   r["weights_sha256"] = weights_digest(store);
-  const Json evidence = run_evidence(engine, model, store, *task, plan.parameter_count(),
-                                     outcome.steps * c.train.accumulate);
-  for (const auto& [key, value] : evidence.as_object()) r[key] = value;
-  log_test_access(folder, "train", r.at("weights_sha256").as_string(), "");
-  Json& metrics = r["metrics"] = Json::array();
-  Json& agreement = r["mode_agreement"] = Json::object();
-  for (const LengthResult& length :
-       evaluate(engine, model, store, *task, {.lengths = c.lengths, .recurrent = c.recurrent})) {
-    for (const Metric& m : length.metrics) metrics.push_back(metric_json(m, "test", length.length));
-    if (length.agreement >= 0) agreement[std::to_string(length.length)] = length.agreement;
+  if (!c.trial) {
+    const Json evidence = run_evidence(engine, model, store, *task, plan.parameter_count(),
+                                       outcome.steps * c.train.accumulate);
+    for (const auto& [key, value] : evidence.as_object()) r[key] = value;
+    log_test_access(folder, "train", r.at("weights_sha256").as_string(), "");
+  }
+  r["metrics"] = Json::array();
+  if (!c.trial) {
+    const auto results =
+        evaluate(engine, model, store, *task, {.lengths = c.lengths, .recurrent = c.recurrent});
+    add_test_results(r, results);
   }
   validation.interruptible = true;
-  for (const LengthResult& length : evaluate(engine, model, store, *task, validation)) {
-    for (const Metric& m : length.metrics)
-      metrics.push_back(metric_json(m, "validation", length.length));
+  if (!diverged.empty()) r["diverged"] = diverged;
+  if (c.trial) r["validation_loss"] = Json();
+  if (diverged.empty()) {
+    for (const LengthResult& length : evaluate(engine, model, store, *task, validation)) {
+      if (c.trial && std::isfinite(length.loss)) r["validation_loss"] = length.loss;
+      for (const Metric& m : length.metrics)
+        r["metrics"].push_back(metric_json(m, "validation", length.length));
+    }
   }
   r["curve"] = outcome.curve;
   r["data"] = task->provenance();
@@ -286,7 +323,7 @@ Json execute_run(const std::string& folder,
   timings["train_seconds"] = outcome.seconds;
   timings["evaluate_seconds"] = std::chrono::duration<double>(Clock::now() - start).count();
   timings["tokens_per_second"] = outcome.tokens_per_second;
-  timings["peak_rss_bytes"] = peak_rss_bytes();
+  timings["peak_rss_bytes"] = peak_memory_bytes();
   const double joules = package_joules() - joules_before;  // negative where the counter wrapped
   timings["package_joules"] = joules >= 0 ? Json(joules) : Json("not measurable");
   write_file_atomically(folder + "/timings.json", timings.dump(1) + "\n");

@@ -154,8 +154,8 @@ TEST(BadInput, GenerateSaysWhatIdsAreAndCountsWhatItMade) {
           .code,
       0);
   expect(run_program("generate " + run + " '0 1' --tokens 7"), 0,
-         {"task anbn has no text", "class ids", "\n7 tokens, "});
-  expect(run_program("generate " + run + " '0 1' --tokens 0"), 0, {"0 tokens,"});
+         {"task anbn has no text", "class ids", "wrote 7 tokens, "});
+  expect(run_program("generate " + run + " '0 1' --tokens 0"), 0, {"wrote 0 tokens,"});
   expect(run_program("generate " + run + " '0 -1'"), 2, {"-1", "wanted ids from 0"});
 }
 
@@ -197,6 +197,7 @@ TEST(BadInput, Plans) {
        "\"state\"\nstate_bytes = 65536\n",
        {"slstm", "nearest is 2048"}},
       {"name = \"t\"\narms = [\"mlstm\"\ntasks = 3\n", {"not valid TOML"}},
+      {"name = \"t\"\narms = [\n]\n [%]\n", {"plan.toml:4:", "not valid TOML"}},
       {"name = \"t\"\narms = [\"mlstm\", \"mlstm\"]\ntasks = [\"parity\"]\n", {"listed twice"}},
       {"name = \"T x\"\narms = [\"mlstm\"]\ntasks = [\"parity\"]\n", {"name", "lower-case"}}};
   for (const auto& [text, parts] : cases) {

@@ -7,7 +7,7 @@
 #include <functional>
 
 #include "subquad/study/comparison.h"
-#include "subquad/study/report.h"
+#include "subquad/study/report/report.h"
 #include "subquad/study/speed.h"
 
 namespace subquad {
@@ -225,18 +225,18 @@ TEST(Report, ShowsWhatWasFoundAndMarksWhatWasDisturbed) {
       R"({"runs":{},"speed":{"disturbed":true,"task":"parity","note":"a note",
           "arms":{"slstm":{"train_tokens_per_second":98000.0,"decode_us_64":12.0}}}})",
       "timings");
+  const Json none = Json::parse(R"({"runs":{}})", "none");
   const std::string table = terminal_summary(results(), timings);
-  const std::string page = html_report(results(), timings, Json::object());
+  const std::string page = html_report({.results = results(), .timings = timings});
   for (const char* part : {"2 of 3 seeds finished", "(parity: tail accuracy of 0.99 or more)",
-                           "2 of 3 [0.21, 0.94]", "slstm 250 (2 of 3 seeds)", "~98", "~12"}) {
+                           "in 2 of 3 seeds [0.21, 0.94]", "slstm 250", "~98", "~12"}) {
     EXPECT_NE(table.find(part), std::string::npos) << part << table;
     EXPECT_NE(page.find(part), std::string::npos) << part;
   }
   EXPECT_NE(page.find("n-gram</text>"), std::string::npos) << "the line to cross, in the chart";
   EXPECT_EQ(page.find("agreed in their prediction"), std::string::npos)
       << "nobody compared the two forms here";
-  EXPECT_EQ(html_report(results(), Json::parse(R"({"runs":{}})", "none"), Json::object()).find("~"),
-            std::string::npos);
+  EXPECT_EQ(html_report({.results = results(), .timings = none}).find("~"), std::string::npos);
 }
 
 TEST(Report, SaysHowOftenTheTwoFormsAgreed) {
@@ -252,7 +252,7 @@ TEST(Report, SaysHowOftenTheTwoFormsAgreed) {
       runs.push_back(std::move(one));
     }
     r["runs"] = runs;
-    const std::string page = html_report(r, none, Json::object());
+    const std::string page = html_report({.results = r, .timings = none});
     EXPECT_NE(page.find(words), std::string::npos) << words;
     EXPECT_EQ(page.find("100.00 %"), std::string::npos);
   }

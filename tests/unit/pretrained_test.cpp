@@ -3,6 +3,7 @@
 #include "subquad/pretrained/pretrained.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cstring>
@@ -213,6 +214,27 @@ TEST(Pretrained, Shards) {
   fs::create_symlink(outside, c / second);
   c.expect_refused({second, "a link out of the folder"});
   fs::remove(outside);
+}
+
+// Neither how much memory is taken nor how long we wait is the folder's choice.
+TEST(Pretrained, DevicesAndPipesAreNoFiles) {
+  for (const char* name : {"config.json", "generation_config.json", "model.safetensors"}) {
+    const Copy device("qwen3"), pipe("qwen3");
+    fs::remove(device / name);
+    fs::create_symlink("/dev/zero", device / name);
+    device.expect_refused({name});
+    fs::remove(pipe / name);
+    ASSERT_EQ(::mkfifo((pipe / name).c_str(), 0600), 0);
+    pipe.expect_refused({name, "regular file"});
+  }
+  const Copy values("llama_sharded");
+  std::string many = R"({"weight_map":{"a":[0)";
+  for (int i = 0; i < 1 << 20; ++i) many += ",0";
+  write_file_atomically(values / "model.safetensors.index.json", many + "]}}");
+  values.expect_refused({"model.safetensors.index.json", "more than 1048576 values"});
+  write_file_atomically(values / "model.safetensors.index.json",
+                        R"({"weight_map":{"a":)" + std::string(100000, '[') + "}}");
+  values.expect_refused({"model.safetensors.index.json", "nested deeper than 64"});
 }
 
 // Whatever a byte of the three texts becomes, opening and loading succeeds or fails with an Error.

@@ -183,6 +183,22 @@ TEST(TokenizerFile, StepsThatWouldGrowTexts) {
                                                    {"pattern", Json::Object{{"String", ""}}},
                                                    {"content", "x"}}),
                  {"normalizer", "String", "0 bytes"});
+  // Each step may insert 64 bytes for one, all of them together no more.
+  const Json step = Json::Object{{"type", "Replace"},
+                                 {"pattern", Json::Object{{"String", "a"}}},
+                                 {"content", std::string(64, 'a')}};
+  const auto steps = [&](const char* list, std::size_t n) {
+    return Json::Object{{"type", "Sequence"}, {list, Json::Array(n, step)}};
+  };
+  EXPECT_EQ(made(with({"normalizer"}, steps("normalizers", 1))).encode("a").size(), 64U);
+  expect_refused(with({"normalizer"}, steps("normalizers", 2)),
+                 {"normalizer", "4096 times longer, wanted at most 64"});
+  expect_refused(with({"normalizer"}, steps("normalizers", 6)), {"normalizer", "times longer"});
+  expect_refused(with({"decoder"}, steps("decoders", 6)), {"decoder", "times longer"});
+  const Json nfc = Json::Object{{"type", "NFC"}};
+  expect_refused(with({"normalizer"},
+                      Json::Object{{"type", "Sequence"}, {"normalizers", Json::Array(17, nfc)}}),
+                 {"normalizer", "17 steps"});
 }
 
 TEST(TokenizerFile, TheTemplateNamesTokens) {
@@ -237,6 +253,7 @@ TEST(TokenizerFile, BrokenJson) {
   expect_file_refused(std::string(100000, '['), "nested deeper");
   expect_file_refused("{\"version\":\"\xFF\"}", "not valid JSON");
   EXPECT_THROW(Tokenizer::load("/nowhere/tokenizer.json"), Error);
+  EXPECT_THROW(Tokenizer::load("/dev/zero"), Error);
   // A sparse file of 1 TiB: refused by its size, not read.
   const Written large("{");
   std::filesystem::resize_file(large.path(), std::uintmax_t{1} << 40);

@@ -1,8 +1,10 @@
 #include "subquad/backend/dense.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "subquad/autograd/ops.h"
+#include "subquad/backend/packed.h"
 
 namespace subquad {
 namespace {
@@ -63,6 +65,50 @@ void multiply_backward(Context& cx, const Var& x, ParamId w, const std::vector<P
   cx.add_grad(x, dx);
 }
 
+// Products of rows [first, first + y.dim(1)) of a weight: one part, or one of every run of a packed
+// weight that they touch.
+template <class T>
+class Products {
+ public:
+  Products(Context& cx, ParamId w)
+      : cx_(cx), packed_(cx.params.packed(w)), w_(packed_ ? Tensor() : cx.params.value(w)) {
+    require(!packed_ || !cx.tape, ErrorCode::unsupported, cx.params.plan().info(w).name,
+            " is stored as ", packed_ ? packed_->packing_name() : "",
+            " and has no gradient; training wants weights in f32");
+  }
+  void add(const View<const T, 2>& x, std::int64_t first, const View<const T, 1>& bias,
+           const View<T, 2>& y) {
+    if (!packed_) {
+      parts_.push_back({x, weight_rows(w_, first, y.dim(1)).template view<const T, 2>(), bias, y});
+      return;
+    }
+    if constexpr (std::is_same_v<T, float>) {
+      packed_->for_runs(first, y.dim(1), [&](const PackedRows& rows, std::int64_t from) {
+        View<float, 2> to = y;
+        to.data += from;
+        to.dims[1] = rows.rows;
+        View<const float, 1> b = bias;
+        if (b) b.data += from, b.dims[0] = rows.rows;
+        packed_parts_.push_back({x, rows, b, to});
+      });
+    }
+  }
+  void run(bool single_position) {
+    if (packed_) {
+      cx_.run(PackedLinear{packed_parts_, single_position, cx_.precision});
+    } else {
+      cx_.run(LinearForward<T>{parts_, single_position, cx_.precision});
+    }
+  }
+
+ private:
+  Context& cx_;
+  const PackedWeight* packed_;
+  Tensor w_;
+  std::vector<LinearPart<T>> parts_;
+  std::vector<PackedPart> packed_parts_;
+};
+
 // The products of `pieces`, with outputs of these widths.
 std::vector<Var> multiply(Context& cx, std::string_view op, const Var& x, ParamId w,
                           std::vector<Piece> pieces, std::span<const std::int64_t> widths) {
@@ -70,14 +116,13 @@ std::vector<Var> multiply(Context& cx, std::string_view op, const Var& x, ParamI
   for (const std::int64_t width : widths) outputs.push_back(cx.empty(x.shape().with_last(width)));
   std::erase_if(pieces, [](const Piece& p) { return p.outs == 0; });
   with_scalar(cx.dtype(), [&]<class T>() {
-    std::vector<LinearPart<T>> parts;
+    Products<T> products(cx, w);
     for (const Piece& p : pieces) {
-      parts.push_back({columns<const T>(x.value, p.x_column, p.ins),
-                       weight_rows(cx.params.value(w), p.w_row, p.outs).template view<const T, 2>(),
-                       p.bias ? bias_of<const T>(p, cx.params.value(p.bias)) : View<const T, 1>{},
-                       columns<T>(outputs[p.output], p.y_column, p.outs)});
+      products.add(columns<const T>(x.value, p.x_column, p.ins), p.w_row,
+                   p.bias ? bias_of<const T>(p, cx.params.value(p.bias)) : View<const T, 1>{},
+                   columns<T>(outputs[p.output], p.y_column, p.outs));
     }
-    cx.run(LinearForward<T>{parts, single_position(x.value), cx.precision});
+    products.run(single_position(x.value));
   });
   return cx.record(op, std::move(outputs), [x, w, pieces](Context& cx, std::span<const Tensor> dy) {
     multiply_backward(cx, x, w, pieces, dy);
@@ -86,7 +131,7 @@ std::vector<Var> multiply(Context& cx, std::string_view op, const Var& x, ParamI
 
 void require_input(Context& cx, const Var& x, ParamId w, std::int64_t wanted) {
   require(x.shape().rank >= 1 && x.shape()[-1] == wanted, ErrorCode::shape_mismatch,
-          cx.params.plan().info(w).name, " of shape ", cx.params.value(w).shape(),
+          cx.params.plan().info(w).name, " of shape ", cx.params.shape(w),
           " got an input of shape ", x.shape(), ", wanted a last dimension of ", wanted);
 }
 
@@ -111,24 +156,24 @@ void require_targets(const Tensor& targets, std::int64_t rows, std::int64_t clas
 template <class T>
 Tensor logits_tile(Context& cx, const Tensor& x, ParamId w, ParamId b, std::int64_t first,
                    std::int64_t count) {
-  const Tensor weight = cx.params.value(w), logits = cx.empty({count, weight.shape()[0]});
-  const LinearPart<T> part{x.rows(first, count).view<const T, 2>(), weight.view<const T, 2>(),
-                           b ? cx.params.value(b).view<const T, 1>() : View<const T, 1>{},
-                           logits.view<T, 2>()};
-  cx.run(LinearForward<T>{{&part, 1}, false, cx.precision});
+  const Tensor logits = cx.empty({count, cx.params.shape(w)[0]});
+  Products<T> products(cx, w);
+  products.add(x.rows(first, count).view<const T, 2>(), 0,
+               b ? cx.params.value(b).view<const T, 1>() : View<const T, 1>{}, logits.view<T, 2>());
+  products.run(false);
   return logits;
 }
 
 }  // namespace
 
 Var linear(Context& cx, const Var& x, ParamId w, ParamId b) {
-  const ProjectionPart all[] = {{cx.params.value(w).shape()[0], b}};
+  const ProjectionPart all[] = {{cx.params.shape(w)[0], b}};
   return linear_split(cx, x, w, all)[0];
 }
 
 std::vector<Var> linear_split(Context& cx, const Var& x, ParamId w,
                               std::span<const ProjectionPart> parts) {
-  const Shape shape = cx.params.value(w).shape();
+  const Shape shape = cx.params.shape(w);
   require(shape.rank == 2, ErrorCode::shape_mismatch, cx.params.plan().info(w).name, " of shape ",
           shape, ", wanted (out,in)");
   require_input(cx, x, w, shape[1]);
@@ -136,9 +181,9 @@ std::vector<Var> linear_split(Context& cx, const Var& x, ParamId w,
   std::vector<std::int64_t> widths;
   std::int64_t row = 0;
   for (const ProjectionPart& p : parts) {
-    require(!p.bias || p.bias_first + p.width <= cx.params.value(p.bias).numel(),
+    require(!p.bias || p.bias_first + p.width <= cx.params.shape(p.bias).numel(),
             ErrorCode::shape_mismatch, "bias of ", cx.params.plan().info(w).name, " with ",
-            p.bias ? cx.params.value(p.bias).numel() : 0, " elements, wanted ",
+            p.bias ? cx.params.shape(p.bias).numel() : 0, " elements, wanted ",
             p.bias_first + p.width);
     pieces.push_back({.ins = shape[1],
                       .w_row = row,
@@ -156,7 +201,7 @@ std::vector<Var> linear_split(Context& cx, const Var& x, ParamId w,
 }
 
 Var head_linear(Context& cx, const Var& x, ParamId w) {
-  const Shape shape = cx.params.value(w).shape();
+  const Shape shape = cx.params.shape(w);
   require(shape.rank == 3, ErrorCode::shape_mismatch,
           "head_linear wants a weight (H,Dout,Din), got ", shape);
   const std::int64_t heads = shape[0], outs = shape[1], ins = shape[2];
@@ -171,19 +216,27 @@ Var head_linear(Context& cx, const Var& x, ParamId w) {
 }
 
 Var embedding(Context& cx, const Tensor& ids, ParamId table) {
-  const Tensor rows = cx.params.value(table);
+  const Shape rows = cx.params.shape(table);
   require(ids.dtype() == DType::i32 && ids.shape().rank == 2, ErrorCode::shape_mismatch,
           "ids of shape ", ids.shape(), " and type ", name_of(ids.dtype()),
           ", wanted (B,T) of i32");
   for (std::int32_t id : ids.host<std::int32_t>()) {
-    require(id >= 0 && id < rows.shape()[0], ErrorCode::invalid_argument, "token id ", id,
-            ", wanted 0 to ", rows.shape()[0] - 1);
+    require(id >= 0 && id < rows[0], ErrorCode::invalid_argument, "token id ", id, ", wanted 0 to ",
+            rows[0] - 1);
   }
-  const Tensor y = cx.empty({ids.shape()[0], ids.shape()[1], rows.shape()[1]});
+  const Tensor y = cx.empty({ids.shape()[0], ids.shape()[1], rows[1]});
   const Tensor flat = ids.reshaped({ids.numel()});
+  if (const PackedWeight* packed = cx.params.packed(table)) {
+    require(!cx.tape, ErrorCode::unsupported, cx.params.plan().info(table).name, " is stored as ",
+            packed->packing_name(), " and has no gradient; training wants weights in f32");
+    std::vector<PackedRows> runs;
+    packed->for_runs(0, rows[0], [&](const PackedRows& run, std::int64_t) { runs.push_back(run); });
+    cx.run(PackedEmbedding{flat.view<const std::int32_t, 1>(), runs, as_rows(y).view<float, 2>()});
+    return {y};
+  }
   with_scalar(cx.dtype(), [&]<class T>() {
-    cx.run(EmbeddingForward<T>{flat.view<const std::int32_t, 1>(), rows.view<const T, 2>(),
-                               as_rows(y).view<T, 2>()});
+    cx.run(EmbeddingForward<T>{flat.view<const std::int32_t, 1>(),
+                               cx.params.value(table).view<const T, 2>(), as_rows(y).view<T, 2>()});
   });
   return cx.record("embedding", y, [flat, table](Context& cx, const Tensor& dy) {
     with_scalar(cx.dtype(), [&]<class T>() {
@@ -197,7 +250,7 @@ Var embedding(Context& cx, const Tensor& ids, ParamId table) {
 Var linear_cross_entropy(Context& cx, const Var& x, ParamId w, ParamId b, const Tensor& targets,
                          const CrossEntropyOptions& options) {
   const Tensor rows = as_rows(x.value);
-  const std::int64_t n = rows.shape()[0], classes = cx.params.value(w).shape()[0];
+  const std::int64_t n = rows.shape()[0], classes = cx.params.shape(w)[0];
   require_targets(targets, n, classes);
   const auto ids = targets.host<std::int32_t>();
   const auto scored = std::count_if(ids.begin(), ids.end(), [](std::int32_t t) { return t >= 0; });
@@ -210,7 +263,7 @@ Var linear_cross_entropy(Context& cx, const Var& x, ParamId w, ParamId b, const 
   // The gradient for d(loss) = 1 is formed tile by tile right here, so no logits outlive their
   // tile; the backward pass only scales it.
   const Tensor dx = want_gradient ? cx.empty(rows.shape()) : Tensor();
-  const Tensor dw = want_gradient ? cx.zeros(cx.params.value(w).shape()) : Tensor();
+  const Tensor dw = want_gradient ? cx.zeros(cx.params.shape(w)) : Tensor();
   const Tensor db = want_gradient && b ? cx.zeros(cx.params.value(b).shape()) : Tensor();
   with_scalar(cx.dtype(), [&]<class T>() {
     double total = 0;
@@ -260,7 +313,7 @@ Var linear_cross_entropy(Context& cx, const Var& x, ParamId w, ParamId b, const 
 RowScores score_rows(Context& cx, const Tensor& x, ParamId w, ParamId b, const Tensor& targets,
                      double soft_cap) {
   const Tensor rows = as_rows(x);
-  const std::int64_t n = rows.shape()[0], classes = cx.params.value(w).shape()[0];
+  const std::int64_t n = rows.shape()[0], classes = cx.params.shape(w)[0];
   require_targets(targets, n, classes);
   const Tensor flat = targets.reshaped({n});
   const Tensor best({n}, DType::i32);

@@ -2,6 +2,7 @@
 #include "subquad/backend/cpu/cpu.h"
 #include "subquad/backend/dense.h"
 #include "subquad/backend/optimizer.h"
+#include "subquad/backend/packed.h"
 #include "subquad/backend/reference/reference.h"
 
 namespace subquad {
@@ -9,6 +10,8 @@ namespace subquad {
 void add_op_kernels(KernelTable& table) {
   add_dense_cpu(table);
   add_dense_reference(table);
+  add_packed_cpu(table);
+  add_packed_reference(table);
   add_pointwise_cpu(table);
   add_norm_cpu(table);
   add_sequence_cpu(table);

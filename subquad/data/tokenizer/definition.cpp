@@ -10,9 +10,12 @@
 namespace subquad {
 namespace {
 
-constexpr std::uintmax_t kMostFileBytes = std::uintmax_t{64} << 20;
+// The largest published tokenizers have half of each.
+constexpr std::size_t kMostFileBytes = std::size_t{64} << 20, kMostValues = std::size_t{1} << 22;
 constexpr std::size_t kMostContentBytes = 1024;  // of an added token
 constexpr std::size_t kMostStepBytes = 64;       // of what a normalizer or decoder step inserts
+constexpr std::size_t kMostSteps = 16;           // of a normalizer or decoder
+constexpr double kMostGrowth = 64;               // of a text by all steps together
 
 // Runs `body`; an error gets the entry it is about.
 template <class Body>
@@ -102,6 +105,21 @@ void each_part(const Json& part, const char* list, const Add& add) {
   }
 }
 
+// Replacements multiply: six that each make 64 bytes of one would make 64 GiB of one byte.
+template <class Step>
+void refuse_growth(const std::vector<Step>& steps) {
+  require(steps.size() <= kMostSteps, ErrorCode::format, steps.size(), " steps, wanted at most ",
+          kMostSteps);
+  double growth = 1;
+  for (const Step& s : steps) {
+    if (s.kind != Step::Kind::replace) continue;
+    growth *= std::max(
+        1.0, static_cast<double>(s.content.size()) / static_cast<double>(s.pattern.size()));
+  }
+  require(growth <= kMostGrowth, ErrorCode::format, "the steps make a text up to ", growth,
+          " times longer, wanted at most ", kMostGrowth);
+}
+
 void read_normalizer(const Json& json, TokenizerDefinition& d) {
   each_part(json, "normalizers", [&](const Json& part) {
     using Kind = NormalizerStep::Kind;
@@ -120,6 +138,7 @@ void read_normalizer(const Json& json, TokenizerDefinition& d) {
       refuse("type ", shown(type), "; known are NFC, Prepend and Replace");
     }
   });
+  refuse_growth(d.normalizer);
 }
 
 WordPattern pattern_named(const std::string& regex) {
@@ -227,6 +246,7 @@ void read_decoder(const Json& json, TokenizerDefinition& d) {
       refuse("type ", shown(type), "; known are ByteLevel, ByteFallback, Fuse, Replace and Strip");
     }
   });
+  refuse_growth(d.decoder);
   const bool bytes = !d.decoder.empty() && d.decoder[0].kind == DecoderStep::Kind::byte_level;
   if (bytes != d.byte_level || (bytes && d.decoder.size() > 1)) {
     refuse("got ", shown(json), ", wanted ",
@@ -336,11 +356,9 @@ TokenizerDefinition read_tokenizer(const std::string& path) {
   namespace fs = std::filesystem;
   std::error_code error;
   const std::string file = fs::is_directory(path, error) ? path + "/tokenizer.json" : path;
-  const std::uintmax_t bytes = fs::is_regular_file(file, error) ? fs::file_size(file, error) : 0;
-  require(bytes <= kMostFileBytes, ErrorCode::format, file, ": got ", bytes,
-          " bytes, wanted at most ", kMostFileBytes,
-          "; the largest published tokenizers have half of that");
-  return parse_tokenizer(Json::read(file), file);
+  return parse_tokenizer(Json::parse(read_regular_file(file, kMostFileBytes), file,
+                                     {.depth = 64, .values = kMostValues}),
+                         file);
 }
 
 }  // namespace subquad

@@ -53,7 +53,8 @@ struct TokenizerDefinition {
 };
 
 // Reads a tokenizer.json, or the one in a folder. Bounds: files of at most 64 MiB, ids below
-// 4 x (number of tokens) + 65536, contents of added tokens of at most 1024 bytes.
+// 4 x (number of tokens) + 65536, contents of added tokens of at most 1024 bytes, normalizers and
+// decoders of at most 16 steps that make a text at most 64 times longer.
 // Errors: io; format, naming the file and the entry; unsupported, naming the part, for whatever
 // would give other ids than the reference library does.
 TokenizerDefinition read_tokenizer(const std::string& path);

@@ -160,6 +160,36 @@ bool is_word(std::uint32_t c) {
          category == UTF8PROC_CATEGORY_PC;
 }
 
+std::uint32_t upper_case(std::uint32_t code_point) {
+  return static_cast<std::uint32_t>(utf8proc_toupper(static_cast<utf8proc_int32_t>(code_point)));
+}
+std::uint32_t lower_case(std::uint32_t code_point) {
+  return static_cast<std::uint32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(code_point)));
+}
+std::uint32_t title_case(std::uint32_t code_point) {
+  return static_cast<std::uint32_t>(utf8proc_totitle(static_cast<utf8proc_int32_t>(code_point)));
+}
+
+bool is_printable(std::uint32_t code_point) {
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(code_point))) {
+    case UTF8PROC_CATEGORY_CC:
+    case UTF8PROC_CATEGORY_CF:
+    case UTF8PROC_CATEGORY_CS:
+    case UTF8PROC_CATEGORY_CO:
+    case UTF8PROC_CATEGORY_CN:
+    case UTF8PROC_CATEGORY_ZL:
+    case UTF8PROC_CATEGORY_ZP: return false;
+    case UTF8PROC_CATEGORY_ZS: return code_point == ' ';
+    default: return true;
+  }
+}
+
+void append_utf8(std::string& to, std::uint32_t code_point) {
+  utf8proc_uint8_t bytes[4];
+  const auto n = utf8proc_encode_char(static_cast<utf8proc_int32_t>(code_point), bytes);
+  to.append(reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(n));
+}
+
 std::string_view nfc(std::string_view text, std::string& buffer) {
   std::size_t at = next_to_normalize(text, 0), copied = 0;
   if (at == text.size()) return text;

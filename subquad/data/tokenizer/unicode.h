@@ -61,6 +61,14 @@ inline ClassifiedChar classified_at(std::string_view text, std::size_t at) {
 // \w: alphabetic, mark, decimal digit, connector punctuation or join control (UTS #18, annex C).
 bool is_word(std::uint32_t code_point);
 
+// Simple case mappings: one code point to one. Code points that have no case stay.
+std::uint32_t upper_case(std::uint32_t code_point);
+std::uint32_t lower_case(std::uint32_t code_point);
+std::uint32_t title_case(std::uint32_t code_point);
+// Not a control, format, private, unassigned or separator character; the space is printable.
+bool is_printable(std::uint32_t code_point);
+void append_utf8(std::string& to, std::uint32_t code_point);  // valid ones, below 0x110000
+
 // `text` in normalization form C: `text` itself where all of it lies below U+0300, else in `buffer`.
 // Cost: O(n log n), whatever the text; combining marks are sorted, not bubbled.
 std::string_view nfc(std::string_view text, std::string& buffer);

@@ -54,6 +54,7 @@ class GatedDeltaNet final : public Mixer {
     for (const ProjectionPart& part : parts_) rows_ += part.width;
     in_ = plan.declare("in_proj.weight", {rows_, d},
                        Init::normal(1 / std::sqrt(static_cast<double>(d))), true);
+    plan.keep_exact(in_, parts_[0].width + parts_[1].width, parts_[2].width + parts_[3].width);
     if (c_.conv) {
       const double bound = 1 / std::sqrt(static_cast<double>(c_.conv));
       conv_ = plan.declare("conv.weight", {channels_, c_.conv}, Init::uniform(-bound, bound), true);

@@ -55,6 +55,7 @@ class Mlstm final : public Mixer {
     const Init fan_in = Init::normal(1 / std::sqrt(static_cast<double>(d)));
     for (const ProjectionPart& part : parts_) rows_ += part.width;
     in_ = plan.declare("in_proj.weight", {rows_, d}, fan_in, true);
+    plan.keep_exact(in_, channels_ + values, parts_[2].width + parts_[3].width);
     if (parts_[2].width) {
       parts_[2].bias = plan.declare("gate_i.bias", {H}, Init::normal(0.1), false);
     }

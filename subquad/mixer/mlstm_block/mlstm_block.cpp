@@ -50,6 +50,7 @@ class MlstmBlock final : public Mixer {
     k_ = plan.declare("k_proj.weight", {I / b, b, b}, fan(b), true);
     v_ = plan.declare("v_proj.weight", {I / b, b, b}, fan(b), true);
     gates_ = plan.declare("gates.weight", {2 * H, 3 * I}, fan(3 * I), true);  // rows i | f
+    plan.keep_exact(gates_, 0, 2 * H);
     parts_ = {{H, plan.declare("gate_i.bias", {H}, Init::normal(0.1), false)},
               {H, plan.declare("gate_f.bias", {H}, Init::linspace(3, 6), false)}};
     norm_ = plan.declare("norm.weight", {I}, c_.plus_one ? Init::zeros() : Init::ones(), false);

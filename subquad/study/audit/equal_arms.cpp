@@ -6,6 +6,7 @@
 #include "subquad/io/json_differences.h"
 #include "subquad/study/audit/checks.h"
 #include "subquad/study/findings.h"
+#include "subquad/task/task.h"
 
 namespace subquad::checks {
 namespace {
@@ -33,13 +34,15 @@ bool starts_with_any(const std::string& path, const std::vector<std::string>& pr
                      [&](const std::string& p) { return path.starts_with(p); });
 }
 
-// What R2 tunes per arm may differ between arms.
-std::vector<std::string> declared_paths(const AuditInput& in) {
+// What R2 tunes per arm may differ between arms, and under R3 all of the optimiser.
+std::vector<std::string> declared_paths(const AuditInput& in, const std::string& task) {
   std::vector<std::string> out;
   if (const Json* list = promised(in, "declared_differences")) {
     for (const Json& path : list->as_array()) out.push_back(path.as_string());
   }
   if (in.tuning.is_null()) return out;
+  const Json* recipes = in.tuning.find("recipes");
+  if (recipes && recipes->get(task, "") == "R3") out.emplace_back("train.");
   for (const Json& trial : in.tuning.at("trials").as_array()) {
     for (const auto& [name, value] : trial.at("values").as_object()) out.push_back("train." + name);
   }
@@ -107,7 +110,8 @@ CheckOutcome decode_state(const AuditInput& in) {
   }
   if (!missing.empty()) return {Light::fail, "no state bytes", missing};
   const auto tasks = tasks_of(in.results);
-  if (std::find(tasks.begin(), tasks.end(), "mqar") == tasks.end())
+  if (std::none_of(tasks.begin(), tasks.end(),
+                   [](const std::string& t) { return task_kind(t) == "mqar"; }))
     return {Light::pass, "state bytes of every run; no recall task", {}};
   const bool equal = mode_of(in) == "state";
   return {equal ? Light::pass : Light::warn,
@@ -119,8 +123,7 @@ CheckOutcome decode_state(const AuditInput& in) {
 CheckOutcome shared_components(const AuditInput& in) {
   const std::vector<std::string> own = {"arm", "model.layers", "model.mlp_hidden",
                                         "model.mixer_options"},
-                                 harmless = {"threads", "train.checkpoint_"},
-                                 declared = declared_paths(in);
+                                 harmless = {"threads", "train.checkpoint_"};
   std::map<std::string, const Json*> first;
   std::set<std::string> undeclared, listed, allowed;
   std::vector<std::string> off;
@@ -130,6 +133,7 @@ CheckOutcome shared_components(const AuditInput& in) {
     const auto [place, fresh] =
         first.emplace(r->at("task").as_string() + " " + r->at("seed").dump(), &config->second);
     if (fresh) continue;
+    const auto declared = declared_paths(in, r->at("task").as_string());
     for (const JsonDifference& d : json_differences(*place->second, config->second)) {
       if (starts_with_any(d.path, own)) continue;
       std::set<std::string>& set = starts_with_any(d.path, declared)   ? allowed
@@ -179,9 +183,12 @@ CheckOutcome scales(const AuditInput& in) {
     return count;
   };
   int scales = 1000, budgets = 1000;  // of the task with the fewest
-  for (const std::string& task : tasks_of(in.results)) {
+  std::set<std::string> kinds;
+  for (const std::string& task : tasks_of(in.results)) kinds.insert(task_kind(task));
+  for (const std::string& kind : kinds) {
     std::vector<double> sizes, ratios;
-    for (const Json* r : model_runs(in, task)) {
+    for (const Json* r : model_runs(in)) {
+      if (task_kind(r->at("task").as_string()) != kind) continue;
       sizes.push_back(r->at("non_embedding_parameters").as_double());
       ratios.push_back(r->at("tokens").as_double() / sizes.back());
     }

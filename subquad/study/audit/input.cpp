@@ -14,18 +14,6 @@ namespace fs = std::filesystem;
 
 Json read_if_there(const std::string& path) { return fs::exists(path) ? Json::read(path) : Json(); }
 
-std::vector<Json> read_lines(const std::string& path) {
-  std::vector<Json> out;
-  if (!fs::exists(path)) return out;
-  const std::string text = read_file(path);
-  for (std::size_t from = 0; from < text.size();) {
-    const std::size_t end = std::min(text.find('\n', from), text.size());
-    out.push_back(Json::parse(std::string_view(text).substr(from, end - from), path));
-    from = end + 1;
-  }
-  return out;
-}
-
 // Data whose files have moved or gone are left out: the check says so.
 void read_data_again(AuditInput& in) {
   for (const auto& [name, task] : in.plan().at("tasks").as_object()) {
@@ -52,16 +40,30 @@ AuditInput read_audit_input(const std::string& folder) {
   in.timings = read_if_there(folder + "/timings.json");
   in.provenance = read_if_there(folder + "/provenance.json");
   in.protocol = read_if_there(folder + "/plan.protocol.json");
-  in.tuning = read_if_there(folder + "/tuning.json");
+  const Json* tuning = in.results.find("tuning");
+  in.tuning = tuning ? *tuning : read_if_there(folder + "/tuning.json");
   in.ledger = check_ledger(folder + "/ledger.jsonl");
+  // A run whose folder stayed behind is known from the ledger and the plan.
+  std::map<std::string, const Json*> recorded;
+  for (const Json& r : in.ledger.records) {
+    if (r.get("kind", "") == "run" && r.get("status", "") == "done") recorded[r.get("id", "")] = &r;
+  }
   for (const Json& run : in.results.at("runs").as_array()) {
     const std::string& id = run.at("id").as_string();
     require(id.find('/') == std::string::npos, ErrorCode::format, folder,
             "/results.json: a run is called ", id);
     const std::string path = folder + "/runs/" + id;
-    const Json config = read_if_there(path + "/config.json");
+    Json config = read_if_there(path + "/config.json");
+    Json access = fs::exists(path + "/test_access.jsonl")
+                      ? Json::read_lines(path + "/test_access.jsonl")
+                      : Json::array();
+    if (const auto found = recorded.find(id); found != recorded.end()) {
+      const Json *own = found->second->find("config"), *log = found->second->find("test_access");
+      if (config.is_null() && own) config = *own;
+      if (access.size() == 0 && log) access = *log;
+    }
     if (!config.is_null()) in.configs[id] = config;
-    in.test_access[id] = read_lines(path + "/test_access.jsonl");
+    in.test_access[id] = access.as_array();
   }
   read_data_again(in);
   return in;

@@ -13,7 +13,7 @@ namespace subquad {
 struct AuditInput {
   Json results, timings, provenance;
   Json protocol;  // frozen; null: none
-  Json tuning;    // tuning.json (docs/formats.md); null: no trials
+  Json tuning;    // of results.json, else tuning.json (docs/formats.md); null: no trials
   Json data_now;  // digests of the data as they are now, by task; null: not read again
   Json overlap;   // by byte task: shared documents of train and test, see data/overlap.h
   LedgerCheck ledger;

@@ -9,6 +9,7 @@
 #include "subquad/study/findings.h"
 #include "subquad/study/protocol.h"
 #include "subquad/study/statistics.h"
+#include "subquad/task/task.h"
 
 namespace subquad::checks {
 namespace {
@@ -19,9 +20,10 @@ std::set<std::string> planned_ids(const AuditInput& in) {
   const Json::Array& seeds = in.plan().at("seeds").as_array();
   for (const std::string& task : tasks_of(in.results)) {
     for (const std::string& arm : arms_of(in.results)) {
-      for (std::size_t i = 0; i < seeds.size(); ++i) {
+      const auto count = static_cast<std::size_t>(seeds_of(in.plan(), task));
+      for (std::size_t i = 0; i < count; ++i) {
         // The n-gram is counted once, on byte tasks.
-        if (arm == "ngram" && (i > 0 || (task != "code" && task != "text"))) continue;
+        if (arm == "ngram" && (i > 0 || !is_byte_task(task))) continue;
         out.insert(task + "-" + arm + "-s" + seeds[i].dump());
       }
     }
@@ -46,7 +48,10 @@ CheckOutcome protocol_first(const AuditInput& in) {
   }
   if (number == 0) return {Light::fail, "the protocol is not in the ledger", {}};
   std::vector<std::string> off;
-  for (const Json* r : records(in, "run")) {
+  std::vector<const Json*> all = records(in, "run");
+  const auto trials = records(in, "trial");
+  all.insert(all.end(), trials.begin(), trials.end());
+  for (const Json* r : all) {
     if (r->get("exploratory", false)) continue;
     if (r->at("number").as_int() < number || r->get("protocol_sha256", "") != hash ||
         r->get("started", "") < in.protocol.at("frozen").as_string())

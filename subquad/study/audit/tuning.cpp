@@ -1,4 +1,4 @@
-// Audit group B: tuning. Trials are read from tuning.json; without it every arm had one recipe.
+// Audit group B: tuning, as the study did it or as tuning.json says that somebody did.
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -6,18 +6,48 @@
 
 #include "subquad/study/audit/checks.h"
 #include "subquad/study/findings.h"
+#include "subquad/study/trials.h"
+#include "subquad/task/task.h"
 
 namespace subquad::checks {
 namespace {
 
 const char* const kNoTrials = "no trials: one recipe for all arms, untuned";
 
+// The recipe of a task: a study may hold tasks under several.
+std::string recipe_of(const AuditInput& in, const std::string& task) {
+  const std::string all = in.tuning.get("recipe", "");
+  const Json* recipes = in.tuning.find("recipes");
+  return recipes ? recipes->get(task, all.c_str()) : all;
+}
+
+// Tasks whose arms were to be tuned: those of recipe R2, or all where none is.
+std::vector<std::string> tuned_tasks(const AuditInput& in) {
+  auto all = tasks_of(in.results);
+  auto tuned = all;
+  std::erase_if(tuned, [&](const std::string& t) { return recipe_of(in, t) != "R2"; });
+  return tuned.empty() ? all : tuned;
+}
+
+// Tasks that are not compared under R2 under any label.
+std::string untuned_kinds(const AuditInput& in) {
+  std::set<std::string> kinds;
+  std::string missing;
+  for (const std::string& t : tasks_of(in.results)) {
+    if (recipe_of(in, t) == "R2") kinds.insert(task_kind(t));
+  }
+  for (const std::string& t : tasks_of(in.results)) {
+    if (!kinds.contains(task_kind(t))) missing += " " + t;
+  }
+  return missing;
+}
+
 // Trials of one arm on one task.
 using Trials = std::vector<const Json*>;
 std::map<std::string, Trials> trials_by_cell(const AuditInput& in) {
   std::map<std::string, Trials> out;
   if (in.tuning.is_null()) return out;
-  for (const std::string& task : tasks_of(in.results)) {
+  for (const std::string& task : tuned_tasks(in)) {
     for (const std::string& arm : model_arms(in)) out[task + " " + arm];
   }
   for (const Json& t : in.tuning.at("trials").as_array())
@@ -27,7 +57,7 @@ std::map<std::string, Trials> trials_by_cell(const AuditInput& in) {
 
 const Json& best_of(const Trials& trials) {
   return **std::min_element(trials.begin(), trials.end(), [](const Json* a, const Json* b) {
-    return a->at("loss").as_double() < b->at("loss").as_double();
+    return trial_loss(*a) < trial_loss(*b);
   });
 }
 
@@ -46,43 +76,6 @@ bool at_edge(const std::set<double>& tried, double value) {
   return tried.size() >= 3 && (value <= *tried.begin() || value >= *tried.rbegin());
 }
 
-// Best loss at every learning rate, by rate.
-std::map<double, double> loss_by_rate(const Trials& trials) {
-  std::map<double, double> out;
-  for (const Json* t : trials) {
-    const Json* rate = t->at("values").find("learning_rate");
-    if (!rate) continue;
-    const double loss = t->at("loss").as_double();
-    const auto [place, fresh] = out.emplace(rate->as_double(), loss);
-    if (!fresh) place->second = std::min(place->second, loss);
-  }
-  return out;
-}
-
-// Octaves of learning rate whose loss is at most 1 % above the best, over the rates tried.
-double width_in_octaves(const std::map<double, double>& losses) {
-  double best = INFINITY, low = INFINITY, high = 0;
-  for (const auto& [rate, loss] : losses) best = std::min(best, loss);
-  for (const auto& [rate, loss] : losses) {
-    if (loss > best + 0.01 * std::abs(best)) continue;
-    low = std::min(low, rate);
-    high = std::max(high, rate);
-  }
-  return std::log2(high / low);
-}
-
-// Expected best of n draws out of these losses. Source: Dodge et al. 2019.
-double expected_best(std::vector<double> losses, int n) {
-  std::sort(losses.begin(), losses.end());
-  const auto count = static_cast<double>(losses.size());
-  double sum = 0;
-  for (std::size_t i = 0; i < losses.size(); ++i) {
-    const double above = (count - static_cast<double>(i)) / count;
-    sum += losses[i] * (std::pow(above, n) - std::pow(above - 1 / count, n));
-  }
-  return sum;
-}
-
 }  // namespace
 
 CheckOutcome recipe(const AuditInput& in) {
@@ -92,6 +85,7 @@ CheckOutcome recipe(const AuditInput& in) {
     if (trials.empty()) missing += " " + cell;
   }
   const std::string recipe = in.tuning.get("recipe", "");
+  if (recipe == "R2") missing += untuned_kinds(in);
   if (recipe == "R2" && missing.empty())
     return {Light::pass, "R2: every arm was tuned on every task", {}};
   if (recipe == "R3") return {Light::warn, "R3: recipes of the authors only", {}};
@@ -103,23 +97,39 @@ CheckOutcome recipe(const AuditInput& in) {
 CheckOutcome trials(const AuditInput& in) {
   if (in.tuning.is_null()) return {Light::not_applicable, kNoTrials, {}};
   std::map<std::string, std::vector<double>> counts, macs;  // by task
-  for (const std::string& task : tasks_of(in.results)) {
-    for (const auto& [cell, list] : trials_by_cell(in)) {
-      if (!cell.starts_with(task + " ")) continue;
-      counts[task].push_back(static_cast<double>(list.size()));
-      double sum = 0;
-      for (const Json* t : list) sum += t->at("macs").as_double();
-      macs[task].push_back(sum);
+  std::size_t dimensions = 0, rates = 1000;
+  for (const auto& [cell, list] : trials_by_cell(in)) {
+    const std::string task = cell.substr(0, cell.find(' '));
+    counts[task].push_back(static_cast<double>(list.size()));
+    double sum = 0;
+    for (const Json* t : list) {
+      sum += t->at("macs").as_double();
+      dimensions = std::max(dimensions, t->at("values").size());
     }
+    macs[task].push_back(sum);
+    rates = std::min(rates, loss_by_rate(list).size());
   }
-  // Trials of arms that match in anything but FLOPs differ by what the arms do.
-  double worst = 0, of_count = 0;
+  double of_count = 0, of_macs = 0;
   for (const auto& [task, x] : counts) of_count = std::max(of_count, spread(x));
-  for (const auto& [task, x] : macs) worst = std::max(worst, spread(x));
-  worst = std::max(worst, of_count);
-  return {graded(worst, 0.02, 0.1),
-          "trials per arm +-" + percent(of_count) + "; trials or their FLOPs +-" + percent(worst),
-          {}};
+  for (const auto& [task, x] : macs) of_macs = std::max(of_macs, spread(x));
+  // Trials of arms that match in anything but FLOPs differ by what the arms do.
+  Light light = graded(of_macs, 0.02, 0.1);
+  if (in.plan().at("model").get("match", "") != "flops") light = std::min(light, Light::warn);
+  light = worse(light, graded(of_count, 0.02, 0.1));
+  std::string text =
+      "trials per arm +-" + percent(of_count) + "; their FLOPs +-" + percent(of_macs);
+  // Seven rates with two weight decays and two warm-ups are the full search; fewer find a worse
+  // optimum, for all arms alike.
+  if (rates < 7 || dimensions < 2) {
+    light = worse(light, Light::warn);
+    text += format(
+        "; reduced search: %zu learning rates and %zu dimension%s for every arm, of 7 "
+        "and 3",
+        rates, dimensions, dimensions == 1 ? "" : "s");
+    if (const Json* grid = in.tuning.find("grid"))
+      text += format("; one seed, %g of the schedule", grid->get("fraction", 1.0));
+  }
+  return {light, text, {}};
 }
 
 CheckOutcome interior(const AuditInput& in) {
@@ -148,7 +158,9 @@ CheckOutcome recipes_agree(const AuditInput& in) {
   if (in.tuning.is_null()) return {Light::not_applicable, kNoTrials, {}};
   Light light = Light::pass;
   std::string text;
-  for (const auto& [hypothesis, effects] : in.tuning.at("headline").as_object()) {
+  const Json none = Json::object();
+  const Json* headline = in.tuning.find("headline");
+  for (const auto& [hypothesis, effects] : (headline ? *headline : none).as_object()) {
     const double r2 = effects.at("R2").as_double();
     const Json *r1 = effects.find("R1"), *r3 = effects.find("R3");
     const auto flips = [&](const Json* other) { return other && other->as_double() * r2 < 0; };
@@ -170,7 +182,9 @@ CheckOutcome sensitivity(const AuditInput& in) {
       continue;
     }
     std::vector<double> all;
-    for (const Json* t : list) all.push_back(t->at("loss").as_double());
+    for (const Json* t : list) {
+      if (!std::isinf(trial_loss(*t))) all.push_back(trial_loss(*t));
+    }
     text += cell + format(" %.1f octaves, expected best %.4g of 1, %.4g of %zu; ",
                           width_in_octaves(losses), expected_best(all, 1),
                           expected_best(all, static_cast<int>(all.size())), all.size());

@@ -1,0 +1,250 @@
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <optional>
+
+#include "app/commands.h"
+#include "app/options.h"
+#include "subquad/autograd/ops.h"
+#include "subquad/data/tokenizer/tokenizer.h"
+#include "subquad/model/engine.h"
+#include "subquad/pretrained/pretrained.h"
+#include "subquad/pretrained/stored_weights.h"
+#include "subquad/quant/pack.h"
+#include "subquad/task/task.h"
+#include "subquad/train/run.h"
+
+namespace subquad::app {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::int64_t kWindow = 1024;            // positions scored at a time
+constexpr std::int64_t kMostTextBytes = 1 << 20;  // of a text that is scored
+constexpr const char* kBeside[] = {"tokenizer.json", "tokenizer_config.json",
+                                   "generation_config.json", "chat_template.jinja"};
+
+// What is packed: a published model, or a run of ours.
+struct Source {
+  std::unique_ptr<Pretrained> published;
+  std::optional<ParameterStore> stored;  // of the published model
+  std::unique_ptr<TrainedRun> run;
+  std::optional<Tokenizer> tokenizer;
+  bool bytes = false;
+
+  const Model& model() const { return run ? *run->model : *published->model; }
+  ParameterStore& store() { return run ? *run->store : *stored; }
+};
+
+// Packing twice would add the second error to the first.
+void refuse_packed(const ParameterStore& store, const std::string& folder) {
+  std::int32_t index = 0;
+  for (const ParamInfo& p : store.plan().all()) {
+    const PackedWeight* packed = store.packed({index++});
+    if (!packed) continue;
+    for (const PackedWeight::Run& run : packed->runs()) {
+      require(run.packing == Packing::f32 || run.packing == Packing::bf16,
+              ErrorCode::invalid_argument, folder, ": ", p.name, " is stored in ",
+              name_of(run.packing), " already; wanted the model it was made from");
+    }
+  }
+}
+
+Source open_source(const std::string& folder) {
+  Source s;
+  std::error_code error;
+  if (fs::exists(folder + "/checkpoints", error)) {
+    s.run = open_run(folder);
+    const TaskEntry* task = find_task(s.run->config.task);
+    s.bytes = task && task->bytes;
+    return s;
+  }
+  s.published = open_pretrained(folder);
+  s.stored = s.published->weights();
+  refuse_packed(*s.stored, folder);
+  s.bytes = s.published->published.bytes;
+  if (fs::exists(folder + "/tokenizer.json", error)) s.tokenizer = Tokenizer::load(folder);
+  return s;
+}
+
+struct Score {
+  double bits = 0;  // of all scored ids
+  std::int64_t bytes = 0, ids = 0;
+  double bits_per_byte() const { return bits / static_cast<double>(bytes); }
+};
+
+// Windows follow each other; the state starts anew in each, and its first id is not scored.
+Score score_text(Engine& engine, const Model& model, ParameterStore& store,
+                 const std::vector<std::int32_t>& ids, std::int64_t bytes) {
+  Score s{0, bytes, 0};
+  const std::int64_t longest =
+      model.config().positions ? std::min(kWindow, model.config().positions) : kWindow;
+  const auto n = static_cast<std::int64_t>(ids.size());
+  for (std::int64_t first = 0; first + 1 < n; first += longest) {
+    const std::int64_t count = std::min(longest, n - 1 - first);
+    const std::span<const std::int32_t> all(ids);
+    const auto at = static_cast<std::size_t>(first), length = static_cast<std::size_t>(count);
+    const Tensor in = Tensor::from<std::int32_t>({1, count}, all.subspan(at, length)),
+                 targets = Tensor::from<std::int32_t>({1, count}, all.subspan(at + 1, length));
+    Context cx = engine.context(store);
+    const Tensor features = model.features(cx, in, {}, nullptr).value;
+    for (const float loss :
+         score_rows(cx, features, model.head_weight(), {}, targets, model.logit_soft_cap()).loss)
+      s.bits += static_cast<double>(loss) / std::log(2.0);
+    s.ids += count;
+  }
+  return s;
+}
+
+std::vector<std::int32_t> text_ids(const Source& s, const std::string& text) {
+  std::vector<std::int32_t> ids;
+  if (s.tokenizer) {
+    ids = s.tokenizer->encode(text, true);
+  } else {
+    require(s.bytes, ErrorCode::invalid_argument,
+            "--text: this model has no tokenizer.json and does not read bytes, so no text can be "
+            "scored; leave out --text");
+    for (const char c : text) ids.push_back(static_cast<unsigned char>(c));
+  }
+  require(ids.size() > 1, ErrorCode::invalid_argument,
+          "--text: too short, wanted at least two ids");
+  return ids;
+}
+
+void print_errors(const std::vector<PackingError>& errors) {
+  std::fputs(fmt::format("{:<24} {:>12} {:>10} {:>10}  {}\n", "tensors", "parameters", "bits each",
+                         "error", "worst")
+                 .c_str(),
+             stdout);
+  for (const PackingError& e : errors) {
+    if (e.parameters == 0) continue;
+    const double bits = 8 * static_cast<double>(e.bytes) / static_cast<double>(e.parameters);
+    std::fputs(
+        e.worst.empty()
+            ? fmt::format("{:<24} {:>12} {:>10.2f}\n", e.name, e.parameters, bits).c_str()
+            : fmt::format("{:<24} {:>12} {:>10.2f} {:>9.3f}%  {} {:.3f}%\n", e.name, e.parameters,
+                          bits, 100 * e.relative_error, e.worst, 100 * e.worst_error)
+                  .c_str(),
+        stdout);
+  }
+}
+
+Json error_json(const std::vector<PackingError>& errors) {
+  Json list = Json::array();
+  for (const PackingError& e : errors) {
+    list.push_back(Json::Object{{"tensors", e.name},
+                                {"parameters", e.parameters},
+                                {"bytes", e.bytes},
+                                {"relative_error", e.relative_error},
+                                {"worst", e.worst},
+                                {"worst_relative_error", e.worst_error}});
+  }
+  return list;
+}
+
+void write_model(const Source& s, const ParameterStore& packed, Packing packing,
+                 const std::string& from, const std::string& to) {
+  std::error_code error;
+  fs::create_directories(to, error);
+  require(!error, ErrorCode::io, "cannot create folder ", to, ": ", error.message());
+  OwnLayout layout{s.model().config(), packing, s.model().config().vocabulary, s.bytes, {}};
+  if (s.published) {
+    layout.vocabulary = s.published->published.vocabulary;
+    layout.end_ids = s.published->end_ids;
+    for (const char* name : kBeside) {
+      if (fs::exists(fs::path(from) / name, error))
+        write_file_atomically((fs::path(to) / name).string(),
+                              read_file((fs::path(from) / name).string()));
+    }
+  }
+  write_safetensors((fs::path(to) / "model.safetensors").string(), named_weights(packed),
+                    {{"format", "pt"}});
+  // Last: a folder with a configuration is whole.
+  write_file_atomically((fs::path(to) / "config.json").string(),
+                        own_configuration(layout).dump(2) + "\n");
+}
+
+// What was written is what was packed: the same names and bytes.
+void verify(const ParameterStore& packed, const std::string& folder) {
+  const auto back = open_pretrained(folder);
+  const NamedTensors ours = named_weights(packed), theirs = named_weights(back->weights());
+  bool same = ours.size() == theirs.size();
+  for (std::size_t i = 0; same && i < ours.size(); ++i) {
+    const auto& [name, a] = ours[i];
+    const auto& [other, b] = theirs[i];
+    same = name == other && a.shape() == b.shape() && a.dtype() == b.dtype() &&
+           std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.bytes())) == 0;
+  }
+  require(same, ErrorCode::internal, folder, ": the model that was read back is another one");
+}
+
+}  // namespace
+
+int quantize(Arguments arguments) {
+  std::string from, to, weights = "int8", text_path;
+  std::int64_t threads = 1;
+  bool json = false;
+  Options options("quantize",
+                  "Write a published model or a trained run with its matrices in fewer bits, for "
+                  "generate --model, and report what that changes. Norms, biases, gates, decays, "
+                  "convolutions and recurrent weights stay f32.",
+                  "subquad quantize models/code models/code-int8 --weights int8 --text README.md");
+  options.positional("model", from, "folder of a published model, or of a run", true)
+      .positional("folder", to, "of the packed model; new", true)
+      .option("--weights", weights, "bf16, int8 (a scale per row) or int4 (a scale per 64)")
+      .option("--text", text_path,
+              "text file (its first MiB is read): bits per byte before and after")
+      .option("--threads", threads, "threads; the result is the same for any number", kThreads)
+      .flag("--json", json, "the report as JSON");
+  if (!options.parse(arguments)) return 0;
+  const Packing packing = packing_named(weights);
+  require(packing != Packing::f32, ErrorCode::invalid_argument,
+          "--weights f32: nothing to pack, wanted bf16, int8 or int4");
+  std::error_code error;
+  require(!fs::exists(fs::path(to) / "config.json", error), ErrorCode::invalid_argument, to,
+          " holds a model or a run already; wanted a new folder");
+  Source source = open_source(from);
+  std::vector<std::int32_t> ids;
+  std::string text;
+  if (!text_path.empty()) {
+    text = read_file(text_path).substr(0, kMostTextBytes);
+    ids = text_ids(source, text);
+  }
+  Engine engine(static_cast<int>(threads));
+  ParameterStore packed = packed_store(source.store(), packing, engine.threads);
+  write_model(source, packed, packing, from, to);
+  verify(packed, to);
+
+  const std::vector<PackingError> errors = packing_errors(source.store(), packed);
+  Json report = Json::Object{{"folder", to},
+                             {"weights", weights},
+                             {"parameters", source.store().plan().parameter_count()},
+                             {"bytes", packed.bytes()},
+                             {"tensors", error_json(errors)}};
+  Score before, after;
+  if (!ids.empty()) {
+    const auto bytes = static_cast<std::int64_t>(text.size());
+    before = score_text(engine, source.model(), source.store(), ids, bytes);
+    after = score_text(engine, source.model(), packed, ids, bytes);
+    report["bits_per_byte_before"] = before.bits_per_byte();
+    report["bits_per_byte"] = after.bits_per_byte();
+  }
+  if (json) {
+    std::printf("%s\n", report.dump().c_str());
+    return 0;
+  }
+  print_errors(errors);
+  if (!ids.empty())
+    std::printf("bits per byte of %s: %.4f, was %.4f (%+.4f), %ld ids\n", text_path.c_str(),
+                after.bits_per_byte(), before.bits_per_byte(),
+                after.bits_per_byte() - before.bits_per_byte(), static_cast<long>(after.ids));
+  std::printf("%s: %s, %ld parameters in %ld bytes\n", to.c_str(), weights.c_str(),
+              static_cast<long>(source.store().plan().parameter_count()),
+              static_cast<long>(packed.bytes()));
+  return 0;
+}
+
+}  // namespace subquad::app

@@ -1,0 +1,106 @@
+// Weights, configurations and checkpoints.
+#include <cstring>
+#include <filesystem>
+
+#include "subquad/base/digest.h"
+#include "subquad/io/safetensors.h"
+#include "subquad/io/yaml.h"
+#include "subquad/pretrained/family.h"
+#include "subquad/train/checkpoint.h"
+#include "tests/fuzz/targets.h"
+
+namespace subquad::fuzz {
+namespace {
+
+bool same_bytes(const Tensor& a, const Tensor& b) {
+  return a.shape() == b.shape() && a.dtype() == b.dtype() &&
+         (a.bytes() == 0 ||
+          std::memcmp(a.raw(), b.raw(), static_cast<std::size_t>(a.bytes())) == 0);
+}
+
+bool is_float(DType t) { return t != DType::i64 && t != DType::i32 && t != DType::u8; }
+
+}  // namespace
+
+// A file that is read reads the same after it was written again.
+bool safetensors(std::string_view input) {
+  const std::string path = scratch_file("weights.safetensors", input);
+  return accepted([&] {
+    const Safetensors file(path);
+    NamedTensors tensors;
+    for (const auto& [name, entry] : file.entries()) {
+      tensors.emplace_back(name, file.read(name));
+      if (is_float(entry.dtype)) (void)file.read_as(name, DType::f64);
+    }
+    const Safetensors again(
+        scratch_file("again.safetensors", safetensors_bytes(tensors, file.metadata())));
+    promise(again.entries().size() == tensors.size() && again.metadata() == file.metadata(),
+            "a written file has the same names and metadata");
+    for (const auto& [name, tensor] : tensors)
+      promise(same_bytes(again.read(name), tensor), "a written tensor has the same bytes");
+  });
+}
+
+namespace {
+
+// A family may look for sizes in the weights: those of its golden model are there to be found.
+const WeightFiles& weights_for(const PublishedConfig& config) {
+  static const std::string golden = std::string(SUBQUAD_SOURCE_DIR) + "/tests/golden/checkpoints/";
+  static const WeightFiles none, experts(golden + "qwen3_next"), xlstm(golden + "xlstm_hf"),
+      neurips(golden + "xlstm_neurips");
+  if (config.contains("num_experts")) return experts;
+  return config.contains("qk_dim_factor") ? xlstm : config.contains("mlstm_block") ? neurips : none;
+}
+
+}  // namespace
+
+// A model that is described has a plan that its map fills.
+bool config(std::string_view input) {
+  const std::string text(input);
+  return accepted([&] {
+    Json json =
+        text.starts_with('{') ? Json::parse(text, "config.json") : parse_yaml(text, "config.yaml");
+    require(json.is_object(), ErrorCode::format, "wanted an object");
+    const PublishedConfig config(std::move(json), "config");
+    const Family& family = family_of(config);
+    const Published p = family.describe(config, weights_for(config));
+    ParameterPlan plan;
+    const Model model(p.config, plan);
+    check_complete(p.weights, plan);
+  });
+}
+
+// First byte: "m" completes the manifest of what follows, so that what lies behind the digests is
+// reached. Sections: manifest (if not completed), model, optimiser, training state.
+bool checkpoint(std::string_view input) {
+  namespace fs = std::filesystem;
+  const std::string folder = scratch_folder() + "/checkpoints", step = folder + "/step-0000000001";
+  fs::remove_all(folder);
+  fs::create_directories(step);
+  const bool complete = input.starts_with('m');
+  if (!input.empty()) input.remove_prefix(1);
+  Json manifest = Json::object();
+  const auto put = [&](const char* name, std::string_view content) {
+    scratch_file("checkpoints/step-0000000001/" + std::string(name), content);
+    manifest["files"][name]["bytes"] = static_cast<std::int64_t>(content.size());
+    manifest["files"][name]["sha256"] = sha256(content);
+  };
+  const std::string_view given = complete ? "" : take_section(input);
+  put("model.safetensors", take_section(input));
+  put("optim.safetensors", take_section(input));
+  put("train_state.json", take_section(input));
+  if (complete) manifest["sha256"] = sha256(manifest.dump());
+  scratch_file("checkpoints/step-0000000001/MANIFEST.json",
+               complete ? manifest.dump() : std::string(given));
+  ParameterPlan parameters;
+  parameters.declare("w", {2, 2}, Init::normal(1), true);
+  parameters.declare("b", {2}, Init::zeros(), false);
+  ParameterStore store(parameters, DType::f32, 1);
+  AdamW optimizer(parameters, DType::f32);
+  return accepted([&] {
+    Checkpoints checkpoints(folder);
+    promise(checkpoints.load(store, optimizer).has_value(), "a checkpoint is found or an error");
+  });
+}
+
+}  // namespace subquad::fuzz
