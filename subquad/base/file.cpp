@@ -128,10 +128,28 @@ void write_file_atomically(const std::string& path, std::string_view content) {
   file.commit();
 }
 
-void append_to_file(const std::string& path, std::string_view content) {
-  const Descriptor file(path, O_WRONLY | O_CREAT | O_APPEND, "append to");
+namespace {
+
+// Bytes up to and with the last line end: what follows was never acknowledged.
+off_t whole_lines(int file, off_t size, const std::string& path) {
+  char c = 0;
+  for (; size > 0; --size) {
+    if (::pread(file, &c, 1, size - 1) != 1) fail_io("read", path);
+    if (c == '\n') break;
+  }
+  return size;
+}
+
+}  // namespace
+
+void append_line(const std::string& path, std::string_view line) {
+  const Descriptor file(path, O_RDWR | O_CREAT | O_APPEND, "append to");
   struct stat before {};
   if (::fstat(file.get(), &before) != 0) fail_io("inspect", path);
+  const off_t whole = whole_lines(file.get(), before.st_size, path);
+  if (whole < before.st_size && ::ftruncate(file.get(), whole) != 0) fail_io("shorten", path);
+  before.st_size = whole;
+  const std::string content = std::string(line).append("\n");
   try {
     write_all(file.get(), content, path);
     if (::fsync(file.get()) != 0) fail_io("sync", path);

@@ -37,8 +37,9 @@ class AtomicFile {
   int fd_;
 };
 
-// Appends and syncs; used for logs and ledgers, one whole line at a time.
-void append_to_file(const std::string& path, std::string_view content);
+// Appends a line and syncs. Half a line that a killed process left at the end goes first: it was
+// never acknowledged.
+void append_line(const std::string& path, std::string_view line);
 
 // Syncs a folder, so that renames inside it are durable.
 void sync_folder(const std::string& path);

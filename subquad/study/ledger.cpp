@@ -62,7 +62,7 @@ void Ledger::append(Json record) {
   record["previous"] = last_;
   const std::string hash = hash_of(record);
   record["sha256"] = hash;
-  append_to_file(path_, record.dump() + "\n");
+  append_line(path_, record.dump());
   last_ = hash;
   records_.push_back(std::move(record));
 }

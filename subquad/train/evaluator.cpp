@@ -78,7 +78,10 @@ std::vector<std::int32_t> recurrent(Context& cx, const Model& model, const Batch
   return predicted;
 }
 
-double mean_loss(const std::vector<Scored>& scored) {
+// Mean over the scored positions, nats; of patches the primary metric.
+double mean_loss(const std::vector<Scored>& scored, const std::vector<Metric>& metrics) {
+  if (!scored.empty() && scored.front().batch.targets.dtype() != DType::i32)
+    return metrics.empty() ? 0 : metrics.front().value;
   double sum = 0, count = 0;
   for (const Scored& s : scored) {
     const auto targets = s.batch.targets.host<std::int32_t>();
@@ -145,7 +148,7 @@ std::vector<LengthResult> evaluate(Engine& engine, const Model& model, Parameter
     LengthResult result;
     result.length = length;
     result.metrics = task.score(length, scored);
-    result.loss = mean_loss(scored);
+    result.loss = mean_loss(scored, result.metrics);
     result.agreement = compared > 0 ? same / compared : -1;
     result.first_difference = first_difference;
     results.push_back(std::move(result));

@@ -20,7 +20,7 @@ struct EvaluationSetup {
 struct LengthResult {
   std::int64_t length = 0;
   std::vector<Metric> metrics;  // chunkwise
-  double loss = 0;              // mean over the scored positions, nats
+  double loss = 0;  // mean over the scored positions, nats; of patches the primary metric
   double agreement =
       -1;  // share of scored positions with the same arg-max in both modes, of patches of outputs
            // that differ by at most 1e-3; -1: not run

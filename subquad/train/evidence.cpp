@@ -122,7 +122,7 @@ void log_test_access(const std::string& folder, const std::string& by, const std
   j["by"] = by;
   j["weights_sha256"] = weights;
   j["reason"] = reason;
-  append_to_file(folder + "/test_access.jsonl", j.dump() + "\n");
+  append_line(folder + "/test_access.jsonl", j.dump());
 }
 
 }  // namespace subquad

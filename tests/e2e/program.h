@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -38,7 +39,8 @@ inline Outcome run_program(const std::string& arguments, const std::string& envi
 // A fresh folder that goes away with the test.
 class Folder {
  public:
-  explicit Folder(const std::string& name) : path_(testing::TempDir() + "/subquad-" + name) {
+  explicit Folder(const std::string& name)
+      : path_(testing::TempDir() + "/subquad-" + name + "-" + std::to_string(getpid())) {
     std::filesystem::remove_all(path_);
     std::filesystem::create_directories(path_);
   }

@@ -1,4 +1,8 @@
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
 
 #include <atomic>
 #include <set>
@@ -6,6 +10,7 @@
 #include "subquad/backend/segments.h"
 #include "subquad/base/digest.h"
 #include "subquad/base/error.h"
+#include "subquad/base/file.h"
 #include "subquad/base/rng.h"
 #include "subquad/base/round.h"
 #include "subquad/base/thread_pool.h"
@@ -122,6 +127,16 @@ TEST(Tensor, SlicesShareAndPoolReuses) {
   }
   EXPECT_EQ(Tensor({100}, DType::f32, &pool).raw(), p);
   EXPECT_THROW((Shape{std::int64_t{1} << 40, std::int64_t{1} << 40}.numel()), Error);
+}
+
+TEST(File, HalfALineOfAKilledProcessGoes) {
+  const std::string path = testing::TempDir() + "/subquad-lines-" + std::to_string(getpid());
+  for (const std::string before : {"", "{}\n", "{}\n{\"half\":", "{\"half"}) {
+    std::ofstream(path, std::ios::binary) << before;
+    append_line(path, "[1]");
+    EXPECT_EQ(read_file(path), (before.starts_with("{}\n") ? "{}\n[1]\n" : "[1]\n"));
+  }
+  std::filesystem::remove(path);
 }
 
 }  // namespace
