@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstdio>
 
-#include "app/commands.h"
+#include "app/actions.h"
 #include "app/options.h"
 #include "app/series_options.h"
 #include "subquad/base/interrupt.h"
@@ -184,12 +184,6 @@ int bench(Arguments arguments) {
   return 0;
 }
 
-struct Action {
-  const char* name;
-  const char* summary;
-  int (*run)(Arguments);
-};
-
 constexpr Action kActions[] = {
     {"list", "the families", list},
     {"show", "samples of a family, as sparklines or CSV", show},
@@ -201,22 +195,8 @@ constexpr Action kActions[] = {
 }  // namespace
 
 int series(Arguments arguments) {
-  if (arguments.empty() || arguments[0] == "--help" || arguments[0] == "-h") {
-    std::printf(
-        "Synthetic series for training (docs/series.md).\n\nusage: subquad series ACTION "
-        "[OPTIONS]\n\n");
-    for (const Action& a : kActions) std::printf("  %-8s %s\n", a.name, a.summary);
-    std::printf("\nsubquad series ACTION --help shows an example of each\n");
-    return arguments.empty() ? 2 : 0;
-  }
-  std::vector<std::string> names;
-  for (const Action& a : kActions) {
-    if (arguments[0] == a.name) return a.run(arguments.subspan(1));
-    names.emplace_back(a.name);
-  }
-  const std::string near = nearest_key(arguments[0], names);
-  fail(ErrorCode::invalid_argument, "subquad series: unknown action \"", arguments[0], "\"",
-       near.empty() ? "; see subquad series --help" : "; did you mean \"" + near + "\"?");
+  return run_action("series", "Synthetic series for training (docs/series.md).", kActions,
+                    arguments);
 }
 
 }  // namespace subquad::app

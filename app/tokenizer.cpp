@@ -5,7 +5,7 @@
 #include <chrono>
 #include <cstdio>
 
-#include "app/commands.h"
+#include "app/actions.h"
 #include "app/options.h"
 #include "subquad/base/digest.h"
 #include "subquad/base/file.h"
@@ -293,12 +293,6 @@ int bench(Arguments arguments) {
   return 0;
 }
 
-struct Action {
-  const char* name;
-  const char* summary;
-  int (*run)(Arguments);
-};
-
 constexpr Action kActions[] = {
     {"train", "learn a vocabulary from a folder, write a tokenizer.json", train},
     {"encode", "ids of a text", encode},
@@ -310,22 +304,9 @@ constexpr Action kActions[] = {
 }  // namespace
 
 int tokenizer(Arguments arguments) {
-  if (arguments.empty() || arguments[0] == "--help" || arguments[0] == "-h") {
-    std::printf(
-        "Byte-level BPE tokenizers in files tokenizer.json (docs/formats.md).\n\nusage: subquad "
-        "tokenizer ACTION [OPTIONS]\n\n");
-    for (const Action& a : kActions) std::printf("  %-8s %s\n", a.name, a.summary);
-    std::printf("\nsubquad tokenizer ACTION --help shows an example of each\n");
-    return arguments.empty() ? 2 : 0;
-  }
-  std::vector<std::string> names;
-  for (const Action& a : kActions) {
-    if (arguments[0] == a.name) return a.run(arguments.subspan(1));
-    names.emplace_back(a.name);
-  }
-  const std::string near = nearest_key(arguments[0], names);
-  fail(ErrorCode::invalid_argument, "subquad tokenizer: unknown action \"", arguments[0], "\"",
-       near.empty() ? "; see subquad tokenizer --help" : "; did you mean \"" + near + "\"?");
+  return run_action("tokenizer",
+                    "Byte-level BPE tokenizers in files tokenizer.json (docs/formats.md).",
+                    kActions, arguments);
 }
 
 }  // namespace subquad::app

@@ -41,12 +41,6 @@ std::string replaced(std::string text, const std::string& from, const std::strin
   return text.replace(text.find(from), from.size(), to);
 }
 
-void expect(const Outcome& o, int code, std::vector<std::string> parts) {
-  EXPECT_EQ(o.code, code) << o.text;
-  for (const std::string& part : parts)
-    EXPECT_NE(o.text.find(part), std::string::npos) << "wanted \"" << part << "\" in:\n" << o.text;
-}
-
 // Study folders, by what their plan says.
 std::string folder_with(const std::string& out, const std::string& text) {
   for (const auto& e : fs::directory_iterator(out)) {

@@ -9,12 +9,6 @@ std::string example(const std::string& name) {
   return quoted(std::string(SUBQUAD_SOURCE_DIR) + "/examples/series/" + name);
 }
 
-void expect(const Outcome& o, int code, std::vector<const char*> parts) {
-  EXPECT_EQ(o.code, code) << o.text;
-  for (const char* part : parts)
-    EXPECT_NE(o.text.find(part), std::string::npos) << "wanted \"" << part << "\" in:\n" << o.text;
-}
-
 TEST(ForecastModel, TrainedScoredWrittenUsed) {
   const Folder f("forecast-model");
   const std::string run = quoted(f / "run"), model = quoted(f / "model");

@@ -13,12 +13,6 @@ std::string example(const std::string& name) {
   return quoted(std::string(SUBQUAD_SOURCE_DIR) + "/examples/series/" + name);
 }
 
-void expect(const Outcome& o, int code, std::vector<const char*> parts) {
-  EXPECT_EQ(o.code, code) << o.text;
-  for (const char* part : parts)
-    EXPECT_NE(o.text.find(part), std::string::npos) << "wanted \"" << part << "\" in:\n" << o.text;
-}
-
 std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> lines;
   std::istringstream in(text);

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 namespace subquad {
 
@@ -34,6 +35,14 @@ inline Outcome run_line(const std::string& line) {
 inline Outcome run_program(const std::string& arguments, const std::string& environment = "") {
   return run_line(environment + " " + quoted(SUBQUAD_PROGRAM) + " " + arguments +
                   " 2>&1 < /dev/null");
+}
+
+// Exit status and what is said.
+inline void expect(const Outcome& o, int code, const std::vector<std::string>& parts) {
+  EXPECT_EQ(o.code, code) << o.text;
+  for (const std::string& part : parts)
+    EXPECT_NE(o.text.find(part), std::string::npos) << "wanted \"" << part << "\" in:\n" << o.text;
+  EXPECT_EQ(o.text.find("terminate"), std::string::npos) << o.text;
 }
 
 // A fresh folder that goes away with the test.

@@ -9,12 +9,6 @@
 namespace subquad {
 namespace {
 
-void expect(const Outcome& o, int code, std::vector<const char*> parts) {
-  EXPECT_EQ(o.code, code) << o.text;
-  for (const char* part : parts)
-    EXPECT_NE(o.text.find(part), std::string::npos) << "wanted \"" << part << "\" in:\n" << o.text;
-}
-
 std::size_t lines_of(const std::string& text) {
   return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
 }

@@ -7,12 +7,6 @@
 namespace subquad {
 namespace {
 
-void expect(const Outcome& o, int code, const std::vector<const char*>& parts) {
-  EXPECT_EQ(o.code, code) << o.text;
-  for (const char* part : parts)
-    EXPECT_NE(o.text.find(part), std::string::npos) << "wanted \"" << part << "\" in:\n" << o.text;
-}
-
 std::string golden(const std::string& name) {
   return quoted(std::string(SUBQUAD_SOURCE_DIR) + "/tests/golden/tokenizers/" + name);
 }
