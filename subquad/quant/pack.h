@@ -28,7 +28,7 @@ struct PackingError {
   std::string name;
   std::int64_t parameters = 0, bytes = 0;  // elements, and how they are stored
   double relative_error = 0;
-  std::string worst;  // of a class: the parameter with the largest error, and that
+  std::string worst = {};  // of a class: the parameter with the largest error, and that
   double worst_error = 0;
 };
 // By class, in the order of their first parameter; the class "(f32)" is what is not packed.
