@@ -248,12 +248,9 @@ int anomalies(Arguments arguments) {
       .option("--plot", plot, "also draw: FILE.svg for one series, FILE.html for many")
       .flag("--quiet", quiet, "no preview");
   if (!options.parse(arguments)) return 0;
-  require(format == "csv" || format == "json", ErrorCode::invalid_argument, "--format ", format,
-          ", wanted csv or json");
+  check_output(format, plot);
   require(method == "robust" || method == "quantile", ErrorCode::invalid_argument, "--method ",
           method, ", wanted robust or quantile");
-  require(plot.empty() || plot.ends_with(".svg") || plot.ends_with(".html"),
-          ErrorCode::invalid_argument, "--plot ", plot, ", wanted a name in .svg or .html");
   job.model = &baseline_named(name);
   job.json = format == "json";
   job.draw = !plot.empty();

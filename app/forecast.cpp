@@ -263,10 +263,7 @@ int forecast(Arguments arguments) {
       .option("--plot", plot, "also draw: FILE.svg for one series, FILE.html for many")
       .flag("--quiet", quiet, "no preview");
   if (!options.parse(arguments)) return 0;
-  require(format == "csv" || format == "json", ErrorCode::invalid_argument, "--format ", format,
-          ", wanted csv or json");
-  require(plot.empty() || plot.ends_with(".svg") || plot.ends_with(".html"),
-          ErrorCode::invalid_argument, "--plot ", plot, ", wanted a name in .svg or .html");
+  check_output(format, plot);
   if (quantiles.empty() && central.empty())
     quantiles = {"0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9"};
   if (names.empty() && model_options.folder.empty()) names = {"auto_ets"};

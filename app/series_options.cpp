@@ -148,4 +148,11 @@ void Output::finish() {
   std::filesystem::rename(partial_, path_);
 }
 
+void check_output(const std::string& format, const std::string& plot) {
+  require(format == "csv" || format == "json", ErrorCode::invalid_argument, "--format ", format,
+          ", wanted csv or json");
+  require(plot.empty() || plot.ends_with(".svg") || plot.ends_with(".html"),
+          ErrorCode::invalid_argument, "--plot ", plot, ", wanted a name in .svg or .html");
+}
+
 }  // namespace subquad::app

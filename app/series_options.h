@@ -62,4 +62,7 @@ class Output {
   std::FILE* file_;
 };
 
+// Refuses a --format that is neither csv nor json, and a --plot that is no .svg or .html.
+void check_output(const std::string& format, const std::string& plot);
+
 }  // namespace subquad::app

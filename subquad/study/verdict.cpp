@@ -73,6 +73,11 @@ std::string solvers(const Json& info, const Question& q, const std::vector<Entry
       some.push_back(e.arm + " in " + share_words(e.cell.solved, e.cell.seeds));
     }
   }
+  // Never stopping (2) is as wrong as stopping at once (0): nobody is near.
+  if (none.size() == order.size() && info.at("primary").as_string() == "stop_ratio" &&
+      goodness(info, order[0].median) <= 0)
+    return "No arm solves it, and none comes near: " + value_words(info, order[0].median) +
+           format(" at best (solved from %g to %g).", q.solved, 2 - q.solved);
   if (none.size() == order.size())
     return "No arm solves it. Nearest: " + order[0].arm + ", " +
            value_words(info, order[0].median) + format(" (solved from %g).", q.solved);

@@ -285,6 +285,23 @@ TEST(ShortVerdict, SaysWhoSolvesWithIntervalAndWhatWouldDecideIt) {
   EXPECT_NE(v.change.find("About 4 seeds"), std::string::npos) << v.change;
 }
 
+TEST(ShortVerdict, WhoNeverStopsIsNotNear) {
+  ReportInput in = input({{"attention", "mlstm"}, {"anbn"}, 2, 1});
+  in.results["tasks"]["anbn"]["primary"] = "stop_ratio";
+  const auto length =
+      static_cast<int>(in.results.at("tasks").at("anbn").at("primary_length").as_int());
+  Json runs = Json::array();
+  for (const Json& r : in.results.at("runs").as_array()) {
+    Json run = r;
+    run["metrics"] = Json::Array{metric("stop_ratio", length, 2.0)};
+    runs.push_back(run);
+  }
+  in.results["runs"] = runs;
+  EXPECT_EQ(short_verdict(in.results, "anbn").answer,
+            "No arm solves it, and none comes near: stop ratio 2.00 at best (solved from 0.95 to "
+            "1.05).");
+}
+
 TEST(Charts, RowsAndHeatMapsSurviveWhatIsNotANumber) {
   const std::string dots = dot_chart({.title = "t", .reference = 0, .show_reference = true},
                                      {{.name = "a", .colour = "#000", .dots = {{NAN, 0}, {1, 0}}},

@@ -77,7 +77,7 @@ std::string audit_words(const Json& audit) {
   return format("audit: %d pass, %d warn, %d fail", counts["PASS"], counts["WARN"], counts["FAIL"]);
 }
 
-std::string header(const View& view) {
+std::string header(const View& view, const std::vector<const Section*>& shown) {
   const Json& plan = view.results.at("plan");
   std::string h = "<h1>Study " + html_escape(plan.get("name", "")) + "</h1><p class='lead'>" +
                   html_escape(plan.get("question", "")) + "</p>";
@@ -95,9 +95,7 @@ std::string header(const View& view) {
                  : "protocol " + code(view.in.protocol.get("sha256", "").substr(0, 12))) +
             ", plan " + code(view.results.get("plan_sha256", "").substr(0, 12)) + ".");
   h += "<nav>";
-  for (const Section& s : kSections) {
-    if (!body_of(s, view).empty()) h += std::string("<a href='#") + s.id + "'>" + s.title + "</a> ";
-  }
+  for (const Section* s : shown) h += std::string("<a href='#") + s->id + "'>" + s->title + "</a> ";
   return h + "</nav>";
 }
 
@@ -126,17 +124,20 @@ ReportInput read_report_input(const std::string& folder) {
 std::string html_report(const ReportInput& in) {
   const report::View view(in);
   const std::string name = in.results.at("plan").get("name", "");
-  std::string h =
+  std::vector<const report::Section*> shown;
+  std::string sections;
+  for (const report::Section& s : report::kSections) {
+    const std::string body = report::body_of(s, view);
+    if (body.empty()) continue;  // nothing of its kind in this study
+    shown.push_back(&s);
+    sections += format("<section id='%s'><h2>%s</h2>", s.id, s.title) + body + "</section>";
+  }
+  const std::string head =
       "<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' "
       "content='width=device-width,initial-scale=1'><title>subquad study " +
       html_escape(name) + "</title><style>" + report::kStyle + "</style></head><body>" +
-      report::header(view);
-  for (const report::Section& s : report::kSections) {
-    const std::string body = report::body_of(s, view);
-    if (!body.empty())
-      h += format("<section id='%s'><h2>%s</h2>", s.id, s.title) + body + "</section>";
-  }
-  return h + "</body></html>\n";
+      report::header(view, shown);
+  return head + sections + "</body></html>\n";
 }
 
 }  // namespace subquad
