@@ -1,43 +1,25 @@
 #include <fmt/format.h>
 
-#include <cmath>
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <optional>
 
 #include "app/commands.h"
 #include "app/options.h"
-#include "subquad/autograd/ops.h"
-#include "subquad/data/tokenizer/tokenizer.h"
 #include "subquad/model/engine.h"
-#include "subquad/pretrained/pretrained.h"
 #include "subquad/pretrained/stored_weights.h"
 #include "subquad/quant/pack.h"
-#include "subquad/task/task.h"
-#include "subquad/train/run.h"
+#include "subquad/runtime/text_evaluation.h"
 
 namespace subquad::app {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kWindow = 1024;            // positions scored at a time
-constexpr std::int64_t kMostTextBytes = 1 << 20;  // of a text that is scored
+constexpr std::int64_t kWindow = 1024;  // tokens of a text that are scored at a time
 constexpr const char* kBeside[] = {"tokenizer.json", "tokenizer_config.json",
                                    "generation_config.json", "chat_template.jinja"};
-
-// What is packed: a published model, or a run of ours.
-struct Source {
-  std::unique_ptr<Pretrained> published;
-  std::optional<ParameterStore> stored;  // of the published model
-  std::unique_ptr<TrainedRun> run;
-  std::optional<Tokenizer> tokenizer;
-  bool bytes = false;
-
-  const Model& model() const { return run ? *run->model : *published->model; }
-  ParameterStore& store() { return run ? *run->store : *stored; }
-};
 
 // Packing twice would add the second error to the first.
 void refuse_packed(const ParameterStore& store, const std::string& folder) {
@@ -53,65 +35,20 @@ void refuse_packed(const ParameterStore& store, const std::string& folder) {
   }
 }
 
-Source open_source(const std::string& folder) {
-  Source s;
+LanguageModel open_source(const std::string& folder) {
   std::error_code error;
-  if (fs::exists(folder + "/checkpoints", error)) {
-    s.run = open_run(folder);
-    const TaskEntry* task = find_task(s.run->config.task);
-    s.bytes = task && task->bytes;
-    return s;
-  }
-  s.published = open_pretrained(folder);
-  s.stored = s.published->weights();
-  refuse_packed(*s.stored, folder);
-  s.bytes = s.published->published.bytes;
-  if (fs::exists(folder + "/tokenizer.json", error)) s.tokenizer = Tokenizer::load(folder);
-  return s;
+  if (fs::exists(folder + "/checkpoints", error)) return language_model_of_run(folder);
+  LanguageModel m = published_language_model(folder);
+  refuse_packed(m.store(), folder);
+  return m;
 }
 
-struct Score {
-  double bits = 0;  // of all scored ids
-  std::int64_t bytes = 0, ids = 0;
-  double bits_per_byte() const { return bits / static_cast<double>(bytes); }
-};
-
-// Windows follow each other; the state starts anew in each, and its first id is not scored.
-Score score_text(Engine& engine, const Model& model, ParameterStore& store,
-                 const std::vector<std::int32_t>& ids, std::int64_t bytes) {
-  Score s{0, bytes, 0};
-  const std::int64_t longest =
-      model.config().positions ? std::min(kWindow, model.config().positions) : kWindow;
-  const auto n = static_cast<std::int64_t>(ids.size());
-  for (std::int64_t first = 0; first + 1 < n; first += longest) {
-    const std::int64_t count = std::min(longest, n - 1 - first);
-    const std::span<const std::int32_t> all(ids);
-    const auto at = static_cast<std::size_t>(first), length = static_cast<std::size_t>(count);
-    const Tensor in = Tensor::from<std::int32_t>({1, count}, all.subspan(at, length)),
-                 targets = Tensor::from<std::int32_t>({1, count}, all.subspan(at + 1, length));
-    Context cx = engine.context(store);
-    const Tensor features = model.features(cx, in, {}, nullptr).value;
-    for (const float loss :
-         score_rows(cx, features, model.head_weight(), {}, targets, model.logit_soft_cap()).loss)
-      s.bits += static_cast<double>(loss) / std::log(2.0);
-    s.ids += count;
-  }
-  return s;
-}
-
-std::vector<std::int32_t> text_ids(const Source& s, const std::string& text) {
-  std::vector<std::int32_t> ids;
-  if (s.tokenizer) {
-    ids = s.tokenizer->encode(text, true);
-  } else {
-    require(s.bytes, ErrorCode::invalid_argument,
-            "--text: this model has no tokenizer.json and does not read bytes, so no text can be "
-            "scored; leave out --text");
-    for (const char c : text) ids.push_back(static_cast<unsigned char>(c));
-  }
-  require(ids.size() > 1, ErrorCode::invalid_argument,
-          "--text: too short, wanted at least two ids");
-  return ids;
+// Windows follow each other; the state starts anew in each.
+TextScore score_text(Engine& engine, const LanguageModel& model, const std::string& path) {
+  const std::int64_t positions = model.model().config().positions;
+  return evaluate_text(engine, model, text_files(path),
+                       {.window = positions > 0 ? std::min(kWindow, positions) : kWindow,
+                        .execution = Execution::chunkwise});
 }
 
 void print_errors(const std::vector<PackingError>& errors) {
@@ -145,7 +82,7 @@ Json error_json(const std::vector<PackingError>& errors) {
   return list;
 }
 
-void write_model(const Source& s, const ParameterStore& packed, Packing packing,
+void write_model(const LanguageModel& s, const ParameterStore& packed, Packing packing,
                  const std::string& from, const std::string& to) {
   std::error_code error;
   fs::create_directories(to, error);
@@ -195,8 +132,7 @@ int quantize(Arguments arguments) {
   options.positional("model", from, "folder of a published model, or of a run", true)
       .positional("folder", to, "of the packed model; new", true)
       .option("--weights", weights, "bf16, int8 (a scale per row) or int4 (a scale per 64)")
-      .option("--text", text_path,
-              "text file (its first MiB is read): bits per byte before and after")
+      .option("--text", text_path, "text file or folder: bits per byte before and after")
       .option("--threads", threads, "threads; the result is the same for any number", kThreads)
       .flag("--json", json, "the report as JSON");
   if (!options.parse(arguments)) return 0;
@@ -206,13 +142,10 @@ int quantize(Arguments arguments) {
   std::error_code error;
   require(!fs::exists(fs::path(to) / "config.json", error), ErrorCode::invalid_argument, to,
           " holds a model or a run already; wanted a new folder");
-  Source source = open_source(from);
-  std::vector<std::int32_t> ids;
-  std::string text;
-  if (!text_path.empty()) {
-    text = read_file(text_path).substr(0, kMostTextBytes);
-    ids = text_ids(source, text);
-  }
+  const LanguageModel source = open_source(from);
+  require(text_path.empty() || source.text(), ErrorCode::invalid_argument,
+          "--text: this model has no tokenizer.json and does not read bytes, so no text can be "
+          "scored; leave out --text");
   Engine engine(static_cast<int>(threads));
   ParameterStore packed = packed_store(source.store(), packing, engine.threads);
   write_model(source, packed, packing, from, to);
@@ -224,11 +157,10 @@ int quantize(Arguments arguments) {
                              {"parameters", source.store().plan().parameter_count()},
                              {"bytes", packed.bytes()},
                              {"tensors", error_json(errors)}};
-  Score before, after;
-  if (!ids.empty()) {
-    const auto bytes = static_cast<std::int64_t>(text.size());
-    before = score_text(engine, source.model(), source.store(), ids, bytes);
-    after = score_text(engine, source.model(), packed, ids, bytes);
+  TextScore before, after;
+  if (!text_path.empty()) {
+    before = score_text(engine, source, text_path);
+    after = score_text(engine, published_language_model(to), text_path);
     report["bits_per_byte_before"] = before.bits_per_byte();
     report["bits_per_byte"] = after.bits_per_byte();
   }
@@ -237,10 +169,10 @@ int quantize(Arguments arguments) {
     return 0;
   }
   print_errors(errors);
-  if (!ids.empty())
-    std::printf("bits per byte of %s: %.4f, was %.4f (%+.4f), %ld ids\n", text_path.c_str(),
+  if (!text_path.empty())
+    std::printf("bits per byte of %s: %.4f, was %.4f (%+.4f), %ld tokens\n", text_path.c_str(),
                 after.bits_per_byte(), before.bits_per_byte(),
-                after.bits_per_byte() - before.bits_per_byte(), static_cast<long>(after.ids));
+                after.bits_per_byte() - before.bits_per_byte(), static_cast<long>(after.tokens));
   std::printf("%s: %s, %ld parameters in %ld bytes\n", to.c_str(), weights.c_str(),
               static_cast<long>(source.store().plan().parameter_count()),
               static_cast<long>(packed.bytes()));
