@@ -30,13 +30,6 @@ conflict_of_interest = "none"
 recipe_source = "one recipe for all"
 )";
 
-void write(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
-
-std::string content(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
 std::string replaced(std::string text, const std::string& from, const std::string& to) {
   return text.replace(text.find(from), from.size(), to);
 }

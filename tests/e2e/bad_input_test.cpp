@@ -10,10 +10,6 @@
 namespace subquad {
 namespace {
 
-void write(const std::string& path, const std::string& content) {
-  std::ofstream(path, std::ios::binary) << content;
-}
-
 const char* kPlan =
     "name = \"t\"\narms = [\"mlstm\"]\ntasks = [\"parity\"]\nseeds = 1\nmeasure = "
     "false\n[model]\nd_model = 32\nheads = 2\n[task.parity]\ntokens = 4096\n";

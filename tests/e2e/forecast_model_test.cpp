@@ -5,10 +5,6 @@
 namespace subquad {
 namespace {
 
-std::string example(const std::string& name) {
-  return quoted(std::string(SUBQUAD_SOURCE_DIR) + "/examples/series/" + name);
-}
-
 TEST(ForecastModel, TrainedScoredWrittenUsed) {
   const Folder f("forecast-model");
   const std::string run = quoted(f / "run"), model = quoted(f / "model");

@@ -9,10 +9,6 @@
 namespace subquad {
 namespace {
 
-std::string example(const std::string& name) {
-  return quoted(std::string(SUBQUAD_SOURCE_DIR) + "/examples/series/" + name);
-}
-
 std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> lines;
   std::istringstream in(text);

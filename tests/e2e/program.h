@@ -7,6 +7,7 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,21 @@ inline Outcome run_line(const std::string& line) {
 inline Outcome run_program(const std::string& arguments, const std::string& environment = "") {
   return run_line(environment + " " + quoted(SUBQUAD_PROGRAM) + " " + arguments +
                   " 2>&1 < /dev/null");
+}
+
+// Of a file; "" if there is none.
+inline std::string content(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+inline void write(const std::string& path, const std::string& text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
+
+// A series of examples/, quoted.
+inline std::string example(const std::string& name) {
+  return quoted(std::string(SUBQUAD_SOURCE_DIR) + "/examples/series/" + name);
 }
 
 // Exit status and what is said.

@@ -13,10 +13,6 @@ std::size_t lines_of(const std::string& text) {
   return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
 }
 
-std::string example(const std::string& name) {
-  return quoted(std::string(SUBQUAD_SOURCE_DIR) + "/examples/series/" + name);
-}
-
 TEST(SeriesCommand, ShowsFamiliesRecipesAndSamples) {
   expect(run_program("series list"), 0, {"kernel_synth", "(cached)", "held out"});
   expect(run_program("series recipe"), 0, {"\"amplitude_modulation\": 0.5", "digest "});

@@ -43,11 +43,6 @@ tokens = 20480
 lengths = [32, 1024]
 )";
 
-std::string content(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
 std::string plan_in(const Folder& f) {
   const std::string path = f / "plan.toml";
   std::ofstream(path, std::ios::binary) << kTuned;

@@ -16,11 +16,6 @@ extern char** environ;
 namespace subquad {
 namespace {
 
-std::string content(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
 std::string study_folder(const std::string& out) {
   for (const auto& e : std::filesystem::directory_iterator(out)) return e.path();
   return "";
