@@ -24,8 +24,8 @@ int bench(Arguments arguments) {
       .option("--seconds", bench.seconds, "measured time of each", {0, 86400})
       .option("--threads", threads, "number of threads", kThreads)
       .option("--dtype", dtype,
-              "f32, or bf16 (also bf16-autocast): products with weights round their factors; q8_0, "
-              "q4_k_m: as --weights int8, int4")
+              "f32, or bf16 (also bf16-autocast): products with weights round their factors, "
+              "decode/ stores its weights so; q8_0, q4_k_m: as --weights int8, int4")
       .option("--weights", weights,
               "of prefill and decode: stored as f32, bf16, int8 or int4; sums are f32")
       .option("--instructions", instructions, "sse4, avx2 or avx512, if the processor has it")

@@ -44,13 +44,19 @@ std::int64_t peak_rss_bytes() {
   return static_cast<std::int64_t>(u.ru_maxrss) * 1024;
 }
 
+// A token reads every weight once: in bf16, it reads them in bf16.
+Packing weights_of(const std::string& name, const BenchOptions& options) {
+  const bool bf16 = options.precision == Precision::bf16 && options.weights == Packing::f32;
+  return bf16 && name.starts_with("decode/") ? Packing::bf16 : options.weights;
+}
+
 Workload make_workload(const std::string& name, const BenchOptions& options) {
   require(options.weights == Packing::f32 || name.starts_with("prefill/") ||
               name.starts_with("decode/"),
           ErrorCode::invalid_argument, "--weights ", name_of(options.weights), " for ", name,
           ", wanted a workload that only reads its weights: prefill/ or decode/");
   if (!name.starts_with("core/") && !name.starts_with("step/"))
-    return model_workload(name, {options.threads, options.precision, options.weights});
+    return model_workload(name, {options.threads, options.precision, weights_of(name, options)});
   require(options.precision == Precision::f32, ErrorCode::invalid_argument, name,
           " has no products with weights, so no other precision than f32; leave out --dtype");
   return core_workload(name, options.threads);
@@ -62,7 +68,7 @@ BenchResult measure(const std::string& name, const Workload& work, const BenchOp
   r.variant = work.variant;
   r.threads = options.threads;
   r.precision = options.precision;
-  r.weights = options.weights;
+  r.weights = weights_of(name, options);
   r.tokens = work.tokens;
   r.parameters = work.parameters;
   r.useful_flop = work.useful_flop;

@@ -150,6 +150,27 @@ TEST_P(SimdOps, ConvolutionAndRopeEqualReference) {
   }
 }
 
+// One long row is shared out by channels, the last task's narrower than the others'.
+TEST_P(SimdOps, LongConvolutionEqualsReference) {
+  constexpr std::int64_t kChannels = 100;
+  ParameterPlan plan;
+  const ParamId w = plan.declare("w", {kChannels, 4}, Init::normal(1), true),
+                b = plan.declare("b", {kChannels}, Init::normal(1), false);
+  ParameterStore store(plan, DType::f32, 1);
+  for (const std::int64_t T : {700, 3000}) {  // two tasks, seven tasks
+    const std::vector<std::int64_t> starts = {300}, valid = {T - 5};
+    const Spans spans(Segments{.document_starts = starts, .valid_lengths = valid}, 1, T);
+    compare(
+        store, {random_tensor({1, T, kChannels}, 1), random_tensor({1, 3, kChannels}, 2)},
+        [&](Context& cx, const auto& x) {
+          Var state = x[1];
+          const Var y = short_conv(cx, x[0], w, b, true, spans, &state);
+          return std::vector<Var>{y, state};
+        },
+        "T " + std::to_string(T));
+  }
+}
+
 TEST_P(SimdOps, GatesEqualReference) {
   for (const std::int64_t heads : {1, 3, 4, 16, 20}) {
     for (const double range : {0.0, 1.0, 2.0}) {  // 0: Mamba-2

@@ -1,7 +1,7 @@
 // Short convolution with four taps, and rotary positions. Schedule of the convolution: one row of
-// the batch is a task; per vector of channels a walk over time keeps the last four inputs
-// (backward: and the last four pre-activation gradients) in registers. Roofline: cache bandwidth
-// plus one sigmoid per element.
+// the batch is a task, or a run of its channels where rows are few and long; per vector of channels
+// a walk over time keeps the last four inputs (backward: and the last four pre-activation
+// gradients) in registers. Roofline: cache bandwidth plus one sigmoid per element.
 #include "subquad/backend/sequence.h"
 
 #include <cmath>
@@ -93,10 +93,46 @@ void final_state(const ConvForward<float>& a, std::int64_t b) {
   }
 }
 
+// A task's channels are whole cache lines of a row, and at least kLeast elements.
+struct ConvTasks {
+  static constexpr std::int64_t kEnough = 8, kLeast = 1 << 15, kLine = 16;
+  std::int64_t channels, width, per_row;
+
+  explicit ConvTasks(const View<const float, 3>& x) : channels(x.dim(2)) {
+    const std::int64_t most =
+        std::min(kEnough / std::max<std::int64_t>(1, x.dim(0)), x.dim(1) * channels / kLeast);
+    const std::int64_t parts = std::max<std::int64_t>(1, most), lines = kLine * parts;
+    width = std::max<std::int64_t>(1, (channels + lines - 1) / lines) * kLine;
+    per_row = std::max<std::int64_t>(1, (channels + width - 1) / width);
+  }
+  std::int64_t first(std::int64_t part) const { return part * width; }
+  std::int64_t count(std::int64_t part) const { return std::min(width, channels - first(part)); }
+};
+
+template <class T, int Rank>
+void narrow(View<T, Rank>& v, int axis, std::int64_t first, std::int64_t count) {
+  if (!v) return;
+  v.data += first * v.stride(axis);
+  v.dims[static_cast<std::size_t>(axis)] = count;
+}
+
+ConvForward<float> some_channels(ConvForward<float> a, std::int64_t first, std::int64_t count) {
+  narrow(a.x, 2, first, count);
+  narrow(a.w, 0, first, count);
+  narrow(a.b, 0, first, count);
+  narrow(a.initial, 2, first, count);
+  narrow(a.y, 2, first, count);
+  narrow(a.final_state, 2, first, count);
+  return a;
+}
+
 void conv_forward(const ConvForward<float>& a, ThreadPool& threads) {
-  threads.run(a.x.dim(0), [&](std::int64_t b, Scratch& scratch) {
-    conv_row(a, b, scratch);
-    if (a.final_state) final_state(a, b);
+  const ConvTasks tasks(a.x);
+  threads.run(a.x.dim(0) * tasks.per_row, [&](std::int64_t task, Scratch& scratch) {
+    const std::int64_t b = task / tasks.per_row, part = task % tasks.per_row;
+    const auto own = some_channels(a, tasks.first(part), tasks.count(part));
+    conv_row(own, b, scratch);
+    if (own.final_state) final_state(own, b);
   });
 }
 
@@ -194,18 +230,31 @@ void conv_row_backward(const ConvBackward<float>& a, std::int64_t b, float* dw, 
 }
 
 void conv_backward(const ConvBackward<float>& a, ThreadPool& threads) {
-  const std::int64_t batch = a.f.x.dim(0), channels = a.f.x.dim(2);
-  PartialSums sums(batch, 5 * channels);
-  threads.run(batch, [&](std::int64_t b, Scratch& scratch) {
-    conv_row_backward(a, b, sums.at(b), sums.at(b) + 4 * channels, scratch);
+  const ConvTasks tasks(a.f.x);
+  const std::int64_t batch = a.f.x.dim(0);
+  PartialSums sums(batch, 5 * tasks.channels);  // by part: four taps, bias
+  threads.run(batch * tasks.per_row, [&](std::int64_t task, Scratch& scratch) {
+    const std::int64_t b = task / tasks.per_row, first = tasks.first(task % tasks.per_row),
+                       count = tasks.count(task % tasks.per_row);
+    ConvBackward<float> own = a;
+    own.f = some_channels(a.f, first, count);
+    narrow(own.dy, 2, first, count);
+    narrow(own.dfinal, 2, first, count);
+    narrow(own.dx, 2, first, count);
+    narrow(own.dinitial, 2, first, count);
+    float* dw = sums.at(b) + 5 * first;
+    conv_row_backward(own, b, dw, dw + 4 * count, scratch);
   });
-  std::vector<float> dw(static_cast<std::size_t>(4 * channels), 0.0F);
-  sums.add_to(dw.data(), 0, 4 * channels);
-  for (std::int64_t c = 0; c < channels; ++c) {
-    for (std::int64_t j = 0; j < 4; ++j)
-      *a.dw.at(c, j) += dw[static_cast<std::size_t>(j * channels + c)];
+  std::vector<float> sum(static_cast<std::size_t>(5 * tasks.channels), 0.0F);
+  sums.add_to(sum.data(), 0, 5 * tasks.channels);
+  for (std::int64_t part = 0; part < tasks.per_row; ++part) {
+    const std::int64_t first = tasks.first(part), count = tasks.count(part);
+    const float* dw = sum.data() + 5 * first;
+    for (std::int64_t c = 0; c < count; ++c) {
+      for (std::int64_t j = 0; j < 4; ++j) *a.dw.at(first + c, j) += dw[j * count + c];
+      if (a.db) *a.db.at(first + c) += dw[4 * count + c];
+    }
   }
-  if (a.db) sums.add_to(a.db.data, 4 * channels, channels);
 }
 
 // Cosines and sines of a run of positions, [position][cos | sin][pair]. Every kExact positions they
@@ -282,11 +331,17 @@ void rope(const Rope<float>& a, ThreadPool& threads) {
   // Rows of a plain batch share their positions.
   std::vector<float> shared(static_cast<std::size_t>(a.spans->trivial() ? T * a.dims : 0));
   if (a.spans->trivial()) angles.fill(a.first_position, T, shared.data());
+  if (a.spans->trivial()) {
+    constexpr std::int64_t kStretch = 64;  // positions of a task
+    const std::int64_t stretches = (T + kStretch - 1) / kStretch;
+    threads.run(a.x.dim(0) * stretches, [&](std::int64_t task, Scratch&) {
+      const std::int64_t first = task % stretches * kStretch;
+      for (std::int64_t t = first; t < std::min(T, first + kStretch); ++t)
+        rotate(task / stretches, t, shared.data() + t * a.dims);
+    });
+    return;
+  }
   threads.run(a.x.dim(0), [&](std::int64_t b, Scratch& scratch) {
-    if (a.spans->trivial()) {
-      for (std::int64_t t = 0; t < T; ++t) rotate(b, t, shared.data() + t * a.dims);
-      return;
-    }
     float* own = scratch.get<float>(T * a.dims);
     std::int64_t done = 0;
     for (const Span& span : a.spans->row(b)) {

@@ -35,18 +35,27 @@ void run_tasks(const LinearPlan& p, const LinearCoreBackward<float>& b, ThreadPo
 
 // sum (B,T,Hk,Dk) <- over the parts of every key head, in order.
 void sum_parts(const View<float, 4>& parts, const View<float, 4>& sum, ThreadPool& threads) {
-  const std::int64_t per_key = parts.dim(2) / sum.dim(2), D = sum.dim(3);
-  threads.run(sum.dim(0) * sum.dim(2), [&](std::int64_t task, Scratch&) {
-    const std::int64_t b = task / sum.dim(2), h = task % sum.dim(2);
-    for (std::int64_t t = 0; t < sum.dim(1); ++t) {
-      float* to = sum.at(b, t, h);
-      std::copy_n(parts.at(b, t, h * per_key), D, to);
-      for (std::int64_t i = 1; i < per_key; ++i) {
-        const float* from = parts.at(b, t, h * per_key + i);
-        for (std::int64_t d = 0; d < D; ++d) to[d] += from[d];
+  constexpr std::int64_t kStretch = 256;  // tokens of a task
+  const std::int64_t T = sum.dim(1), Hk = sum.dim(2), D = sum.dim(3), per_key = parts.dim(2) / Hk,
+                     stretches = (T + kStretch - 1) / kStretch;
+  threads.run(sum.dim(0) * stretches, [&](std::int64_t task, Scratch&) {
+    const std::int64_t b = task / stretches, first = task % stretches * kStretch;
+    for (std::int64_t t = first; t < std::min(T, first + kStretch); ++t) {
+      for (std::int64_t h = 0; h < Hk; ++h) {
+        float* to = sum.at(b, t, h);
+        std::copy_n(parts.at(b, t, h * per_key), D, to);
+        for (std::int64_t i = 1; i < per_key; ++i) {
+          const float* from = parts.at(b, t, h * per_key + i);
+          for (std::int64_t d = 0; d < D; ++d) to[d] += from[d];
+        }
       }
     }
   });
+}
+
+View<float, 4> dense_view(float* data, std::int64_t B, std::int64_t T, std::int64_t H,
+                          std::int64_t D) {
+  return {data, {B, T, H, D}, {T * H * D, H * D, D, 1}};
 }
 
 }  // namespace
@@ -54,11 +63,11 @@ void sum_parts(const View<float, 4>& parts, const View<float, 4>& sum, ThreadPoo
 void run_linear_backward(const LinearCoreBackward<float>& b, ThreadPool& threads) {
   const LinearPlan p = plan_linear_core(b.f, true);
   if (p.heads == p.group) return run_tasks(p, b, threads);
-  const Shape shape{p.B, p.T, p.H / p.heads, p.Dk};
-  const Tensor dq(shape, DType::f32), dk(shape, DType::f32);
+  const std::int64_t heads = p.H / p.heads, size = p.B * p.T * heads * p.Dk;
+  float* shared = threads.shared<float>(2 * size);
   LinearCoreBackward<float> parts = b;
-  parts.dq = dq.view<float, 4>();
-  parts.dk = dk.view<float, 4>();
+  parts.dq = dense_view(shared, p.B, p.T, heads, p.Dk);
+  parts.dk = dense_view(shared + size, p.B, p.T, heads, p.Dk);
   run_tasks(p, parts, threads);
   sum_parts(parts.dq, b.dq, threads);
   sum_parts(parts.dk, b.dk, threads);
