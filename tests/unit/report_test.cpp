@@ -161,6 +161,22 @@ TEST(ReportPage, ChartsHaveTitlesAndTheirMarksSayRunAndValue) {
     EXPECT_NE(page.find(part), std::string::npos) << part;
 }
 
+// Of attention's seeds, at 0.5 and 0.6 where 0.5 is chance, half score a tenth; a failed run scores 0.
+TEST(ReportPage, ProfilesCountEveryRunOfEveryTaskWithScores) {
+  ReportInput in = input({.tasks = {"parity", "s3", "code"}});
+  EXPECT_NE(html_report(in).find("attention: 50 % of its runs score 0.10 or more"),
+            std::string::npos);
+  for (const char* task : {"parity", "s3"}) {
+    for (const int seed : {7, 8})
+      in.results["failed"].push_back(
+          Json::Object{{"task", task}, {"arm", "attention"}, {"seed", seed}, {"reason", "NaN"}});
+  }
+  const std::string page = html_report(in);
+  EXPECT_NE(page.find("attention: 25 % of its runs score 0.10 or more"), std::string::npos);
+  EXPECT_NE(page.find("Over 2 tasks"), std::string::npos);
+  EXPECT_EQ(html_report(input()).find("Performance profiles"), std::string::npos);  // one such task
+}
+
 TEST(ReportPage, ReachesNothingOutsideAndStaysSmall) {
   const std::vector<std::string> arms = {
       "attention", "mlstm",        "slstm",          "xlstm[1:1]",

@@ -44,6 +44,25 @@ std::vector<Observation> primary_observations(const View& view, const std::strin
 
 std::string note_of(const Observation& o) { return o.run + format(": %.4g", o.value); }
 
+double Scale::share(double value) const {
+  if (stop) return std::clamp(1 - std::abs(1 - value), 0.0, 1.0);
+  return good == bad ? 1 : std::clamp((value - bad) / (good - bad), 0.0, 1.0);
+}
+
+Scale scale_of(const View& view, const std::string& task) {
+  const std::string primary = view.primary(task);
+  if (primary == "stop_ratio") return {.stop = true};
+  if (!lower_is_better(primary)) return {.bad = view.task(task).at("chance").as_double()};
+  Scale s{-INFINITY, INFINITY};
+  for (const std::string& arm : view.arms) {
+    for (const Observation& o : observations(view, task, arm)) {
+      s.bad = std::max(s.bad, o.value);
+      s.good = std::min(s.good, o.value);
+    }
+  }
+  return s;
+}
+
 std::string metric_text(const View& view, const std::string& task, double value) {
   if (std::isnan(value)) return "-";
   return format(lower_is_better(view.primary(task)) ? "%.3f" : "%.2f", value);

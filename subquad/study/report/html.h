@@ -40,6 +40,14 @@ std::vector<Observation> observations(const View& view, const std::string& task,
 std::vector<Observation> primary_observations(const View& view, const std::string& task,
                                               const std::string& arm);
 std::string note_of(const Observation& o);  // "parity-mlstm-s0: 0.51"
+// What a value of a task's primary metric is worth: 0 is chance, 1 perfect; of a stop ratio the
+// distance from 1; of bits per byte 0 is the worst and 1 the best value of this study.
+struct Scale {
+  double bad = 0, good = 1;
+  bool stop = false;
+  double share(double value) const;
+};
+Scale scale_of(const View& view, const std::string& task);
 // Number of digits that a task's metric deserves.
 std::string metric_text(const View& view, const std::string& task, double value);
 

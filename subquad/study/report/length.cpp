@@ -18,30 +18,6 @@ std::vector<std::int64_t> lengths_of(const View& view, const std::string& task) 
   return {out.begin(), out.end()};
 }
 
-// 0: chance, or the worst value of the task; 1: perfect, or its best.
-struct Scale {
-  double bad = 0, good = 1;
-  bool stop = false;
-  double share(double v) const {
-    if (stop) return 1 - std::abs(1 - v);
-    return good == bad ? 1 : std::clamp((v - bad) / (good - bad), 0.0, 1.0);
-  }
-};
-
-Scale scale_of(const View& view, const std::string& task) {
-  const std::string primary = view.primary(task);
-  if (primary == "stop_ratio") return {.stop = true};
-  if (!lower_is_better(primary)) return {.bad = view.task(task).at("chance").as_double()};
-  Scale s{-INFINITY, INFINITY};
-  for (const std::string& arm : view.arms) {
-    for (const Observation& o : observations(view, task, arm)) {
-      s.bad = std::max(s.bad, o.value);
-      s.good = std::min(s.good, o.value);
-    }
-  }
-  return s;
-}
-
 std::string heat_chart(const View& view, const std::string& task) {
   const auto lengths = lengths_of(view, task);
   const std::int64_t trained = view.task(task).at("train_length").as_int();

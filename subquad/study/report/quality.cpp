@@ -236,6 +236,7 @@ std::string quality_section(const View& view) {
        note(
            "How often a seed of the row's arm is better than one of the column's, ties counting "
            "half; 0.5 is no difference. A practical bar for \"better\" is 0.75.");
+  h += profile_chart(view);
   const std::string curves = switched_curves(view);
   if (!curves.empty())
     h += "<h3>Learning curves</h3>" + curves +
