@@ -38,7 +38,7 @@ std::string value_rows(const View& view, const PublishedNumbers& published) {
       if (value == values->second.end()) continue;
       rows += table_row({html_escape(task), arm_label(view, arm), format("%.3f", value->second),
                          own_score(view, task, arm),
-                         format("%.0f at %.0f, %.3gx", trained, tested, tested / trained)});
+                         format("%.0f, %.0f (%.3gx)", trained, tested, tested / trained)});
     }
   }
   return rows;
