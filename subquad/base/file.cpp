@@ -76,6 +76,12 @@ std::string folder_of(const std::string& path) {
   return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
 }
 
+// A device or a pipe: renaming over it would put a file in its place.
+bool is_special(const std::string& path) {
+  struct stat info {};
+  return ::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
+}
+
 }  // namespace
 
 std::string read_file(const std::string& path) {
@@ -95,7 +101,8 @@ std::string read_regular_file(const std::string& path, std::size_t most_bytes) {
 
 AtomicFile::AtomicFile(std::string path)
     : path_(std::move(path)),
-      temporary_(path_ + ".tmp-" + std::to_string(::getpid())),
+      in_place_(is_special(path_)),
+      temporary_(in_place_ ? path_ : path_ + ".tmp-" + std::to_string(::getpid())),
       fd_(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)) {
   if (fd_ < 0) fail_io("write", temporary_);
 }
@@ -103,7 +110,7 @@ AtomicFile::AtomicFile(std::string path)
 AtomicFile::~AtomicFile() {
   if (fd_ < 0) return;
   ::close(fd_);
-  ::unlink(temporary_.c_str());
+  if (!in_place_) ::unlink(temporary_.c_str());
 }
 
 void AtomicFile::write(std::string_view content) { write_all(fd_, content, temporary_); }
@@ -115,11 +122,13 @@ void AtomicFile::overwrite(std::int64_t offset, std::string_view content) {
 }
 
 void AtomicFile::commit() {
-  if (::fsync(fd_) != 0) fail_io("sync", temporary_);
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_io("rename to", path_);
+  if (!in_place_) {
+    if (::fsync(fd_) != 0) fail_io("sync", temporary_);
+    if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail_io("rename to", path_);
+  }
   ::close(fd_);
   fd_ = -1;
-  sync_folder(folder_of(path_));
+  if (!in_place_) sync_folder(folder_of(path_));
 }
 
 void write_file_atomically(const std::string& path, std::string_view content) {

@@ -17,7 +17,8 @@ std::string read_file(const std::string& path);
 // is taken (a device, a sparse file) nor how long we wait (a pipe). Errors: format if it is larger.
 std::string read_regular_file(const std::string& path, std::size_t most_bytes);
 
-// Writes to a temporary file beside `path`, syncs it, renames it over `path`, syncs the folder.
+// Writes to a temporary file beside `path`, syncs it, renames it over `path`, syncs the folder. Into
+// a device or a pipe (/dev/null) it writes directly.
 // A full disk throws Error(out_of_space) and leaves the old file as it was.
 void write_file_atomically(const std::string& path, std::string_view content);
 
@@ -33,7 +34,9 @@ class AtomicFile {
   void commit();                                                  // once
 
  private:
-  std::string path_, temporary_;
+  std::string path_;
+  bool in_place_;
+  std::string temporary_;
   int fd_;
 };
 

@@ -1,4 +1,6 @@
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -136,6 +138,22 @@ TEST(File, HalfALineOfAKilledProcessGoes) {
     append_line(path, "[1]");
     EXPECT_EQ(read_file(path), (before.starts_with("{}\n") ? "{}\n[1]\n" : "[1]\n"));
   }
+  std::filesystem::remove(path);
+}
+
+// `--out /dev/null` once put a regular file in its place.
+TEST(Files, APipeIsWrittenToAndStaysOne) {
+  const std::string path = testing::TempDir() + "/subquad-pipe-" + std::to_string(getpid());
+  std::filesystem::remove(path);
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  const int reader = open(path.c_str(), O_RDONLY | O_NONBLOCK);
+  ASSERT_GE(reader, 0);
+  write_file_atomically(path, "four");
+  char got[8] = {};
+  EXPECT_EQ(read(reader, got, sizeof got), 4);
+  EXPECT_STREQ(got, "four");
+  close(reader);
+  EXPECT_TRUE(std::filesystem::is_fifo(path));
   std::filesystem::remove(path);
 }
 

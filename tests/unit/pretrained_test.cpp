@@ -8,8 +8,8 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
-#include <limits>
 #include <fstream>
+#include <limits>
 
 #include "subquad/base/file.h"
 #include "subquad/base/rng.h"
