@@ -47,7 +47,7 @@ struct Scored {
 // A method that the task's training teaches nothing, scored as arms are on the test split.
 struct Reference {
   std::string name;                         // SeasonalNaive
-  std::vector<Metric> metrics;              // those of score()
+  std::vector<Metric> metrics = {};         // those of score()
   std::int64_t answers = 0, fallbacks = 0;  // asked for; given by another method instead
   double cpu_seconds = 0;                   // of all answers, on one core
 };
