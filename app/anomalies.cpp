@@ -5,8 +5,10 @@
 #include <cstdio>
 #include <deque>
 #include <limits>
+#include <optional>
 
 #include "app/commands.h"
+#include "app/forecast_model.h"
 #include "app/options.h"
 #include "app/series_options.h"
 #include "subquad/base/error.h"
@@ -38,14 +40,32 @@ struct Scores {
   std::int64_t scored = 0, found = 0, first = 0;
 };
 
-Scores scores_of(const TimeSeries& s, const Job& job) {
+AnomalySetup setup_of(const TimeSeries& s, const Job& job) {
   AnomalySetup setup = job.setup;
   setup.season =
       job.options.season > 0 ? job.options.season : default_season(s.grid.frequency, true);
+  return setup;
+}
+
+void add(Scores& scores, const ScoredValue& v, const Job& job) {
+  if (scores.scored++ == 0) scores.first = v.index;
+  scores.found += v.anomaly;
+  if (v.anomaly || job.all) scores.rows.push_back(v);
+  if (!job.draw) return;
+  scores.last.push_back(v);
+  if (scores.last.size() > kShown) scores.last.pop_front();
+}
+
+void require_not_stopped() {
+  require(!interrupted(), ErrorCode::interrupted, "stopped; nothing was written");
+}
+
+Scores scores_of(const TimeSeries& s, const Job& job) {
+  const AnomalySetup setup = setup_of(s, job);
   Scores scores;
   const auto forecaster = [&](std::span<const double> past, std::int64_t horizon,
                               const std::vector<double>& levels) {
-    require(!interrupted(), ErrorCode::interrupted, "stopped; nothing was written");
+    require_not_stopped();
     return run_baseline(*job.model, past,
                         {.season = setup.season,
                          .horizon = horizon,
@@ -53,14 +73,25 @@ Scores scores_of(const TimeSeries& s, const Job& job) {
                          .max_history = setup.history,
                          .fill = setup.fill});
   };
-  score_anomalies(s.values, setup, forecaster, [&](const ScoredValue& v) {
-    if (scores.scored++ == 0) scores.first = v.index;
-    scores.found += v.anomaly;
-    if (v.anomaly || job.all) scores.rows.push_back(v);
-    if (!job.draw) return;
-    scores.last.push_back(v);
-    if (scores.last.size() > kShown) scores.last.pop_front();
-  });
+  score_anomalies(s.values, setup, forecaster, [&](const ScoredValue& v) { add(scores, v, job); });
+  return scores;
+}
+
+// By a trained model: a forecast of every series at a time.
+std::vector<Scores> scores_of(std::span<const TimeSeries> series, const Job& job) {
+  std::vector<Scores> scores(series.size());
+  std::vector<std::span<const double>> values;
+  std::vector<AnomalySetup> setups;
+  for (const TimeSeries& s : series) {
+    values.emplace_back(s.values);
+    setups.push_back(setup_of(s, job));
+  }
+  const ManyForecasts forecasts = [&](auto pasts, auto seasons, const ForecastSetup& setup) {
+    require_not_stopped();
+    return (*job.model->many)(pasts, seasons, setup);
+  };
+  score_anomalies(values, setups, forecasts,
+                  [&](std::size_t i, const ScoredValue& v) { add(scores[i], v, job); });
   return scores;
 }
 
@@ -181,14 +212,18 @@ void run_all(const std::vector<TimeSeries>& series, const Job& job, bool quiet, 
   ThreadPool threads(static_cast<int>(job.options.threads));
   Progress progress("anomalies");
   const auto all = static_cast<std::int64_t>(series.size());
-  const std::int64_t block = 16 * threads.threads();
+  const bool together = job.model->many != nullptr;
+  const std::int64_t block = together ? 64 : 16 * threads.threads();
   std::int64_t found = 0, scored = 0, short_ones = 0;
   out.write(job.json ? "[" : csv_header(job));
   for (std::int64_t from = 0; from < all; from += block) {
-    std::vector<Scores> made(static_cast<std::size_t>(std::min(block, all - from)));
-    threads.run(static_cast<std::int64_t>(made.size()), [&](std::int64_t i, Scratch&) {
-      made[static_cast<std::size_t>(i)] =
-          scores_of(series[static_cast<std::size_t>(from + i)], job);
+    const auto part = std::span(series).subspan(
+        static_cast<std::size_t>(from), static_cast<std::size_t>(std::min(block, all - from)));
+    std::vector<Scores> made(part.size());
+    if (together) made = scores_of(part, job);
+    threads.run(together ? 0 : std::ssize(part), [&](std::int64_t i, Scratch&) {
+      const auto at = static_cast<std::size_t>(i);
+      made[at] = scores_of(part[at], job);
     });
     for (std::size_t i = 0; i < made.size(); ++i) {
       const std::size_t number = static_cast<std::size_t>(from) + i;
@@ -219,11 +254,12 @@ void run_all(const std::vector<TimeSeries>& series, const Job& job, bool quiet, 
 }  // namespace
 
 int anomalies(Arguments arguments) {
-  std::string data, name = "theta", method = "robust", format = "csv", out_path, plot;
+  std::string data, name, method = "robust", format = "csv", out_path, plot;
   double level = 99;
   SeriesOptions series_options;
   series_options.max_history = 500;
   AnomalySetup setup;
+  ModelOptions model_options;
   Job job{};
   bool quiet = false;
   Options options(
@@ -232,7 +268,7 @@ int anomalies(Arguments arguments) {
       "before them.",
       "subquad anomalies sales.csv --level 99 --out anomalies.csv --plot anomalies.html");
   options.positional("data", data, "CSV file, - for standard input", true)
-      .option("--baseline", name, "of " + baseline_keys())
+      .option("--baseline", name, "theta, or another of " + baseline_keys())
       .option("--level", level, "central band in percent", {50, 99.9999})
       .option("--method", method,
               "robust: the band is rescaled by the median error so far; quantile: the forecast's "
@@ -241,6 +277,7 @@ int anomalies(Arguments arguments) {
               {0, std::int64_t{1} << 40})
       .option("--patience", setup.patience, "so many outliers in a row are a new level",
               {1, 1'000'000});
+  model_options.add_to(options);
   series_options.add_to(options);
   options.option("--format", format, "csv or json")
       .flag("--all", job.all, "write every scored value, not only the anomalies")
@@ -251,7 +288,11 @@ int anomalies(Arguments arguments) {
   check_output(format, plot);
   require(method == "robust" || method == "quantile", ErrorCode::invalid_argument, "--method ",
           method, ", wanted robust or quantile");
-  job.model = &baseline_named(name);
+  require(name.empty() || model_options.folder.empty(), ErrorCode::invalid_argument, "--baseline ",
+          name, " and --model: one of them forecasts; call twice to compare");
+  std::optional<ForecastModel> model;
+  if (!model_options.folder.empty()) model.emplace(model_options, series_options.threads);
+  job.model = model ? &model->entry() : &baseline_named(name.empty() ? "theta" : name);
   job.json = format == "json";
   job.draw = !plot.empty();
   const SeriesFile file = series_options.read_file(data);

@@ -323,6 +323,7 @@ std::vector<std::string> model_bench_names() {
         names.push_back("decode/" + kind + "/" + size + "/b1d" + std::to_string(depth));
     }
   }
+  for (std::string& name : forecast_bench_names()) names.push_back(std::move(name));
   return names;
 }
 
@@ -341,6 +342,7 @@ Workload model_workload(const std::string& name, const EngineSetup& setup) {
                                    [&](const TrainSize& t) { return t.name == p[2]; });
     return train_workload(p[1], *size, setup);
   }
+  if (p[0] == "forecast") return forecast_workload(name, setup);
   if (p[0] == "study") return study_workload(p[1], p[2], setup);
   if (p[0] == "prefill") return prefill_workload(p[1], p[2], setup);
   const std::int64_t depth = p[3].starts_with("b1d") ? std::stoll(p[3].substr(3)) : 0;

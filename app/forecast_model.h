@@ -1,4 +1,4 @@
-// A trained forecaster of `forecast` and `backtest`, from --model.
+// A trained forecaster of `forecast`, `backtest` and `anomalies`, from --model.
 #pragma once
 
 #include <memory>

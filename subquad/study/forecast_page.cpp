@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "subquad/study/chart.h"
+#include "subquad/study/format.h"
 
 namespace subquad {
 namespace {
@@ -61,10 +62,27 @@ std::string band_names(const ForecastPicture& p) {
   return text;
 }
 
+// A small mark at every step that says all its numbers.
+void add_notes(const ForecastPicture& p, Series& series) {
+  series.radius = 1.7;
+  series.dots.clear();
+  for (std::size_t i = 0; i < series.line.size(); ++i) {
+    Point dot = series.line[i];
+    dot.note = p.stamps[p.history.size() + i] + ", " + p.model + format(": %.4g", p.mean[i]);
+    if (!p.levels.empty())
+      dot.note += format(", %.0f %% from %.4g to %.4g", 100 * (p.levels.back() - p.levels.front()),
+                         p.quantiles.front()[i], p.quantiles.back()[i]);
+    if (i < p.actual.size()) dot.note += format("; what came: %.4g", p.actual[i]);
+    series.dots.push_back(std::move(dot));
+  }
+}
+
 }  // namespace
 
 std::string forecast_chart(const ForecastPicture& p) {
-  Series history{"history", kHistory, {}, {}, {}}, forecast{p.model, kForecast, {}, {}, {}};
+  const bool own = !p.colour.empty();
+  Series history{"history", kHistory, {}, {}, {}},
+      forecast{p.model, own ? p.colour : kForecast, {}, {}, {}};
   for (std::size_t i = 0; i < p.history.size(); ++i)
     history.line.push_back({static_cast<double>(i), drawable(p.history[i])});
   const auto middle = std::find(p.levels.begin(), p.levels.end(), 0.5);
@@ -75,7 +93,7 @@ std::string forecast_chart(const ForecastPicture& p) {
     forecast.line.push_back({static_cast<double>(p.history.size() + i), drawable(line[i])});
   if (forecast.line.size() == 1) forecast.dots = forecast.line;
   forecast.bands = central_bands(p);
-  Series actual{"what came", kActual, {}, {}, {}};
+  Series actual{"what came", own ? "currentColor" : kActual, {}, {}, {}};
   for (std::size_t i = 0; i < p.actual.size(); ++i)
     actual.line.push_back({static_cast<double>(p.history.size() + i), drawable(p.actual[i])});
   // Marked values stand out against a line that is only there to be read beside them.
@@ -83,11 +101,21 @@ std::string forecast_chart(const ForecastPicture& p) {
   Series marked{"outside", kActual, {}, {}, {}};
   for (const std::size_t i : p.marked)
     marked.dots.push_back({static_cast<double>(p.history.size() + i), drawable(p.actual[i])});
-  ChartSetup c{.title = p.id};
+  if (p.hover) {
+    add_notes(p, forecast);
+    add_notes(p, actual);
+  }
+  ChartSetup c{.title = p.id, .y_low = p.y_low, .y_high = p.y_high, .reference = NAN};
   const std::size_t last = p.stamps.size() - 1, start = p.history.size();
+  // The outer two labels stay inside, so one in the middle keeps their width and half its own clear: a
+  // character takes about 6.4 of the 390 pixels between the borders.
+  std::size_t longest = 0;
+  for (const std::size_t i : {std::size_t{0}, start, last})
+    longest = std::max(longest, p.stamps[std::min(i, last)].size());
+  const double clear = std::max(0.2, 0.03 + 1.5 * 6.4 / 390 * static_cast<double>(longest));
   for (const std::size_t i : {std::size_t{0}, start, last}) {
     const bool room = c.x_ticks.empty() ||
-                      static_cast<double>(i) - c.x_ticks.back() > 0.2 * static_cast<double>(last);
+                      static_cast<double>(i) - c.x_ticks.back() > clear * static_cast<double>(last);
     if (!room && i == last) {  // the end matters more than where the forecast begins
       if (c.x_ticks.size() < 2) continue;
       c.x_ticks.pop_back();

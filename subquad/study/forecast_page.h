@@ -15,6 +15,10 @@ struct ForecastPicture {
   std::vector<std::vector<double>> quantiles;  // [level][step]
   std::vector<double> actual = {};             // by step; empty: not known
   std::vector<std::size_t> marked = {};        // steps whose actual value is drawn as a dot
+  std::string colour =
+      {};              // of the forecast; what came is then in that of the text. Empty: the page's
+  bool hover = false;  // every step says its numbers
+  double y_low = 0, y_high = 0;  // equal: from the data
 };
 
 // As in a page: needs the page's style.

@@ -6,6 +6,7 @@
 #include "subquad/study/crossover.h"
 #include "subquad/study/findings.h"
 #include "subquad/study/ledger.h"
+#include "subquad/study/references.h"
 #include "subquad/study/runner.h"
 #include "subquad/study/tuning.h"
 
@@ -92,6 +93,8 @@ Json collect_results(const StudyPlan& plan, const std::string& folder) {
       failures.push_back(std::move(f));
     }
   }
+  if (Json references = collect_references(plan, ledger.records()); !references.is_null())
+    out["references"] = std::move(references);
   Json tuning = collect_tuning(plan, ledger.records());
   if (!tuning.is_null()) {
     out["tuning"] = tuning;
@@ -121,6 +124,8 @@ Json collect_timings(const StudyPlan& plan, const std::string& folder) {
     if (!times.is_null()) (trial ? trials : runs)[id] = times;
   }
   if (trials.size() > 0) out["trials"] = trials;
+  if (Json references = reference_timings(plan, ledger.records()); !references.is_null())
+    out["references"] = std::move(references);
   if (fs::exists(folder + "/speed.json")) out["speed"] = Json::read(folder + "/speed.json");
   return out;
 }

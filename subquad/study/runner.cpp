@@ -18,6 +18,7 @@
 #include "subquad/study/format.h"
 #include "subquad/study/ledger.h"
 #include "subquad/study/protocol.h"
+#include "subquad/study/references.h"
 #include "subquad/study/tuning.h"
 
 extern char** environ;
@@ -64,6 +65,7 @@ class Study {
   }
 
   int run() {
+    record_references(plan_, ledger_, setup_.jobs);
     try {
       tune();
       if (!stopping_ && failed_.empty()) {

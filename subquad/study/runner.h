@@ -32,9 +32,10 @@ int run_study(const StudyPlan& plan, const RunnerSetup& setup);
 std::set<std::string> finished_runs(const std::string& folder);
 
 // Everything finished so far, in the plan's order: {"study", "plan_sha256", "plan", "tasks",
-// "runs", "failed", "findings"}. No wall-clock time in it: equal plans give equal bytes.
+// "runs", "failed", "references" (if a task has any), "findings"}. No wall-clock time in it: equal
+// plans give equal bytes.
 Json collect_results(const StudyPlan& plan, const std::string& folder);
-// The times apart: {"runs": {id: timings}, "trials": {id: timings}}.
+// The times apart: {"runs": {id: timings}, "trials": {id: timings}, "references": ...}.
 Json collect_timings(const StudyPlan& plan, const std::string& folder);
 std::string results_csv(const Json& results);
 

@@ -16,6 +16,7 @@
 namespace subquad {
 
 class ByteCorpus;  // data/corpus.h
+class ThreadPool;  // base/thread_pool.h
 
 enum class Split : std::uint8_t { train, validation, test };
 
@@ -41,6 +42,14 @@ struct Scored {
   std::vector<float> loss;
   std::vector<std::int32_t> predicted;
   Tensor quantiles = {};
+};
+
+// A method that the task's training teaches nothing, scored as arms are on the test split.
+struct Reference {
+  std::string name;                         // SeasonalNaive
+  std::vector<Metric> metrics = {};         // those of score()
+  std::int64_t answers = 0, fallbacks = 0;  // asked for; given by another method instead
+  double cpu_seconds = 0;                   // of all answers, on one core
 };
 
 // One key of TaskOptions::extra, as a task reads it.
@@ -97,6 +106,14 @@ class Task {
   virtual Batch eval_batch(Split split, std::int64_t length, std::int64_t index) const = 0;
   // All metrics of one length from all its batches.
   virtual std::vector<Metric> score(std::int64_t length, std::span<const Scored> batches) const = 0;
+  // Names of the references that a study shows beside its arms, and one of them: the same bits for
+  // any number of threads. Errors: interrupted.
+  virtual std::vector<std::string> references() const { return {}; }
+  virtual Reference reference(const std::string& name, ThreadPool&) const { return {.name = name}; }
+  // What a report draws: samples, the same for every arm and seed, and a model's answers to those of
+  // them that `batches` hold: {name of the sample: answer}. Null: nothing to draw.
+  virtual Json samples() const { return {}; }
+  virtual Json answers(Split, std::span<const Scored>) const { return {}; }
   // Digest of every split that was read or generated, for the ledger: {"train": "sha256:...", ...}.
   virtual Json provenance() const = 0;
   // A few lines that explain one sample: `subquad tasks show`.

@@ -148,6 +148,7 @@ std::vector<LengthResult> evaluate(Engine& engine, const Model& model, Parameter
     LengthResult result;
     result.length = length;
     result.metrics = task.score(length, scored);
+    result.answers = task.answers(setup.split, scored);
     result.loss = mean_loss(scored, result.metrics);
     result.agreement = compared > 0 ? same / compared : -1;
     result.first_difference = first_difference;

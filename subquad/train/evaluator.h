@@ -25,6 +25,7 @@ struct LengthResult {
       -1;  // share of scored positions with the same arg-max in both modes, of patches of outputs
            // that differ by at most 1e-3; -1: not run
   std::int64_t first_difference = -1;  // earliest position of any row where they differ; -1: none
+  Json answers;                        // of the task's samples; null: none
 };
 
 std::vector<LengthResult> evaluate(Engine& engine, const Model& model, ParameterStore& store,

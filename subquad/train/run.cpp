@@ -42,6 +42,12 @@ Json metric_json(const Metric& m, const std::string& split, std::int64_t length)
 }
 
 // Metrics of the test split by length, and how far the two modes of execution agree.
+// Answers to the task's samples, which a report draws.
+void add_answers(Json& run, const Json& answers) {
+  if (answers.is_null()) return;
+  for (const auto& [name, answer] : answers.as_object()) run["answers"][name] = answer;
+}
+
 void add_test_results(Json& run, const std::vector<LengthResult>& results) {
   Json& agreement = run["mode_agreement"] = Json::object();
   Json differences = Json::object();
@@ -49,6 +55,7 @@ void add_test_results(Json& run, const std::vector<LengthResult>& results) {
     for (const Metric& m : r.metrics) run["metrics"].push_back(metric_json(m, "test", r.length));
     if (r.agreement >= 0) agreement[std::to_string(r.length)] = r.agreement;
     if (r.first_difference >= 0) differences[std::to_string(r.length)] = r.first_difference;
+    add_answers(run, r.answers);
   }
   if (differences.size() > 0) run["mode_first_difference"] = differences;
 }
@@ -314,6 +321,7 @@ Json execute_run(const std::string& folder,
       if (c.trial && std::isfinite(length.loss)) r["validation_loss"] = length.loss;
       for (const Metric& m : length.metrics)
         r["metrics"].push_back(metric_json(m, "validation", length.length));
+      if (!c.trial) add_answers(r, length.answers);
     }
   }
   r["curve"] = outcome.curve;

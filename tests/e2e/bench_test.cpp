@@ -35,6 +35,15 @@ TEST(Bench, PrintsOneJsonLineForAWorkload) {
   EXPECT_LT(line.at("fraction_of_peak").as_double(), 1);
 }
 
+TEST(Bench, ForecastersOfThePublishedSize) {
+  const Outcome call = run("bench --name forecast/35m/b1c512h64 --seconds 0.01");
+  ASSERT_EQ(call.code, 0);
+  const Json line = Json::parse(call.text, "bench");
+  EXPECT_EQ(line.at("parameters").as_int(), 35'291'200);
+  EXPECT_EQ(line.at("tokens").as_int(), 512 / 32 + 1) << "nothing is padded";
+  EXPECT_EQ(run("bench --name forecast/train/150k/mamba2 --seconds 0.01").code, 0);
+}
+
 TEST(Bench, RefusesUnknownNames) {
   const Outcome f = run("bench --name core/gdn/fwdbwd/b1t1");
   EXPECT_EQ(f.code, 2);

@@ -1,4 +1,6 @@
 // A forecaster's life as a user sees it: trained, scored, written, used.
+#include <algorithm>
+
 #include "subquad/base/file.h"
 #include "tests/e2e/program.h"
 
@@ -37,6 +39,19 @@ TEST(ForecastModel, TrainedScoredWrittenUsed) {
   expect(run_program("backtest " + data + " --convention fev --model " + model +
                      " --baselines seasonal_naive"),
          0, {"Model ", "SeasonalNaive", "rel. WQL"});
+  // Anomalies by the model: the same columns, the same bytes in company and on other threads.
+  const std::string found = "anomalies " + data + " --warm-up 20 --all --quiet --model " + run;
+  expect(run_program(found + " --out " + quoted(f / "x.csv")), 0, {"band (Model, robust)"});
+  const std::string rows = read_file(f / "x.csv");
+  EXPECT_TRUE(rows.starts_with("unique_id,ds,y,Model,Model-lo-99,Model-hi-99,score,anomaly\n"));
+  EXPECT_EQ(std::count(rows.begin(), rows.end(), '\n'), 1 + 5 * (55 - 20));
+  expect(run_program(found + " --threads 2 --method robust --out " + quoted(f / "y.csv")), 0, {});
+  EXPECT_EQ(read_file(f / "y.csv"), rows);
+  expect(run_program(found + " --method quantile --plot " + quoted(f / "x.html")), 0,
+         {"band (Model, quantile)"});
+  EXPECT_NE(read_file(f / "x.html").find("Model: "), std::string::npos);
+  expect(run_program(found + " --baseline theta"), 2, {"--baseline theta and --model"});
+
   expect(run_program("generate --model " + model + " --tokens 3"), 2, {"forecaster"});
   expect(run_program("forecast " + data + " --model " + quoted(f / "nothing")), 1, {"nothing"});
 }

@@ -167,6 +167,94 @@ TEST(ForecastTask, ScoresOfRealWindows) {
   std::filesystem::remove_all(folder);
 }
 
+// Classical methods meet the windows that arms meet: a method without spread scores what its values
+// score as outputs of a model.
+TEST(ForecastTask, ReferencesAreScoredOnTheSameWindows) {
+  const std::string folder = write_sets();
+  const auto task = small_task(3, folder);
+  ThreadPool one(1), two(2);
+  EXPECT_TRUE(small_task(3)->references().empty()) << "nothing real to forecast";
+  for (const std::string& name : task->references()) {
+    const Reference a = task->reference(name, two);
+    EXPECT_EQ(a.answers, 3 * 2 + 1 + 24) << name;
+    if (name != "theta" && name != "naive") continue;
+    const Reference b = task->reference(name, one);
+    ASSERT_EQ(a.metrics.size(), b.metrics.size());
+    for (std::size_t i = 0; i < a.metrics.size(); ++i)
+      EXPECT_EQ(a.metrics[i].value, b.metrics[i].value) << name << " " << a.metrics[i].name;
+  }
+  const Reference seasonal = task->reference("seasonal_naive", one),
+                  naive = task->reference("naive", one);
+  EXPECT_EQ(seasonal.name, "SeasonalNaive");
+  for (const Metric& m : seasonal.metrics) {
+    if (m.name != "coverage80") EXPECT_EQ(m.value, 1) << m.name;
+  }
+  EXPECT_EQ(metric(naive.metrics, "control_wql_ratio"), 1);
+  EXPECT_GT(metric(naive.metrics, "mase_ratio.q"), 1.2) << "the season is lost";
+  // Outputs of 0 are the last value, Naive's median.
+  const TaskSpec spec = task->spec();
+  std::vector<Scored> last;
+  for (std::int64_t i = 0; i < task->eval_batches(Split::test, spec.train_length); ++i) {
+    const Batch b = task->eval_batch(Split::test, spec.train_length, i);
+    last.push_back(
+        {b,
+         {},
+         {},
+         Tensor::zeros({b.inputs.shape()[0], b.inputs.shape()[1], spec.classes}, DType::f32)});
+  }
+  const auto scored = task->score(spec.train_length, last);
+  for (const char* name : {"mase_ratio", "mase_ratio_all", "mase_ratio.q", "mase_ratio.y"})
+    EXPECT_NEAR(metric(naive.metrics, name), metric(scored, name), 1e-6) << name;
+  std::filesystem::remove_all(folder);
+}
+
+// What a model that outputs the truth answers to a sample is what the sample says came.
+TEST(ForecastTask, SamplesAndAnswersBelongTogether) {
+  const std::string folder = write_sets();
+  const auto task = small_task(3, folder), other = small_task(4, folder);
+  const TaskSpec spec = task->spec();
+  const std::int64_t P = spec.patches.length, Q = spec.classes / P;
+  const Json samples = task->samples();
+  EXPECT_EQ(samples, other->samples()) << "the same for every seed";
+  std::size_t synthetic = 0, answered = 0;
+  for (const Split split : {Split::test, Split::validation}) {
+    std::vector<Scored> truth;
+    for (std::int64_t i = 0; i < task->eval_batches(split, spec.train_length); ++i) {
+      const Batch b = task->eval_batch(split, spec.train_length, i);
+      const std::int64_t positions = b.inputs.shape()[0] * b.inputs.shape()[1];
+      Tensor q = Tensor::zeros({b.inputs.shape()[0], b.inputs.shape()[1], Q * P}, DType::f32);
+      for (std::int64_t j = 0; j < positions * P; ++j) {
+        for (std::int64_t l = 0; l < Q; ++l)
+          q.data<float>()[(j / P * Q + l) * P + j % P] = b.targets.data<float>()[j];
+      }
+      truth.push_back({b, {}, {}, q});
+    }
+    const Json answers = task->answers(split, truth);
+    for (const Json& s : samples.as_array()) {
+      const Json* answer = answers.find(s.at("name").as_string());
+      if (!answer) continue;
+      ++answered;
+      ASSERT_EQ(answer->size(), static_cast<std::size_t>(Q));
+      const Json& actual = s.at("actual");
+      EXPECT_EQ(s.at("stamps").size(), s.at("history").size() + actual.size());
+      ASSERT_EQ((*answer)[0].size(), actual.size());
+      for (std::size_t h = 0; h < actual.size(); ++h) {
+        if (actual[h].is_null()) continue;
+        const double y = actual[h].as_double();
+        EXPECT_NEAR((*answer)[4][h].as_double(), y, 1e-4 * std::max(1.0, std::abs(y)))
+            << s.at("name").as_string() << " step " << h;
+      }
+    }
+  }
+  for (const Json& s : samples.as_array()) synthetic += s.get("synthetic", false) ? 1 : 0;
+  EXPECT_EQ(samples.size(), 2u + 1 + 3) << "two frequencies, a walk, three held-out series";
+  EXPECT_EQ(synthetic, 4u);
+  EXPECT_EQ(answered, samples.size());
+  EXPECT_EQ(samples[0].at("name").as_string(), "q: q0");
+  EXPECT_EQ(samples[0].at("stamps")[samples[0].at("stamps").size() - 1].as_string(), "2009-10-01");
+  std::filesystem::remove_all(folder);
+}
+
 // Learns sines it has not seen far below the last value, through Trainer and Evaluator, in both
 // modes of execution.
 TEST(ForecastTask, TrainsAndEvaluates) {

@@ -14,7 +14,7 @@
 namespace subquad {
 namespace {
 
-Forecaster by(const std::string& name, std::int64_t season) {
+PastForecast by(const std::string& name, std::int64_t season) {
   return [&baseline = baseline_named(name), season](std::span<const double> past,
                                                     std::int64_t horizon,
                                                     const std::vector<double>& levels) {
@@ -23,7 +23,7 @@ Forecaster by(const std::string& name, std::int64_t season) {
 }
 
 std::vector<ScoredValue> scores_of(std::span<const double> values, const AnomalySetup& setup,
-                                   const Forecaster& forecaster) {
+                                   const PastForecast& forecaster) {
   std::vector<ScoredValue> scored;
   score_anomalies(values, setup, forecaster, [&](const ScoredValue& s) { scored.push_back(s); });
   return scored;
@@ -83,8 +83,8 @@ TEST(Anomalies, TheBandHoldsItsLevelOnNormalNoise) {
 // A forecaster that is far too sure of itself: only the robust band sees that.
 TEST(Anomalies, TheRobustBandMendsAWrongSpread) {
   const std::vector<double> y = daily(400, 1);
-  const Forecaster sure = [](std::span<const double>, std::int64_t horizon,
-                             const std::vector<double>& levels) {
+  const PastForecast sure = [](std::span<const double>, std::int64_t horizon,
+                               const std::vector<double>& levels) {
     Forecast f;
     f.mean.assign(static_cast<std::size_t>(horizon), 50);
     for (const double level : levels) {
@@ -144,7 +144,7 @@ TEST(Anomalies, ConstantsGapsAndShortSeries) {
 TEST(Anomalies, ManyValuesShareForecasts) {
   const std::vector<double> y = daily(30'000, 1);
   std::int64_t calls = 0;
-  const Forecaster naive = by("naive", 1);
+  const PastForecast naive = by("naive", 1);
   const auto scored = scores_of(
       y, {}, [&](std::span<const double> past, std::int64_t h, const std::vector<double>& levels) {
         ++calls;
@@ -153,6 +153,69 @@ TEST(Anomalies, ManyValuesShareForecasts) {
       });
   EXPECT_EQ(scored.size(), 30'000u - 10);
   EXPECT_LE(calls, 2000);
+}
+
+// Series of different lengths, one with outliers, one of huge values, one too short: each scores in
+// company what it scores alone.
+TEST(Anomalies, ManySeriesTogetherScoreAsAlone) {
+  std::vector<std::vector<double>> series = {daily(90, 1), daily(41, 0.5), daily(60, 1), {1, 2, 3}};
+  series[0][50] += 40;
+  for (double& x : series[2]) x *= 1e200;
+  std::vector<std::span<const double>> spans(series.begin(), series.end());
+  const AnomalySetup setup{.season = 7, .horizon = 2, .history = 30};
+  const std::vector<AnomalySetup> setups(series.size(), setup);
+  std::size_t most = 0;
+  const ManyForecasts many = [&](std::span<const std::vector<double>> pasts,
+                                 std::span<const std::int64_t> seasons, const ForecastSetup& s) {
+    most = std::max(most, pasts.size());
+    std::vector<Forecast> out;
+    for (std::size_t i = 0; i < pasts.size(); ++i) {
+      EXPECT_LE(pasts[i].size(), 30u);
+      EXPECT_EQ(seasons[i], 7);
+      ForecastSetup own = s;
+      own.season = seasons[i];
+      out.push_back(run_baseline(baseline_named("seasonal_naive"), pasts[i], own));
+    }
+    return out;
+  };
+  std::vector<std::vector<ScoredValue>> together(series.size());
+  score_anomalies(spans, setups, many,
+                  [&](std::size_t i, const ScoredValue& v) { together[i].push_back(v); });
+  EXPECT_EQ(most, 3u) << "in one call";
+  EXPECT_TRUE(together[3].empty());
+  for (std::size_t i = 0; i < series.size(); ++i) {
+    const auto alone = scores_of(series[i], setup, by("seasonal_naive", 7));
+    ASSERT_EQ(together[i].size(), alone.size());
+    for (std::size_t k = 0; k < alone.size(); ++k) {
+      EXPECT_EQ(together[i][k].index, alone[k].index);
+      EXPECT_EQ(together[i][k].score, alone[k].score);
+      EXPECT_EQ(together[i][k].high, alone[k].high);
+      EXPECT_EQ(together[i][k].anomaly, alone[k].anomaly);
+    }
+  }
+  const auto at = flagged(together[0]);
+  EXPECT_TRUE(std::count(at.begin(), at.end(), 50));
+}
+
+TEST(Anomalies, AModelSeesMissingValues) {
+  std::vector<double> y = daily(40, 1);
+  y[20] = std::nan("");
+  std::int64_t missing = 0;
+  const ManyForecasts many = [&](std::span<const std::vector<double>> pasts, auto,
+                                 const ForecastSetup& s) {
+    std::vector<Forecast> out;
+    for (const auto& past : pasts) {
+      missing += std::count_if(past.begin(), past.end(), [](double x) { return std::isnan(x); });
+      out.push_back(run_baseline(baseline_named("naive"), past, s));
+    }
+    return out;
+  };
+  const std::vector<std::span<const double>> series = {y};
+  const std::vector<AnomalySetup> setups = {{.warm_up = 10}};
+  std::int64_t scored = 0;
+  score_anomalies(series, setups, many, [&](std::size_t, const ScoredValue&) { ++scored; });
+  EXPECT_EQ(missing, 40 - 21);
+  EXPECT_EQ(scored, 40 - 10 - 1);
 }
 
 }  // namespace

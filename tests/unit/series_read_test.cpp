@@ -208,6 +208,21 @@ TEST(SeriesFile, Layouts) {
   EXPECT_EQ(parse("a,a\n1,2\n3,4\n").series[1].id, "a#2");
 }
 
+// A number behind a repeated name may be the name of another column.
+TEST(SeriesFile, RepeatedNamesNeverMeetAnotherColumn) {
+  const auto ids = [](const SeriesFile& f) {
+    std::string all;
+    for (const TimeSeries& s : f.series) all += s.id + " " + values_of(s) + "; ";
+    return all;
+  };
+  EXPECT_EQ(ids(parse("name,name,name#2\n1,2,3\n4,5,6\n")),
+            "name#1 1 4; name#2#2 2 5; name#2 3 6; ");
+  EXPECT_EQ(ids(parse("a#2,a,a,#4,\n1,2,3,4,5\n6,7,8,9,10\n")),
+            "a#2 1 6; a#2#2 2 7; a#3 3 8; #4 4 9; #5 5 10; ");
+  EXPECT_EQ(ids(parse("x,x,x#1,x#1#1\n1,2,3,4\n5,6,7,8\n")),
+            "x#1#1#1 1 5; x#2 2 6; x#1 3 7; x#1#1 4 8; ");
+}
+
 TEST(SeriesFile, OptionsNameColumnsAndSigns) {
   const SeriesFile f =
       parse("shop;when;sold;price\nA;2020-01-01;1,5;9\nA;2020-01-02;2,5;9\n",

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <deque>
 #include <limits>
+#include <map>
 
 #include "subquad/base/distributions.h"
 #include "subquad/base/error.h"
@@ -56,43 +57,60 @@ class Calibration {
   std::deque<double> errors_;
 };
 
+// One series: asks for a forecast, scores what it covers, asks again.
 class Detector {
  public:
-  Detector(std::span<const double> values, const AnomalySetup& setup, const Forecaster& forecaster,
-           const std::function<void(const ScoredValue&)>& sink)
+  // Errors: invalid_argument for numbers out of range.
+  Detector(std::span<const double> values, const AnomalySetup& setup,
+           std::function<void(const ScoredValue&)> sink)
       : values_(values),
         setup_(setup),
-        forecaster_(forecaster),
-        sink_(sink),
+        sink_(std::move(sink)),
+        plan_(plan_of(std::max<std::int64_t>(std::ssize(values), 4), setup)),
+        cut_(std::ssize(values) < 4 ? std::ssize(values) : plan_.warm_up),
         tail_((1 - setup.level) / 2),
         levels_{tail_, kTail, 0.5, 1 - kTail, 1 - tail_},
-        past_(values.begin(), values.end()),
         z_(normal_quantile(1 - tail_)),
         unit_(2 * normal_quantile(1 - kTail)) {
     std::sort(levels_.begin(), levels_.end());
     levels_.erase(std::unique(levels_.begin(), levels_.end()), levels_.end());
+    double largest = 0;
+    for (const double x : values) largest = std::max(largest, std::isfinite(x) ? std::abs(x) : 0);
+    past_.assign(values.begin(), values.end());
+    if (largest <= kLargest) return;
+    unit_of_values_ = largest;
+    for (double& x : past_) x /= largest;
+    small_ = past_;
+    values_ = small_;
   }
 
-  void run() {
-    const auto length = static_cast<std::int64_t>(values_.size());
-    const Plan plan = plan_of(length, setup_);
-    for (std::int64_t cut = plan.warm_up; cut < length; cut += plan.horizon) {
-      const std::int64_t steps = std::min(plan.horizon, length - cut);
+  // The next past that is to be forecast, steps() values on; false: the series is done.
+  bool ask() {
+    for (; cut_ < std::ssize(values_); cut_ += plan_.horizon) {
       const auto ahead =
-          values_.subspan(static_cast<std::size_t>(cut), static_cast<std::size_t>(steps));
-      if (std::none_of(ahead.begin(), ahead.end(), [](double x) { return std::isfinite(x); }))
+          values_.subspan(static_cast<std::size_t>(cut_), static_cast<std::size_t>(steps()));
+      const std::int64_t from = std::max<std::int64_t>(0, cut_ - setup_.history);
+      const auto before = std::span<const double>(past_).subspan(
+          static_cast<std::size_t>(from), static_cast<std::size_t>(cut_ - from));
+      const auto finite = [](double x) { return std::isfinite(x); };
+      if (std::none_of(ahead.begin(), ahead.end(), finite) ||
+          std::none_of(before.begin(), before.end(), finite))
         continue;
-      const std::int64_t from = std::max<std::int64_t>(0, cut - setup_.history);
-      const std::vector<double> past =
-          filled_values(std::span(past_).subspan(static_cast<std::size_t>(from),
-                                                 static_cast<std::size_t>(cut - from)),
-                        setup_.fill);
-      if (past.empty()) continue;  // nothing but missing values so far
-      const Forecast f = forecaster_(past, steps, levels_);
-      // A batch shares one calibration: what it holds is not known when it is forecast.
-      const double factor = setup_.method == BandMethod::robust ? calibration_.factor() : 1;
-      for (std::int64_t i = 0; i < steps; ++i) score(f, i, cut + i, factor);
+      question_.assign(before.begin(), before.end());
+      return true;
     }
+    return false;
+  }
+  const std::vector<double>& question() const { return question_; }
+  std::int64_t steps() const { return std::min(plan_.horizon, std::ssize(values_) - cut_); }
+  const std::vector<double>& levels() const { return levels_; }
+
+  void answer(const Forecast& f) {
+    // A batch shares one calibration: what it holds is not known when it is forecast.
+    const double factor = setup_.method == BandMethod::robust ? calibration_.factor() : 1;
+    const std::int64_t count = steps();
+    for (std::int64_t i = 0; i < count; ++i) score(f, i, cut_ + i, factor);
+    cut_ += plan_.horizon;
   }
 
  private:
@@ -121,7 +139,16 @@ class Detector {
     s.anomaly = value < s.low || value > s.high;
     calibration_.add(std::abs(value - median) * unit_ / raw);
     remember(s);
-    sink_(s);
+    sink_(grown(s));
+  }
+
+  // In the units of the series.
+  ScoredValue grown(ScoredValue s) const {
+    constexpr double kMost = std::numeric_limits<double>::max();
+    if (unit_of_values_ == 1) return s;
+    for (double* x : {&s.value, &s.median, &s.low, &s.high})
+      *x = std::clamp(*x * unit_of_values_, -kMost, kMost);
+    return s;
   }
 
   // What later forecasts see.
@@ -141,10 +168,13 @@ class Detector {
 
   std::span<const double> values_;
   const AnomalySetup& setup_;
-  const Forecaster& forecaster_;
-  const std::function<void(const ScoredValue&)>& sink_;
+  std::function<void(const ScoredValue&)> sink_;
+  Plan plan_;
+  std::int64_t cut_;  // of the next forecast
   double tail_;
-  std::vector<double> levels_, past_;
+  std::vector<double> levels_, past_, question_;
+  std::vector<double> small_;  // the values in units of the largest, if squares would overflow
+  double unit_of_values_ = 1;
   double z_, unit_;
   Calibration calibration_;
   int side_ = 0;
@@ -154,25 +184,42 @@ class Detector {
 }  // namespace
 
 void score_anomalies(std::span<const double> values, const AnomalySetup& setup,
-                     const Forecaster& forecaster,
+                     const PastForecast& forecast,
                      const std::function<void(const ScoredValue&)>& sink) {
-  if (values.size() < 4) {
-    plan_of(4, setup);
-    return;
+  Detector detector(values, setup, sink);
+  while (detector.ask()) {
+    detector.answer(forecast(filled_values(detector.question(), setup.fill), detector.steps(),
+                             detector.levels()));
   }
-  double largest = 0;
-  for (const double x : values) largest = std::max(largest, std::isfinite(x) ? std::abs(x) : 0);
-  if (largest <= kLargest) return Detector(values, setup, forecaster, sink).run();
-  std::vector<double> small(values.begin(), values.end());
-  for (double& x : small) x /= largest;
-  const auto grown = [&](double x) {
-    constexpr double kMost = std::numeric_limits<double>::max();
-    return std::clamp(x * largest, -kMost, kMost);
-  };
-  Detector(small, setup, forecaster, [&](const ScoredValue& s) {
-    sink({s.index, values[static_cast<std::size_t>(s.index)], grown(s.median), grown(s.low),
-          grown(s.high), s.score, s.anomaly});
-  }).run();
+}
+
+void score_anomalies(std::span<const std::span<const double>> series,
+                     std::span<const AnomalySetup> setups, const ManyForecasts& forecasts,
+                     const std::function<void(std::size_t, const ScoredValue&)>& sink) {
+  require(series.size() == setups.size(), ErrorCode::invalid_argument, series.size(),
+          " series and ", setups.size(), " setups");
+  std::deque<Detector> detectors;  // in place: they hold views of themselves
+  for (std::size_t i = 0; i < series.size(); ++i)
+    detectors.emplace_back(series[i], setups[i], [&sink, i](const ScoredValue& v) { sink(i, v); });
+  while (true) {
+    // One forecast of every series that is not done, those of a length and level in one call.
+    std::map<std::pair<std::int64_t, std::vector<double>>, std::vector<std::size_t>> calls;
+    for (std::size_t i = 0; i < detectors.size(); ++i) {
+      if (detectors[i].ask()) calls[{detectors[i].steps(), detectors[i].levels()}].push_back(i);
+    }
+    if (calls.empty()) return;
+    for (const auto& [call, members] : calls) {
+      std::vector<std::vector<double>> pasts;
+      std::vector<std::int64_t> seasons;
+      for (const std::size_t i : members) {
+        pasts.push_back(detectors[i].question());
+        seasons.push_back(setups[i].season);
+      }
+      const std::vector<Forecast> made =
+          forecasts(pasts, seasons, {.horizon = call.first, .levels = call.second});
+      for (std::size_t k = 0; k < members.size(); ++k) detectors[members[k]].answer(made.at(k));
+    }
+  }
 }
 
 }  // namespace subquad

@@ -226,31 +226,35 @@ class Reader {
   }
 
   void wide_row() {
+    if (series_.empty()) name_series();
     const Stamp stamp = stamp_at(time_);
     for (std::size_t i = 0; i < names_.size(); ++i) {
       if (i == time_) continue;
-      if (series_.size() < names_.size()) {
-        series_.resize(names_.size(), kNone);
-        for (const std::string& name : names_) ++uses_[name];
-      }
-      if (series_[i] == kNone) series_[i] = rows_.series_named(unique_name(i));
       rows_.add(series_[i], stamp, value_at(i), [&] { return csv_.place(i); });
     }
   }
 
-  std::string unique_name(std::size_t i) const {
-    if (names_.size() == 1 && !has_header_) return "series";
-    const bool repeated = uses_.at(names_[i]) > 1;
-    if (names_[i].empty() || repeated) return names_[i] + "#" + std::to_string(i + 1);
-    return names_[i];
+  // Columns without a name or with one that others have get their number behind it, once more where
+  // that is the name of another column.
+  void name_series() {
+    std::unordered_map<std::string, int> uses;
+    for (const std::string& name : names_) ++uses[name];
+    for (std::size_t i = 0; i < names_.size(); ++i) {
+      std::string name = names_.size() == 1 && !has_header_ ? "series" : names_[i];
+      if (name.empty() || uses[name] > 1) {
+        do name += "#" + std::to_string(i + 1);
+        while (uses[name] > 0);
+        uses[name] = 1;
+      }
+      series_.push_back(i == time_ ? kNone : rows_.series_named(name));
+    }
   }
 
   const ReadSetup& setup_;
   CsvReader csv_;
   RowCollector rows_;
   std::vector<std::string> names_;
-  std::vector<std::size_t> series_;                 // of a wide file's columns
-  std::unordered_map<std::string_view, int> uses_;  // of its names
+  std::vector<std::size_t> series_;  // of a wide file's columns
   bool has_header_ = false, first_is_time_ = false;
   Layout layout_ = Layout::wide;
   std::size_t id_ = kNone, time_ = kNone, target_ = kNone;

@@ -28,9 +28,12 @@ std::string profile_chart(const View& view);
 std::string published_section(const View& view);
 // Heat maps of every seed by length, and lines.
 std::string length_section(const View& view);
-// Zero-shot forecasts by arm: ratios to Seasonal Naive, by step of the horizon and by set, annual
-// series and the control apart; empty without the task forecast.
+// Zero-shot forecasts by arm beside classical methods: ratios to Seasonal Naive, by step of the
+// horizon and by set, annual series and the control apart; pictures; empty without the task forecast.
 std::string forecast_section(const View& view);
+// Samples with the forecasts of the best arm and of one other; "" if the study kept none. Part of the
+// forecasts.
+std::string forecast_pictures(const View& view, const std::string& task);
 // Decoding, state, memory and training; fronts of quality against each.
 std::string cost_section(const View& view);
 // What was not solved, not decided, failed or skipped.

@@ -9,6 +9,7 @@
 #include "subquad/base/rng.h"
 #include "subquad/data/series/synthetic.h"
 #include "subquad/data/series/synthetic/gaussian_cache.h"
+#include "subquad/task/forecast/samples.h"
 #include "subquad/task/forecast/windows.h"
 #include "subquad/task/options.h"
 
@@ -137,7 +138,7 @@ class ForecastTask final : public Task {
             "task forecast has no evaluation batch ", index);
     if (split == Split::test && windows_) return windows_->batch(index);
     const std::int64_t first = (split == Split::test ? kEvalRows : 0) + index * kEvalBatch;
-    return batch_of(sources_.validation, first, kEvalBatch, {0, stream_id("forecast/validation")});
+    return batch_of(sources_.validation, first, kEvalBatch, validation_rng());
   }
 
   std::vector<Metric> score(std::int64_t, std::span<const Scored> batches) const override {
@@ -167,6 +168,45 @@ class ForecastTask final : public Task {
     return {{"pinball", sum / std::max(count * static_cast<double>(Q), 1.0), "", false}};
   }
 
+  std::vector<std::string> references() const override {
+    if (!windows_) return {};
+    return {"naive", "seasonal_naive", "drift",    "holt_winters",
+            "theta", "dynamic_theta",  "auto_ets", "auto_arima"};
+  }
+  Reference reference(const std::string& name, ThreadPool& threads) const override {
+    return windows_->reference(name, threads);
+  }
+
+  // Windows of real series, and series of families that training never draws.
+  Json samples() const override {
+    Json out = windows_ ? windows_->samples() : Json::array();
+    for (const SyntheticSample& s : synthetic_samples()) out.push_back(s.json);
+    return out;
+  }
+  Json answers(Split split, std::span<const Scored> batches) const override {
+    if (split == Split::test) return windows_ ? windows_->answers(batches) : Json();
+    if (split != Split::validation || batches.empty()) return {};
+    const PatchSpec& p = setup_.patches;
+    const auto P = static_cast<std::size_t>(p.length), Q = p.levels.size();
+    Json out = Json::object();
+    for (const SyntheticSample& s : synthetic_samples()) {
+      std::vector<std::vector<double>> quantiles(Q);
+      std::vector<double> step(Q);
+      for (std::size_t t = s.first; t < s.scales.size(); ++t) {
+        const float* from =
+            batches[0].quantiles.data<float>() + (s.row * s.scales.size() + t) * P * Q;
+        for (std::size_t i = 0; i < P; ++i) {
+          for (std::size_t l = 0; l < Q; ++l)
+            step[l] = decode_value(p, s.scales[t], double{from[l * P + i]});
+          std::sort(step.begin(), step.end());
+          for (std::size_t l = 0; l < Q; ++l) quantiles[l].push_back(step[l]);
+        }
+      }
+      out[s.json.at("name").as_string()] = answer_json(quantiles);
+    }
+    return out;
+  }
+
   Json provenance() const override {
     Json j = sources_.provenance.is_null() ? Json::object() : sources_.provenance;
     const Batch b = eval_batch(Split::validation, setup_.train_length, 0);
@@ -188,6 +228,54 @@ class ForecastTask final : public Task {
   }
 
  private:
+  static Rng validation_rng() { return {0, stream_id("forecast/validation")}; }
+
+  // The end of a row of the first validation batch: its last tokens are hidden, so that several
+  // patches are forecast at once.
+  struct SyntheticSample {
+    std::size_t row, first;  // first: the token whose output is the first forecast patch
+    std::vector<SeriesScale> scales;
+    Json json;
+  };
+  // The first rows whose last two tokens are hidden, then those with one or none, if everything
+  // forecast is observed.
+  std::vector<SyntheticSample> synthetic_samples() const {
+    constexpr std::size_t kMost = 3, kHidden = 2;
+    const PatchSpec& p = setup_.patches;
+    const auto P = static_cast<std::size_t>(p.length),
+               T = static_cast<std::size_t>(setup_.train_length);
+    std::vector<float> tokens(T * static_cast<std::size_t>(p.features()));
+    std::vector<SyntheticSample> by_hidden[kHidden + 1];
+    for (std::size_t r = 0; r < std::size_t{kEvalBatch}; ++r) {
+      Row row = row_of(sources_.validation, static_cast<std::int64_t>(r), validation_rng(), tokens);
+      std::size_t hidden = 0;
+      while (hidden < kHidden && row.mask[T - 1 - hidden] != 0) ++hidden;
+      const std::size_t first = T - 1 - hidden, cut = (first + 1) * P;
+      const auto finite = [](double x) { return std::isfinite(x); };
+      const auto end = row.values.begin() + static_cast<std::ptrdiff_t>(cut);
+      if (row.mask[first] != 0 || !std::all_of(end, row.values.end(), finite) ||
+          std::none_of(row.values.begin(), end, finite))
+        continue;
+      for (std::size_t t = 0; t < first; ++t) {
+        if (row.mask[t] != 0)
+          std::fill_n(row.values.begin() + static_cast<std::ptrdiff_t>(t * P), P, NAN);
+      }
+      Json json = sample_json(
+          "held-out series " + std::to_string(r), std::span(row.values).first(cut),
+          std::span(row.values).subspan(cut), [](std::size_t i) { return std::to_string(i); },
+          p.levels);
+      json["synthetic"] = true;
+      by_hidden[hidden].push_back({r, first, std::move(row.scales), std::move(json)});
+    }
+    std::vector<SyntheticSample> out;
+    for (std::size_t hidden = kHidden + 1; hidden-- > 0;) {
+      for (SyntheticSample& s : by_hidden[hidden]) {
+        if (out.size() < kMost) out.push_back(std::move(s));
+      }
+    }
+    return out;
+  }
+
   // Which patches of a row are hidden: blocks of 1 to kLongestBlock, the first patch never.
   std::vector<std::uint8_t> hidden(const Rng& rng, std::uint64_t row) const {
     std::vector<std::uint8_t> mask(static_cast<std::size_t>(setup_.train_length));
@@ -203,29 +291,42 @@ class ForecastTask final : public Task {
     return mask;
   }
 
+  // A series as a row of a batch reads it.
+  struct Row {
+    std::vector<double> values;  // (T + 1) patches
+    std::vector<std::uint8_t> mask;
+    std::vector<SeriesScale> scales;  // of every token
+  };
+  Row row_of(const SeriesSource& source, std::int64_t index, const Rng& rng,
+             std::span<float> tokens) const {
+    const PatchSpec& p = setup_.patches;
+    const auto T = static_cast<std::size_t>(setup_.train_length);
+    std::vector<float> drawn((T + 1) * static_cast<std::size_t>(p.length));
+    source(index, drawn);
+    const auto row = static_cast<std::uint64_t>(index);
+    Row out{{drawn.begin(), drawn.end()}, hidden(rng, row), std::vector<SeriesScale>(T)};
+    // Contexts end with a patch, so their first one is seldom whole.
+    const auto offset = static_cast<std::size_t>(rng.below(p.length, row, 0));
+    std::fill_n(out.values.begin(), offset, NAN);
+    encode_patches(p, std::span(out.values).first(T * static_cast<std::size_t>(p.length)), out.mask,
+                   tokens, out.scales);
+    return out;
+  }
+
   void fill_row(const SeriesSource& source, std::int64_t index, const Rng& rng, float* tokens,
                 float* targets) const {
     const PatchSpec& p = setup_.patches;
     const auto P = static_cast<std::size_t>(p.length), F = static_cast<std::size_t>(p.features()),
                T = static_cast<std::size_t>(setup_.train_length);
-    std::vector<float> drawn((T + 1) * P);
-    source(index, drawn);
-    std::vector<double> values(drawn.begin(), drawn.end());
-    // Contexts end with a patch, so their first one is seldom whole.
-    const auto row = static_cast<std::uint64_t>(index);
-    const auto offset = static_cast<std::size_t>(rng.below(p.length, row, 0));
-    std::fill_n(values.begin(), offset, NAN);
-    std::vector<SeriesScale> scales(T);
-    const std::vector<std::uint8_t> mask = hidden(rng, row);
-    encode_patches(p, std::span(values).first(T * P), mask, {tokens, T * F}, scales);
+    const Row row = row_of(source, index, rng, {tokens, T * F});
     bool seen = false;
     for (std::size_t t = 0; t < T; ++t) {
-      for (std::size_t i = 0; i < P && mask[t] == 0; ++i)
-        seen = seen || std::isfinite(values[t * P + i]);
+      for (std::size_t i = 0; i < P && row.mask[t] == 0; ++i)
+        seen = seen || std::isfinite(row.values[t * P + i]);
       for (std::size_t i = 0; i < P; ++i) {
-        const double y = values[(t + 1) * P + i];
+        const double y = row.values[(t + 1) * P + i];
         targets[t * P + i] =
-            seen && std::isfinite(y) ? static_cast<float>(encode_value(p, scales[t], y)) : NAN;
+            seen && std::isfinite(y) ? static_cast<float>(encode_value(p, row.scales[t], y)) : NAN;
       }
     }
   }
@@ -261,13 +362,16 @@ std::unique_ptr<Task> make_forecast_of(const TaskOptions& options, ForecastSourc
 
 std::unique_ptr<Task> make_forecast(const std::string&, const TaskOptions& options) {
   const Setup setup(options);
-  const SeriesRecipe recipe = recipe_of(setup);
+  const auto cache =
+      setup.cache.empty() ? nullptr : std::make_shared<const GaussianCache>(setup.cache);
+  SeriesRecipe recipe = recipe_of(setup);
+  // A recipe that says nothing of the paths takes those of the cache.
+  if (cache && !setup.recipe.contains("gaussian")) recipe.gaussian = cache->spec();
   const std::int64_t length = (setup.train_length + 1) * setup.patches.length;
   require(length <= recipe.gaussian.length, ErrorCode::invalid_argument, "task forecast: rows of ",
           length, " points ((train_length + 1) patches), series have at most ",
-          recipe.gaussian.length, "; wanted a smaller train_length or patch");
-  const auto cache =
-      setup.cache.empty() ? nullptr : std::make_shared<const GaussianCache>(setup.cache);
+          recipe.gaussian.length, cache ? " in " + setup.cache : std::string(),
+          "; wanted a smaller train_length or patch", cache ? ", or a cache of longer paths" : "");
   const auto series = std::make_shared<const SeriesSynthesizer>(recipe, options.seed, cache);
   // Validation is the same for every seed.
   const auto held_out = std::make_shared<const SeriesSynthesizer>(recipe, 0, cache);

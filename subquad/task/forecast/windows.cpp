@@ -2,16 +2,19 @@
 
 #include <algorithm>
 #include <cmath>
+#include <ctime>
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "subquad/base/digest.h"
 #include "subquad/base/file.h"
+#include "subquad/base/interrupt.h"
 #include "subquad/base/rng.h"
 #include "subquad/data/series/baseline.h"
 #include "subquad/data/series/metrics.h"
-#include "subquad/data/series/series.h"
+#include "subquad/task/forecast/samples.h"
 
 namespace subquad {
 namespace {
@@ -44,6 +47,19 @@ double geometric_mean(const std::vector<double>& x) {
     ++count;
   }
   return count > 0 ? std::exp(sum / count) : kMissing;
+}
+
+// Of the windows from `first` on.
+std::size_t last_of_first_series(const std::vector<TestWindow>& windows, std::size_t first) {
+  std::size_t last = first;
+  while (last + 1 < windows.size() && windows[last + 1].id == windows[first].id) ++last;
+  return last;
+}
+
+double cpu_seconds_of_this_thread() {
+  timespec t{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
 ForecastWindow part_of(std::span<const double> past, std::span<const double> actual,
@@ -136,6 +152,7 @@ ForecastWindows::ForecastWindows(const std::string& folder, const PatchSpec& spe
   const std::string path = folder + "/datasets.json";
   const Json list = Json::read(path);
   Sha256 hash;
+  std::set<std::string> frequencies;  // that have a sample
   std::size_t number = 0;
   for (const Json& j : list.as_array()) {
     try {
@@ -153,12 +170,12 @@ ForecastWindows::ForecastWindows(const std::string& folder, const PatchSpec& spe
               "season, horizon and windows: wanted positive numbers, a horizon "
               "of at most 64 patches and at most 1000 windows");
       hash.update(std::as_bytes(std::span<const char>(read_file(folder + "/" + file))));
-      std::vector<std::vector<double>> values;
       ReadSetup setup;
       setup.frequency = freq;
-      for (TimeSeries& s : read_series(folder + "/" + file, setup).series)
-        values.push_back(std::move(s.values));
-      add_set(set, values);
+      const std::size_t first = windows_.size();
+      add_set(set, read_series(folder + "/" + file, setup).series);
+      if (windows_.size() > first && frequencies.insert(freq).second)
+        samples_.push_back(last_of_first_series(windows_, first));
       ++number;
     } catch (Error& e) {
       e.add_context(path + ": set " + std::to_string(number));
@@ -171,16 +188,19 @@ ForecastWindows::ForecastWindows(const std::string& folder, const PatchSpec& spe
   make_batches();
 }
 
-void ForecastWindows::add_set(const SeriesSet& set,
-                              const std::vector<std::vector<double>>& series) {
-  for (const auto& values : series) {
+void ForecastWindows::add_set(const SeriesSet& set, std::span<const TimeSeries> series) {
+  for (const TimeSeries& s : series) {
+    const std::vector<double>& values = s.values;
     const auto length = static_cast<std::int64_t>(values.size());
     for (std::int64_t w = 0; w < set.windows; ++w) {
       const std::int64_t cut = length - (set.windows - w) * set.horizon;
       if (cut < 1) continue;
       TestWindow window{sets_.size(),
                         {values.begin(), values.begin() + cut},
-                        {values.begin() + cut, values.begin() + cut + set.horizon}};
+                        {values.begin() + cut, values.begin() + cut + set.horizon},
+                        s.id,
+                        s.grid,
+                        s.style};
       const auto finite = [](double x) { return std::isfinite(x); };
       if (std::any_of(window.past.begin(), window.past.end(), finite) &&
           std::any_of(window.actual.begin(), window.actual.end(), finite))
@@ -192,14 +212,15 @@ void ForecastWindows::add_set(const SeriesSet& set,
 
 void ForecastWindows::add_control() {
   constexpr std::int64_t kWalks = 24, kLength = 560, kHorizon = 30;
-  std::vector<std::vector<double>> walks;
+  std::vector<TimeSeries> walks;
   for (std::int64_t i = 0; i < kWalks; ++i) {
     const Rng rng{0, stream_id("forecast/control")};
     std::vector<double> x = {100};
     while (static_cast<std::int64_t>(x.size()) < kLength)
       x.push_back(x.back() + rng.normal(static_cast<std::uint64_t>(i), x.size()));
-    walks.push_back(std::move(x));
+    walks.push_back({"walk " + std::to_string(i), {}, {}, std::move(x)});
   }
+  samples_.push_back(windows_.size());
   add_set({.name = "random_walks", .season = 1, .horizon = kHorizon, .windows = 1, .control = true},
           walks);
 }
@@ -278,6 +299,63 @@ std::vector<Metric> ForecastWindows::score(std::span<const Scored> scored) const
     }
   }
   return totals.metrics();
+}
+
+Reference ForecastWindows::reference(const std::string& baseline, ThreadPool& threads) const {
+  const Baseline& method = baseline_named(baseline);
+  std::vector<Forecast> made(windows_.size());
+  std::vector<double> seconds(windows_.size());
+  threads.run(static_cast<std::int64_t>(made.size()), [&](std::int64_t i, Scratch&) {
+    require(!interrupted(), ErrorCode::interrupted, "stopped; the same command continues");
+    const auto at = static_cast<std::size_t>(i);
+    const TestWindow& w = windows_[at];
+    const SeriesSet& set = sets_[w.set];
+    const double start = cpu_seconds_of_this_thread();
+    made[at] = run_baseline(method, w.past,
+                            {.season = set.season, .horizon = set.horizon, .levels = spec_.levels});
+    seconds[at] = cpu_seconds_of_this_thread() - start;
+  });
+  Totals totals(sets_, spec_.levels);
+  Reference out{.name = method.title};
+  for (std::size_t i = 0; i < made.size(); ++i) {
+    totals.add(windows_[i], made[i].quantiles);
+    ++out.answers;
+    out.fallbacks += made[i].fallback.empty() ? 0 : 1;
+    out.cpu_seconds += seconds[i];
+  }
+  out.metrics = totals.metrics();
+  return out;
+}
+
+std::string ForecastWindows::name_of(const TestWindow& w) const {
+  return sets_[w.set].name + ": " + w.id;
+}
+
+Json ForecastWindows::samples() const {
+  Json out = Json::array();
+  for (const std::size_t i : samples_) {
+    const TestWindow& w = windows_[i];
+    const TimeSeries series{w.id, w.grid, w.style, {}};
+    Json sample = sample_json(
+        name_of(w), w.past, w.actual,
+        [&](std::size_t at) { return series.stamp(static_cast<std::int64_t>(at)); }, spec_.levels);
+    sample["synthetic"] = sets_[w.set].control;
+    out.push_back(std::move(sample));
+  }
+  return out;
+}
+
+Json ForecastWindows::answers(std::span<const Scored> scored) const {
+  Json out = Json::object();
+  for (std::size_t i = 0; i < scored.size(); ++i) {
+    const auto& members = batches_.at(i);
+    for (std::size_t b = 0; b < members.size(); ++b) {
+      if (std::find(samples_.begin(), samples_.end(), members[b]) == samples_.end()) continue;
+      const TestWindow& w = windows_[members[b]];
+      out[name_of(w)] = answer_json(decoded(w, scored[i].quantiles, static_cast<std::int64_t>(b)));
+    }
+  }
+  return out;
 }
 
 }  // namespace subquad

@@ -5,7 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "subquad/base/thread_pool.h"
 #include "subquad/data/series/patches.h"
+#include "subquad/data/series/series.h"
 #include "subquad/task/task.h"
 
 namespace subquad {
@@ -18,6 +20,9 @@ struct SeriesSet {
 struct TestWindow {
   std::size_t set;
   std::vector<double> past, actual;
+  std::string id = {};
+  Grid grid = {};
+  StampStyle style = {};  // past[i] stands at grid.at(i)
 };
 
 // A folder with datasets.json: a list of {dataset, file, freq, season, horizon, windows}. Windows
@@ -36,12 +41,18 @@ class ForecastWindows {
   // annual sets, by steps of the horizon, and of every set; control_wql_ratio is to Naive;
   // coverage of the central 80 %.
   std::vector<Metric> score(std::span<const Scored> scored) const;
+  // The same of a classical forecaster.
+  Reference reference(const std::string& baseline, ThreadPool& threads) const;
+  // The last window of the first series of the first set of every frequency, and of the control.
+  Json samples() const;
+  Json answers(std::span<const Scored> scored) const;
   const std::string& digest() const { return digest_; }
 
  private:
-  void add_set(const SeriesSet& set, const std::vector<std::vector<double>>& series);
+  void add_set(const SeriesSet& set, std::span<const TimeSeries> series);
   void add_control();
   void make_batches();
+  std::string name_of(const TestWindow& w) const;     // of a sample
   std::int64_t tokens_of(const TestWindow& w) const;  // of the context
   // [level][step], ascending in the level, of row `row` of a batch.
   std::vector<std::vector<double>> decoded(const TestWindow& w, const Tensor& outputs,
@@ -51,6 +62,7 @@ class ForecastWindows {
   std::vector<SeriesSet> sets_;
   std::vector<TestWindow> windows_;
   std::vector<std::vector<std::size_t>> batches_;
+  std::vector<std::size_t> samples_;  // of windows_
   std::string digest_;
 };
 
