@@ -295,23 +295,72 @@ TEST(GoldenCheckpoints, StatesAfterTheSequence) {
   EXPECT_GT(compared, 100);
 }
 
+// The next id of every position, -1 behind the last.
+Tensor next_ids(const Tensor& ids) {
+  const Tensor targets(ids.shape(), DType::i32);
+  const std::int64_t B = ids.shape()[0], T = ids.shape()[1];
+  for (std::int64_t b = 0; b < B; ++b) {
+    for (std::int64_t t = 0; t < T; ++t)
+      targets.data<std::int32_t>()[b * T + t] =
+          t + 1 < T ? ids.data<std::int32_t>()[b * T + t + 1] : -1;
+  }
+  return targets;
+}
+
+bool has_gradients(const Safetensors& expected) {
+  const auto& all = expected.entries();
+  return std::any_of(all.begin(), all.end(),
+                     [](const auto& e) { return e.first.starts_with("grad."); });
+}
+
+// Where no gradients were published: those of the fast kernels against the references in f64, which
+// equal finite differences.
+TEST(GoldenCheckpoints, GradientsInF32AreThoseOfTheReference) {
+  int compared = 0;
+  for (const std::string& folder : cases()) {
+    SCOPED_TRACE(folder);
+    std::vector<Tensor> gradients;
+    for (const DType dtype : {DType::f32, DType::f64}) {
+      Opened c(folder, dtype);
+      if (has_gradients(c.expected)) break;
+      const Tensor ids = ids_of(c.expected, "input_ids");
+      Tape tape;
+      Context cx = c.engine.context(c.store, &tape);
+      tape.backward(cx, c.net().loss(cx, ids, next_ids(ids), {}));
+      std::int32_t index = 0;
+      for (std::size_t i = 0; i < c.model->plan.all().size(); ++i)
+        gradients.push_back(c.store.grad({index++}).clone());
+    }
+    const std::size_t count = gradients.size() / 2;
+    double largest = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      for (const double x : gradients[count + i].host<double>())
+        largest = std::max(largest, std::abs(x));
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      double scale = 1e-3 * largest, worst = 0;
+      for (std::int64_t e = 0; e < gradients[i].numel(); ++e) {
+        scale = std::max(scale, std::abs(at(gradients[count + i], e)));
+        const double d = std::abs(at(gradients[i], e) - at(gradients[count + i], e));
+        ASSERT_FALSE(std::isnan(d)) << "parameter " << i;
+        worst = std::max(worst, d);
+      }
+      EXPECT_LE(worst, 1e-4 * scale) << "parameter " << i;
+    }
+    compared += count > 0;
+  }
+  EXPECT_GE(compared, 1);
+}
+
 TEST(GoldenCheckpoints, LossAndItsGradients) {
   int with_gradients = 0;
   for_each_case([&](Opened& c) {
-    const Tensor ids = ids_of(c.expected, "input_ids"), targets(ids.shape(), DType::i32);
-    const std::int64_t B = ids.shape()[0], T = ids.shape()[1];
-    for (std::int64_t b = 0; b < B; ++b) {
-      for (std::int64_t t = 0; t < T; ++t)
-        targets.data<std::int32_t>()[b * T + t] =
-            t + 1 < T ? ids.data<std::int32_t>()[b * T + t + 1] : -1;
-    }
+    const Tensor ids = ids_of(c.expected, "input_ids"), targets = next_ids(ids);
     Tape tape;
     Context cx = c.engine.context(c.store, &tape);
     const Var loss = c.net().loss(cx, ids, targets, {});
     EXPECT_NEAR(at(loss.value, 0), at(c.want("loss"), 0), c.bound(2e-6));
-    if (!std::any_of(c.expected.entries().begin(), c.expected.entries().end(),
-                     [](const auto& e) { return e.first.starts_with("grad."); }))
-      return;
+    if (!has_gradients(c.expected)) return;
     ++with_gradients;
     tape.backward(cx, loss);
     const NamedTensors got =
