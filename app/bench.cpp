@@ -6,6 +6,28 @@
 #include "subquad/backend/instructions.h"
 
 namespace subquad::app {
+namespace {
+
+void print_results(const BenchOptions& bench, bool json) {
+  bool first = true;
+  run_bench(bench, [&](const BenchResult& r) {
+    if (first && !json) {
+      std::printf("multiply-add peak of one thread: %.1f GFLOP/s (f32)\n%s", r.peak_flops * 1e-9,
+                  bench_header().c_str());
+    }
+    first = false;
+    std::printf("%s", json ? (r.json().dump() + "\n").c_str() : bench_line(r).c_str());
+    if (!json && !r.profile.ops.empty()) std::printf("%s", profile_lines(r).c_str());
+    std::fflush(stdout);
+  });
+  if (!json)
+    std::printf(
+        "peak, bandw.: share of this machine's peak and read bandwidth; foreign: cores that other "
+        "programs kept busy\nmeanwhile; ! = more than 0.1, so measure again when the machine is "
+        "quiet\n");
+}
+
+}  // namespace
 
 int bench(Arguments arguments) {
   BenchOptions bench;
@@ -59,22 +81,7 @@ int bench(Arguments arguments) {
     std::printf("%s\n", repeat_workload(bench, repetitions).json().dump().c_str());
     return 0;
   }
-  bool first = true;
-  run_bench(bench, [&](const BenchResult& r) {
-    if (first && !json) {
-      std::printf("multiply-add peak of one thread: %.1f GFLOP/s (f32)\n%s", r.peak_flops * 1e-9,
-                  bench_header().c_str());
-    }
-    first = false;
-    std::printf("%s", json ? (r.json().dump() + "\n").c_str() : bench_line(r).c_str());
-    if (!json && !r.profile.ops.empty()) std::printf("%s", profile_lines(r).c_str());
-    std::fflush(stdout);
-  });
-  if (!json)
-    std::printf(
-        "peak, bandw.: share of this machine's peak and read bandwidth; foreign: cores that other "
-        "programs kept busy\nmeanwhile; ! = more than 0.1, so measure again when the machine is "
-        "quiet\n");
+  print_results(bench, json);
   return 0;
 }
 

@@ -63,6 +63,9 @@ int describe(const std::string& folder) {
     std::printf(" %ld @%ld", static_cast<long>(model.state_bytes(depth)), static_cast<long>(depth));
   const double macs = model.cost(1024).macs / 1024;
   std::printf("\nFLOP/token   %.0f over 1024 positions\n", 2 * macs);
+  std::fflush(stdout);
+  p->files->require_finite();
+  std::printf("weights      all finite\n");
   return 0;
 }
 

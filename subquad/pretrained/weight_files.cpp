@@ -1,5 +1,7 @@
 #include "subquad/pretrained/weight_files.h"
 
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 
 #include "subquad/pretrained/config.h"
@@ -122,6 +124,29 @@ const Safetensors::Entry& WeightFiles::entry(const std::string& name) const {
 
 const std::string& WeightFiles::file_of(const std::string& name) const {
   return files_[owner(name)].path;
+}
+
+void WeightFiles::require_finite() const {
+  constexpr std::int64_t kPiece = 1 << 16;
+  std::vector<float> piece(kPiece);
+  for (const auto& [name, owner] : owner_) {
+    const Safetensors::Entry& e = entry(name);
+    if (e.dtype != DType::f64 && e.dtype != DType::f32 && e.dtype != DType::bf16 &&
+        e.dtype != DType::f16)
+      continue;
+    const std::int64_t n = e.shape.numel();
+    for (std::int64_t first = 0; first < n; first += kPiece) {
+      const std::span<float> values(piece.data(),
+                                    static_cast<std::size_t>(std::min(kPiece, n - first)));
+      read_elements(name, first, 1, values);
+      const auto bad =
+          std::find_if(values.begin(), values.end(), [](float x) { return !std::isfinite(x); });
+      if (bad == values.end()) continue;
+      fail(ErrorCode::numeric, files_[owner].path, ": tensor ", name, " of shape ", e.shape,
+           ": element ", first + (bad - values.begin()), " is ", *bad,
+           ", wanted a finite number; the file is damaged, or its training diverged");
+    }
+  }
 }
 
 }  // namespace subquad

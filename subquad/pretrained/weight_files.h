@@ -33,6 +33,9 @@ class WeightFiles {
   Tensor in_place(const std::string& name) const {  // see Safetensors
     return files_[owner(name)].content.in_place(name);
   }
+  // Reads every value. Errors: numeric, naming file, tensor and place of the first one that is NaN or
+  // infinite as f32.
+  void require_finite() const;
   // Odd, but harmless.
   const std::vector<std::string>& warnings() const { return warnings_; }
 

@@ -11,7 +11,7 @@ namespace {
 
 using namespace charts;
 
-constexpr double kWidth = 460, kTop = 30, kBottom = 40;
+constexpr double kWidth = 460, kTop = 40, kBottom = 40;
 constexpr double kNames = 142;  // ends here: room for a mark and "gated_deltanet[-1,1]"
 
 void draw_name(std::string& svg, const std::string& name, const std::string& colour, int marker,

@@ -235,6 +235,13 @@ std::vector<Comparison> comparisons(const Json& results) {
   return all;
 }
 
+std::vector<Comparison> compare_pairs(const Json& results, const std::vector<Hypothesis>& pairs) {
+  std::vector<Comparison> all;
+  for (const Hypothesis& h : pairs) all.push_back(compare_arms(results, h));
+  adjust(all, false);
+  return all;
+}
+
 Json Comparison::to_json() const {
   Json j = Json::object();
   j["task"] = task;

@@ -50,6 +50,8 @@ struct Comparison {
 
 // The declared hypotheses; then, for every task without one, its two best arms by median.
 std::vector<Comparison> comparisons(const Json& results);
+// These pairs, as exploratory comparisons that are corrected together.
+std::vector<Comparison> compare_pairs(const Json& results, const std::vector<Hypothesis>& pairs);
 // The smallest corrected p that sign flips of so many pairs can give: it decides how many seeds a
 // study needs.
 double smallest_p_holm(int pairs, int family);

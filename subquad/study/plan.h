@@ -60,6 +60,8 @@ struct StudyPlan {
   std::string to_toml() const;
 };
 
+// Kinds of mixers that the plan's arms are made of, without the n-gram.
+std::vector<std::string> kinds_of(const StudyPlan& plan);
 // Drops options of mixers that no arm has, so that they do not make equal studies differ: for a
 // plan whose arms were replaced.
 void drop_unused_options(StudyPlan& plan);

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <limits>
 #include <fstream>
 
 #include "subquad/base/file.h"
@@ -235,6 +236,27 @@ TEST(Pretrained, Tensors) {
   c.expect_refused({file, "data section"});
   write_file_atomically(c / file, std::string("\xff\xff\xff\xff\xff\xff\xff\x7f") + good.substr(8));
   c.expect_refused({file, "header"});
+}
+
+TEST(Pretrained, AWeightThatIsNoNumberIsNamed) {
+  const Copy c("qwen3");
+  EXPECT_NO_THROW(open_pretrained(c.folder())->files->require_finite());
+  c.rewrite("model.safetensors", [](NamedTensors& t) {
+    for (auto& [name, tensor] : t) {
+      if (name == "model.norm.weight") {
+        tensor = Tensor::zeros(tensor.shape(), DType::f32);
+        tensor.data<float>()[5] = -std::numeric_limits<float>::infinity();
+      }
+    }
+  });
+  try {
+    open_pretrained(c.folder())->files->require_finite();
+    ADD_FAILURE() << "wanted an error";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::numeric);
+    for (const char* part : {"model.safetensors", "model.norm.weight", "element 5 is -inf"})
+      EXPECT_NE(std::string(e.what()).find(part), std::string::npos) << e.what();
+  }
 }
 
 TEST(Pretrained, Shards) {

@@ -2,6 +2,7 @@
 // paper.
 #include <filesystem>
 
+#include "subquad/base/file.h"
 #include "subquad/study/findings.h"
 #include "subquad/study/format.h"
 #include "subquad/study/report/sections.h"
@@ -54,6 +55,7 @@ const Section kSections[] = {{"short", "In short", short_section},
                              {"tuning", "Tuning", tuning_section},
                              {"quality", "Quality", quality_section},
                              {"length", "Length generalisation", length_section},
+                             {"published", "Beside published numbers", published_section},
                              {"forecasts", "Zero-shot forecasts", forecast_section},
                              {"costs", "Costs", cost_section},
                              {"negative", "Negative and null results", negative_section},
@@ -115,6 +117,8 @@ ReportInput read_report_input(const std::string& folder) {
   in.provenance = report::read_if_there(folder + "/provenance.json");
   in.audit = report::read_if_there(folder + "/audit.json");
   in.protocol = report::read_if_there(folder + "/plan.protocol.json");
+  if (std::filesystem::exists(folder + "/published.toml"))
+    in.published = read_file(folder + "/published.toml");
   if (std::filesystem::exists(folder + "/ledger.jsonl"))
     in.ledger = check_ledger(folder + "/ledger.jsonl");
   if (in.timings.is_null()) in.timings["runs"] = Json::object();

@@ -16,6 +16,7 @@ struct ReportInput {
   Json audit = {};       // audit.json
   Json protocol = {};    // plan.protocol.json, frozen
   LedgerCheck ledger = {};
+  std::string published = {};  // text of published.toml
 };
 // Errors: no results.json.
 ReportInput read_report_input(const std::string& folder);

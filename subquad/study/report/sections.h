@@ -24,6 +24,8 @@ std::string quality_section(const View& view);
 // Share of an arm's runs, over all tasks, that reach a score; "" below two tasks that have scores.
 // Part of the quality.
 std::string profile_chart(const View& view);
+// Numbers that somebody published beside the study's, and whether their orderings hold; "" without.
+std::string published_section(const View& view);
 // Heat maps of every seed by length, and lines.
 std::string length_section(const View& view);
 // Zero-shot forecasts by arm: ratios to Seasonal Naive, by step of the horizon and by set, annual
