@@ -71,6 +71,7 @@ struct Problem {
   std::vector<Tensor> results;  // in the order of Names::all
   bool has_state;
   LinearCoreOptions o;
+  std::int64_t macs = 0;  // of the forward
 
   void run(const Case& c, const Spans& spans, std::string_view implementation, int thread_count) {
     KernelTable table;
@@ -118,6 +119,7 @@ struct Problem {
       ASSERT_TRUE(!impl.accepts || impl.accepts(f));
       impl.run(f, threads);
     }
+    macs = threads.macs();
     for (const auto& impl : table.all<LinearCoreBackward<T>>()) {
       if (impl.name == implementation) impl.run(b, threads);
     }
@@ -330,6 +332,21 @@ TEST(LinearCoreCpu, AgreesOnEveryInstructionSet) {
   for_each_instruction_set([] {
     for (Kind kind : kKinds) {
       for (std::int64_t T : {2, 37}) compare({kind, 2, T, 1, 2, 24, 40, true, true});
+    }
+  });
+}
+
+TEST(LinearCoreCpu, CountsChannelsOnEveryInstructionSet) {
+  for_each_instruction_set([] {
+    for (Kind kind : {Kind::channels, Kind::channel_erase}) {
+      for (const std::int64_t T : {1, 3, 16, 21, 64}) {
+        const Case c{kind, 2, T, 1, 2, 24, 40};
+        Problem<float> p = draw(c);
+        p.run(c, make_spans(c), "highway", 2);
+        EXPECT_EQ(static_cast<double>(p.macs),
+                  4 * linear_core_executed_macs(p.o, T, c.Dk, c.Dv, 2, true))
+            << c.text();
+      }
     }
   });
 }
