@@ -49,7 +49,7 @@ double linear_flop(const std::string& mixer, const LinearPlan& p, bool backward)
   const double pairs = static_cast<double>(p.chunk) / 2, d = static_cast<double>(p.Dk);
   const double shared = 1 / static_cast<double>(p.group);
   double flop = 0;
-  if (mixer == "gdn") {
+  if (mixer == "gdn" || mixer == "kda") {
     flop = pairs * 8 * d + 6 * d * d;
     if (backward) flop += pairs * 26 * d + 18 * d * d;
   } else {
@@ -88,15 +88,16 @@ void gate_gradients(const std::string& mixer, const LinearBuffers& b) {
 
 std::shared_ptr<LinearBuffers> linear_buffers(const std::string& mixer, const BenchShape& s) {
   const std::int64_t key_heads = mixer == "ssd" ? 1 : s.H;
-  const Shape keys{s.B, s.T, key_heads, s.D}, values{s.B, s.T, s.H, s.D}, gates{s.B, s.T, s.H, 1};
+  const Shape keys{s.B, s.T, key_heads, s.D}, values{s.B, s.T, s.H, s.D}, gates{s.B, s.T, s.H, 1},
+      decays{s.B, s.T, s.H, mixer == "kda" ? s.D : 1};
   auto b = std::make_shared<LinearBuffers>(s);
   b->q = random(keys, 1);
   b->k = random(keys, 2);
   b->v = random(values, 3);
-  b->gate_a = random(gates, 4, 1, mixer == "ssd" ? -2 : 3);
+  b->gate_a = random(decays, 4, 1, mixer == "ssd" ? -2 : 3);
   b->write = random(gates, 5);
   b->A = random(Shape{s.H}, 6);
-  b->decay = fresh(gates);
+  b->decay = fresh(decays);
   LinearCoreOptions options;
   options.scale = 1 / std::sqrt(static_cast<double>(s.D));
   if (mixer == "mlstm") {
@@ -118,7 +119,8 @@ std::shared_ptr<LinearBuffers> linear_buffers(const std::string& mixer, const Be
   b->d_o = random(values, 7);
   for (Tensor* t : {&b->o, &b->dv}) *t = fresh(values);
   for (Tensor* t : {&b->dq, &b->dk}) *t = fresh(keys);
-  for (Tensor* t : {&b->ddecay, &b->dwrite, &b->dgate}) *t = fresh(gates);
+  for (Tensor* t : {&b->dwrite, &b->dgate}) *t = fresh(gates);
+  b->ddecay = fresh(decays);
   auto& f = b->forward;
   f.q = b->q.view<const float, 4>();
   f.k = b->k.view<const float, 4>();
@@ -251,7 +253,7 @@ Workload step_workload(const std::string& mixer, const BenchShape& shape,
   b->forward.S_final = state.view<float, 4>();
   Workload w;
   w.variant = engine->kernels.select(b->forward).name;
-  w.useful_flop = static_cast<double>(states.numel()) * (mixer == "gdn" ? 6 : 4);
+  w.useful_flop = static_cast<double>(states.numel()) * (b->forward.options.erase ? 6 : 4);
   w.run = [b, state, mixer, engine] {
     make_gates(mixer, *b);
     engine->kernels.run(b->forward, engine->threads);
@@ -277,7 +279,7 @@ struct CoreName {
 std::vector<CoreName> core_names() {
   std::vector<CoreName> names;
   for (const BenchShape& shape : bench_shapes()) {
-    for (const char* mixer : {"mlstm", "slstm", "ssd", "gdn", "attention"}) {
+    for (const char* mixer : {"mlstm", "slstm", "ssd", "gdn", "kda", "attention"}) {
       for (const bool backward : {false, true}) names.push_back({mixer, backward, &shape});
     }
   }
@@ -297,14 +299,14 @@ const std::vector<BenchShape>& bench_shapes() {
 std::vector<std::string> core_bench_names() {
   std::vector<std::string> names;
   for (const CoreName& n : core_names()) names.push_back(n.text());
-  for (const std::string mixer : {"gdn", "ssd"}) {
+  for (const std::string mixer : {"gdn", "kda", "ssd"}) {
     for (const BenchShape& s : step_shapes()) names.push_back("step/" + mixer + "/" + s.name);
   }
   return names;
 }
 
 Workload core_workload(const std::string& name, int threads) {
-  for (const std::string mixer : {"gdn", "ssd"}) {
+  for (const std::string mixer : {"gdn", "kda", "ssd"}) {
     for (const BenchShape& s : step_shapes()) {
       if (name != "step/" + mixer + "/" + s.name) continue;
       const auto engine = std::make_shared<Engine>(threads);

@@ -47,6 +47,9 @@ DecayGates mamba2_gates(Context& cx, const Var& dt_raw, ParamId A_log, ParamId d
 // or 2.
 DecayGates gdn_gates(Context& cx, const Var& a, const Var& b, ParamId A_log, ParamId dt_bias,
                      double write_range);
+// KDA: decay = -exp(A_log) softplus(a + dt_bias), a decay for each of the C channels of a head.
+// a (B,T,H*C), A_log (H), dt_bias (H*C) -> (B,T,H*C)
+Var channel_decay(Context& cx, const Var& a, ParamId A_log, ParamId dt_bias);
 
 // --- normalisation (ops/norm.cpp)
 struct NormOptions {

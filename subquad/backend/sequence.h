@@ -62,8 +62,8 @@ struct Rope {
 };
 
 // decay = -exp(A_log) dt (or 2 exp(-exp(A_log) dt) - 1 if signed_decay), dt = clamp(softplus(raw +
-// bias)). write: dt for Mamba-2 (b absent), write_range sigmoid(b) for GDN. Shapes: raw, b, decay,
-// write (N,H)   A_log, bias (H)
+// bias)). write: dt for Mamba-2 (b absent), write_range sigmoid(b) for GDN; it may be absent.
+// Shapes: raw, b, decay, write (N,H)   bias (H)   A_log (H), or fewer: one for H / numel neighbours
 template <class T>
 struct GatesForward {
   static constexpr std::string_view kOp = "gates";

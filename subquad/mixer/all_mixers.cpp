@@ -1,6 +1,7 @@
 #include "subquad/mixer/all_mixers.h"
 
 #include "subquad/mixer/attention/attention.h"
+#include "subquad/mixer/attention/latent_attention.h"
 #include "subquad/mixer/gated_deltanet/gated_deltanet.h"
 #include "subquad/mixer/mamba2/mamba2.h"
 #include "subquad/mixer/mlstm/mlstm.h"
@@ -12,6 +13,8 @@ namespace subquad {
 const std::vector<MixerEntry>& all_mixers() {
   static const std::vector<MixerEntry> mixers = {
       {"attention", "causal softmax attention, the quadratic baseline", make_attention},
+      {"latent_attention", "softmax attention on one small vector a position",
+       make_latent_attention},
       {"mlstm",
        "matrix memory, exponential input gate, normaliser (xLSTM[1:0])",
        make_mlstm,
@@ -28,6 +31,7 @@ const std::vector<MixerEntry>& all_mixers() {
        "gated delta rule, write in (0,2)",
        make_gated_deltanet_negative,
        {"head_dim", "value_dim"}},
+      {"kda", "gated delta rule with a decay per key channel", make_kda, {"head_dim", "value_dim"}},
   };
   return mixers;
 }

@@ -5,8 +5,7 @@ namespace {
 
 // Known by name, and what each would need.
 constexpr std::pair<const char*, const char*> kRefused[] = {
-    {"kimi_linear", "a decay per key channel with low-rank gates, latent attention, experts"},
-    {"kda", "a decay per key channel with low-rank gates"},
+    {"kda", "the names of KDA in flash-linear-attention, whose gate has a bias"},
     {"mamba", "the selective scan of Mamba-1"},
     {"falcon_h1", "attention and Mamba-2 side by side in one layer"},
     {"olmo_hybrid", "norms behind the attention layers"},
@@ -26,8 +25,8 @@ const std::vector<const Family*>& all_families() {
   static const std::vector<const Family*> families = {
       &kLlama,      &kQwen3,        &kMamba2,           &kMamba2StateSpaces,
       &kXlstmLarge, &kXlstmNeurips, &kGatedDeltaNetFla, &kQwen3Next,
-      &kQwen35,     &kGpt2,         &kGraniteHybrid,    &kTirex,
-      &kSubquad,
+      &kQwen35,     &kGpt2,         &kGraniteHybrid,    &kKimiLinear,
+      &kTirex,      &kSubquad,
   };
   return families;
 }

@@ -38,7 +38,7 @@ struct Family {
 
 // families/*.cpp
 extern const Family kLlama, kQwen3, kMamba2, kMamba2StateSpaces, kXlstmLarge, kXlstmNeurips,
-    kGatedDeltaNetFla, kQwen3Next, kQwen35, kGpt2, kGraniteHybrid, kTirex, kSubquad;
+    kGatedDeltaNetFla, kQwen3Next, kQwen35, kGpt2, kGraniteHybrid, kKimiLinear, kTirex, kSubquad;
 
 // The configuration file of our own layout.
 struct OwnLayout {

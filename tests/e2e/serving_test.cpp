@@ -154,9 +154,9 @@ TEST(Serving, APublishedModelIsTrainedOnAndExported) {
   const Folder f("serving-continue");
   std::ofstream(f / "pages.txt") << text_of_sources();
   const std::string environment = "SUBQUAD_DATA=" + quoted(f / "cache");
-  // Two with a layout that our own models are never written in, one of them with two names of
-  // tensors and bf16 weights.
-  for (const char* name : {"xlstm_hf", "llama3_bf16"}) {
+  // Three with a layout that our own models are never written in, one of them with two names of
+  // tensors and bf16 weights, one with experts.
+  for (const char* name : {"xlstm_hf", "llama3_bf16", "kimi_linear"}) {
     const std::string run = f / std::string(name), model = f / (std::string(name) + "-out");
     const std::string train = "train --init " + kCases + name + " --task text --data " +
                               (f / "pages.txt") + " --tokens 40000 --learning-rate 0.01 --out " +

@@ -74,6 +74,8 @@ TEST(MixerGradients, Options) {
   check("mamba2", options(R"({"conv_bias":false,"bias":true})"), "mamba2 biases");
   check("gated_deltanet", options(R"({"heads":1,"head_dim":3,"value_dim":4})"), "gdn one head");
   check("attention", options(R"({"rope":false,"head_dim":3,"qk_norm":true})"), "attention odd");
+  check("latent_attention", options(R"({"shared_dim":0,"latent":3,"value_dim":5,"scale":0.4})"),
+        "latent attention without a shared key");
 }
 
 TEST(MixerGradients, EverySwitchOfTheLinearCore) {
@@ -91,6 +93,11 @@ TEST(MixerGradients, EverySwitchOfTheLinearCore) {
       {"gated_deltanet", R"({"tied_gates":true})"},
       {"gated_deltanet", R"({"decay":false})"},
       {"gated_deltanet", R"({"erase":false,"exponential_input":true,"normalizer":true})"},
+      {"gated_deltanet", R"({"channel_decay":true})"},
+      {"kda", R"({"erase":false})"},
+      {"kda", R"({"value_heads":4,"head_dim":3,"value_dim":2,"write_range":2.0})"},
+      {"kda", R"({"gate_rank":0,"decay_rank":0})"},
+      {"kda", R"({"output_gate":false,"decay_rank":1})"},
   };
   for (const auto& [kind, options] : variants) {
     check(kind, Json::parse(options, "options"), std::string(kind) + " " + options);

@@ -120,6 +120,12 @@ TEST(OpGradients, RopeAndGates) {
         },
         "gates");
   }
+  const ParamId wide = plan.declare("wide", {12}, Init::normal(1), false);
+  ParameterStore with_channels(plan, DType::f64, 1);
+  check(
+      &with_channels, {random_f64({2, 4, 12}, 1)},
+      [&](Context& cx, const Vars& x) { return Vars{channel_decay(cx, x[0], A, wide)}; },
+      "channel_decay");
 }
 
 TEST(OpGradients, DenseAndEmbedding) {

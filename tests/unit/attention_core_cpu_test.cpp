@@ -203,6 +203,12 @@ TEST(AttentionCoreCpu, AgreesAndCountsOnEveryInstructionSet) {
           p.run(fresh, make_spans(fresh), "tiles", 1);
           EXPECT_EQ(static_cast<double>(p.macs), 2 * attention_core_executed_macs(T, window, D))
               << fresh.text();
+          const Case narrow{2, T, 0, 1, 1, D, D / 2, window};  // values
+          Problem<float> n = draw(narrow);
+          n.run(narrow, make_spans(narrow), "tiles", 1);
+          EXPECT_EQ(static_cast<double>(n.macs),
+                    2 * attention_core_executed_macs(T, window, D, D / 2))
+              << narrow.text();
         }
       }
       compare({2, 70, 9, 2, 1, D, 12, 20, true});

@@ -111,6 +111,9 @@ TEST(Export, WhatNoLayoutCanSayIsRefusedWithReasons) {
          "no layers without a convolution");
   expect(message(config_of({"gated_deltanet"}, R"({"gated_deltanet":{"erase":false}})")),
          "gated_deltanet: the layout has no layers without it");
+  expect(message(config_of({"gated_deltanet"}, R"({"gated_deltanet":{"channel_decay":true}})")),
+         "no decay per key channel");
+  expect(message(config_of({"kda"}, "{}")), "exists in no published layout");
   expect(message(config_of({"attention"}, R"({"attention":{"rope":false}})")),
          "without rotary positions");
   expect(message(config_of({"attention"}, R"({"attention":{"window":4}})")), "no window");

@@ -11,7 +11,22 @@
 namespace subquad {
 namespace {
 
-enum class Kind { mlstm, sigmoid_input, mamba2, gdn, signed_decay, signed_erase, erase_normalizer };
+enum class Kind {
+  mlstm,
+  sigmoid_input,
+  mamba2,
+  gdn,
+  signed_decay,
+  signed_erase,
+  erase_normalizer,
+  // A decay per key channel.
+  channels,
+  channel_erase,
+  channel_signed_erase
+};
+
+bool per_channel(Kind kind) { return kind >= Kind::channels; }
+
 enum class Inputs { ordinary, extreme, same_keys, bursts };
 
 struct Case {
@@ -35,8 +50,10 @@ LinearCoreOptions options(Kind kind) {
   o.exponential_input = kind == Kind::mlstm;
   o.normalizer =
       kind == Kind::mlstm || kind == Kind::sigmoid_input || kind == Kind::erase_normalizer;
-  o.erase = kind == Kind::gdn || kind == Kind::signed_erase || kind == Kind::erase_normalizer;
-  o.signed_decay = kind == Kind::signed_decay || kind == Kind::signed_erase;
+  o.erase = kind == Kind::gdn || kind == Kind::signed_erase || kind == Kind::erase_normalizer ||
+            kind == Kind::channel_erase || kind == Kind::channel_signed_erase;
+  o.signed_decay = kind == Kind::signed_decay || kind == Kind::signed_erase ||
+                   kind == Kind::channel_signed_erase;
   o.eps = o.normalizer ? 1e-6 : 0;
   return o;
 }
@@ -54,6 +71,7 @@ struct Problem {
   std::vector<Tensor> results;  // in the order of Names::all
   bool has_state;
   LinearCoreOptions o;
+  std::int64_t macs = 0;  // of the forward
 
   void run(const Case& c, const Spans& spans, std::string_view implementation, int thread_count) {
     KernelTable table;
@@ -63,8 +81,8 @@ struct Problem {
     const auto nan = [](const Shape& shape) { return nan_tensor(shape, dtype_of<T>()); };
     const Shape keys{c.B, c.T, c.Hk, c.Dk}, values{c.B, c.T, c.H, c.Dv}, gates{c.B, c.T, c.H, 1};
     const Shape states{c.B, c.H, c.Dk, c.Dv}, norms{c.B, c.H, c.Dk}, scalars{c.B, c.H};
-    results = {nan(values), nan(states), nan(norms), nan(scalars), nan(keys),  nan(keys),
-               nan(values), nan(gates),  nan(gates), nan(states),  nan(norms), nan(scalars)};
+    results = {nan(values), nan(states),        nan(norms), nan(scalars), nan(keys),  nan(keys),
+               nan(values), nan(decay.shape()), nan(gates), nan(states),  nan(norms), nan(scalars)};
     LinearCoreForward<T> f;
     f.q = q.view<const T, 4>();
     f.k = k.view<const T, 4>();
@@ -101,6 +119,7 @@ struct Problem {
       ASSERT_TRUE(!impl.accepts || impl.accepts(f));
       impl.run(f, threads);
     }
+    macs = threads.macs();
     for (const auto& impl : table.all<LinearCoreBackward<T>>()) {
       if (impl.name == implementation) impl.run(b, threads);
     }
@@ -157,7 +176,7 @@ Problem<float> draw(const Case& c) {
       for (std::int64_t d = 0; d < c.Dk; ++d) row[d] = zero ? 0 : row[d] / std::sqrt(sum);
     }
   }
-  p.decay = fill(gates, [&](std::uint64_t i) {
+  p.decay = fill({c.B, c.T, c.H, per_channel(c.kind) ? c.Dk : 1}, [&](std::uint64_t i) {
     const double u = uniform(i);
     if (p.o.signed_decay) return u < 0.1 ? 0.0 : u > 0.95 ? -1.0 : 2 * u - 1;
     if (c.inputs == Inputs::same_keys) return -1e-6;
@@ -239,8 +258,9 @@ void compare(const Case& c) {
 }
 
 constexpr Kind kKinds[] = {
-    Kind::mlstm,        Kind::sigmoid_input, Kind::mamba2,          Kind::gdn,
-    Kind::signed_decay, Kind::signed_erase,  Kind::erase_normalizer};
+    Kind::mlstm,         Kind::sigmoid_input,       Kind::mamba2,           Kind::gdn,
+    Kind::signed_decay,  Kind::signed_erase,        Kind::erase_normalizer, Kind::channels,
+    Kind::channel_erase, Kind::channel_signed_erase};
 
 struct Sizes {
   std::int64_t T, Hk, H, Dk, Dv;
@@ -316,6 +336,21 @@ TEST(LinearCoreCpu, AgreesOnEveryInstructionSet) {
   });
 }
 
+TEST(LinearCoreCpu, CountsChannelsOnEveryInstructionSet) {
+  for_each_instruction_set([] {
+    for (Kind kind : {Kind::channels, Kind::channel_erase}) {
+      for (const std::int64_t T : {1, 3, 16, 21, 64}) {
+        const Case c{kind, 2, T, 1, 2, 24, 40};
+        Problem<float> p = draw(c);
+        p.run(c, make_spans(c), "highway", 2);
+        EXPECT_EQ(static_cast<double>(p.macs),
+                  4 * linear_core_executed_macs(p.o, T, c.Dk, c.Dv, 2, true))
+            << c.text();
+      }
+    }
+  });
+}
+
 TEST(LinearCoreCpu, RefusesWhatOnlyTheReferenceDoes) {
   KernelTable table;
   add_linear_core_cpu(table);
@@ -326,7 +361,10 @@ TEST(LinearCoreCpu, RefusesWhatOnlyTheReferenceDoes) {
   f.decay = f.write = scalar.view<const float, 4>();
   EXPECT_EQ(table.select(f).name, "highway");
   f.decay = channels.view<const float, 4>();
+  EXPECT_EQ(table.select(f).name, "highway");
+  f.write = channels.view<const float, 4>();
   EXPECT_EQ(table.select(f).name, "reference");
+  f.write = scalar.view<const float, 4>();
   f.decay = scalar.view<const float, 4>();
   f.erase = channels.view<const float, 4>();
   EXPECT_EQ(table.select(f).name, "reference");

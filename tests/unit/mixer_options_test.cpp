@@ -34,7 +34,15 @@ TEST(MixerOptions, BadValuesAreRefused) {
       {"mlstm", R"({"heads":0})"},
       {"slstm", R"({"heads":3})"},
       {"gated_deltanet", R"({"heads":0})"},
-      {"mlstm", R"({"conv":"four"})"}};
+      {"mlstm", R"({"conv":"four"})"},
+      {"gated_deltanet", R"({"decay_rank":4})"},
+      {"gated_deltanet", R"({"gate_rank":-1})"},
+      {"kda", R"({"decay":false})"},
+      {"kda", R"({"tied_gates":true})"},
+      {"kda", R"({"normalizer":true})"},
+      {"latent_attention", R"({"latent":0})"},
+      {"latent_attention", R"({"shared_dim":-2})"},
+      {"latent_attention", R"({"rope":true})"}};
   for (const auto& [kind, options] : cases) {
     ParameterPlan plan;
     try {

@@ -191,6 +191,18 @@ TEST_P(SimdOps, GatesEqualReference) {
             "heads " + std::to_string(heads) + " range " + std::to_string(range), 2e-5);
       }
     }
+    for (const std::int64_t channels : {2, 5, 16}) {
+      ParameterPlan plan;
+      const ParamId A_log = plan.declare("A", {heads}, Init::uniform(-1, 2), false),
+                    bias = plan.declare("b", {heads * channels}, Init::normal(1), false);
+      ParameterStore store(plan, DType::f32, 1);
+      compare(
+          store, {random_tensor({3, 101, heads * channels}, 1, 4)},
+          [&](Context& cx, const auto& x) {
+            return std::vector<Var>{channel_decay(cx, x[0], A_log, bias)};
+          },
+          "heads " + std::to_string(heads) + " of " + std::to_string(channels), 2e-5);
+    }
   }
 }
 

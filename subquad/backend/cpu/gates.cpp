@@ -24,16 +24,17 @@ using vm::V;
 
 // Per-head values repeated over H vectors: element i of a block of rows meets entry i % (H kWidth).
 struct Pattern {
-  std::int64_t heads, size;
+  std::int64_t heads, per_rate, size;
   std::vector<float> rate, bias;  // exp(A_log)
 
   explicit Pattern(const GatesForward<float>& a)
       : heads(a.raw.dim(1)),
+        per_rate(heads / a.A_log.dim(0)),
         size(heads * vm::kWidth),
         rate(static_cast<std::size_t>(size)),
         bias(static_cast<std::size_t>(size)) {
     for (std::int64_t i = 0; i < size; ++i) {
-      rate[static_cast<std::size_t>(i)] = std::exp(*a.A_log.at(i % heads));
+      rate[static_cast<std::size_t>(i)] = std::exp(*a.A_log.at(i % heads / per_rate));
       bias[static_cast<std::size_t>(i)] = *a.bias.at(i % heads);
     }
   }
@@ -72,6 +73,7 @@ void gates_forward(const GatesForward<float>& a, ThreadPool& threads) {
                     const V g = hn::Neg(hn::Mul(rate, dt));
                     vm::store(a.signed_decay ? hn::MulSub(vm::set(2), vm::exp(g), one) : g,
                               a.decay.data + i, left);
+                    if (!a.write) return;
                     vm::store(a.b ? hn::Mul(range, vm::sigmoid(vm::load(a.b.data + i, left))) : dt,
                               a.write.data + i, left);
                   });
@@ -120,7 +122,7 @@ void gates_backward(const GatesBackward<float>& a, ThreadPool& threads) {
   sums.add_to(total.data(), 0, 2 * size);
   for (std::int64_t i = 0; i < size; ++i) {
     *a.dbias.at(i % heads) += total[static_cast<std::size_t>(i)];
-    *a.dA_log.at(i % heads) += total[static_cast<std::size_t>(size + i)];
+    *a.dA_log.at(i % heads / pattern.per_rate) += total[static_cast<std::size_t>(size + i)];
   }
 }
 

@@ -141,12 +141,14 @@ void rope(const Rope<T>& a, ThreadPool&) {
 
 template <class T>
 void gates_forward(const GatesForward<T>& a, ThreadPool&) {
+  const std::int64_t per_rate = a.raw.dim(1) / a.A_log.dim(0);
   for (std::int64_t n = 0; n < a.raw.dim(0); ++n) {
     for (std::int64_t h = 0; h < a.raw.dim(1); ++h) {
-      const T rate = std::exp(*a.A_log.at(h));
+      const T rate = std::exp(*a.A_log.at(h / per_rate));
       const T soft = reference::softplus(*a.raw.at(n, h) + *a.bias.at(h));
       const T dt = std::clamp(soft, static_cast<T>(a.lo), static_cast<T>(std::min(a.hi, 1e30)));
       *a.decay.at(n, h) = a.signed_decay ? 2 * std::exp(-rate * dt) - 1 : -rate * dt;
+      if (!a.write) continue;
       *a.write.at(n, h) =
           a.b ? static_cast<T>(a.write_range) * reference::sigmoid(*a.b.at(n, h)) : dt;
     }
@@ -156,9 +158,10 @@ void gates_forward(const GatesForward<T>& a, ThreadPool&) {
 template <class T>
 void gates_backward(const GatesBackward<T>& a, ThreadPool&) {
   const auto& f = a.f;
+  const std::int64_t per_rate = f.raw.dim(1) / f.A_log.dim(0);
   for (std::int64_t n = 0; n < f.raw.dim(0); ++n) {
     for (std::int64_t h = 0; h < f.raw.dim(1); ++h) {
-      const T rate = std::exp(*f.A_log.at(h)), s = *f.raw.at(n, h) + *f.bias.at(h);
+      const T rate = std::exp(*f.A_log.at(h / per_rate)), s = *f.raw.at(n, h) + *f.bias.at(h);
       const T soft = reference::softplus(s);
       const bool inside = soft >= static_cast<T>(f.lo) && static_cast<double>(soft) <= f.hi;
       const T dt = std::clamp(soft, static_cast<T>(f.lo), static_cast<T>(std::min(f.hi, 1e30)));
@@ -175,7 +178,7 @@ void gates_backward(const GatesBackward<T>& a, ThreadPool&) {
       const T d_raw = inside ? d_dt * reference::softplus_slope(s) : T(0);
       *a.draw.at(n, h) = d_raw;
       *a.dbias.at(h) += d_raw;
-      *a.dA_log.at(h) += -rate * dt * d_decay;
+      *a.dA_log.at(h / per_rate) += -rate * dt * d_decay;
     }
   }
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "subquad/autograd/ops.h"
+#include "subquad/mixer/attention/cache.h"
 #include "subquad/mixer/attention/core.h"
 #include "subquad/mixer/common/option_reader.h"
 
@@ -103,14 +104,10 @@ class Attention final : public Mixer {
     }
     std::int64_t keys = -1;
     if (state) {
-      for (std::int64_t b = 0; b < B; ++b) {
-        require(spans.valid_length(b) == T, ErrorCode::unsupported,
-                "attention: a padded row would leave holes in the key-value cache; decode rows of "
-                "equal length");
-      }
+      require_full_rows(spans);
       keys = state->positions() + T;
-      k = append(cx, (*state)["k"], k, state->positions());
-      v = append(cx, (*state)["v"], v, state->positions());
+      k = append_to_cache(cx, (*state)["k"], k, state->positions());
+      v = append_to_cache(cx, (*state)["v"], v, state->positions());
       state->advance(T);
     }
     const Var o = attention_core(cx, q, k, v, spans, c_.scale, c_.window, keys);
@@ -130,46 +127,6 @@ class Attention final : public Mixer {
   }
 
  private:
-  // The cache with the new keys or values at [filled, filled + T). Keys are stored after rotation.
-  // Without a tape the cache has spare room and is written in place if nobody else holds it (a fork
-  // copies it first).
-  static Var append(Context& cx, Var& cache, const Var& fresh, std::int64_t filled) {
-    if (cx.tape) {
-      if (filled == 0) return cache = fresh;
-      Var exact = cache;
-      if (cache.shape()[1] != filled) exact = {first_columns(cx, cache.value, filled, filled)};
-      return cache = concat_time(cx, exact, fresh);
-    }
-    const Shape& s = fresh.shape();
-    const std::int64_t wanted = filled + s[1], capacity = cache.shape()[1], row = s[2] * s[3];
-    if (wanted > capacity || !cache.value.unique()) {
-      cache = {first_columns(cx, cache.value, filled,
-                             wanted > capacity ? wanted + wanted / 2 : capacity)};
-    }
-    with_scalar(cx.dtype(), [&]<class T>() {
-      for (std::int64_t b = 0; b < s[0]; ++b) {
-        std::copy_n(fresh.value.data<T>() + b * s[1] * row, s[1] * row,
-                    cache.value.data<T>() + (b * cache.shape()[1] + filled) * row);
-      }
-    });
-    return cache;
-  }
-
-  // A copy of columns [0, filled) of (B,T,H,D) with room for `capacity` columns.
-  static Tensor first_columns(Context& cx, const Tensor& from, std::int64_t filled,
-                              std::int64_t capacity) {
-    const Shape& s = from.shape();
-    const Tensor to = cx.empty({s[0], capacity, s[2], s[3]});
-    const std::int64_t row = s[2] * s[3];
-    with_scalar(cx.dtype(), [&]<class T>() {
-      for (std::int64_t b = 0; b < s[0]; ++b) {
-        std::copy_n(from.data<T>() + b * s[1] * row, filled * row,
-                    to.data<T>() + b * capacity * row);
-      }
-    });
-    return to;
-  }
-
   Config c_;
   std::vector<ProjectionPart> parts_;
   ParamId in_, q_norm_, k_norm_, out_, out_bias_;

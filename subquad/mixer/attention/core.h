@@ -35,16 +35,21 @@ struct AttentionBackward {
 // no tape).
 Var attention_core(Context& cx, const Var& q, const Var& k, const Var& v, const Spans& spans,
                    double scale, std::int64_t window, std::int64_t keys = -1);
+// The same where a key's first `value_dim` features are its value, so that one cache holds both.
+Var attention_core_of_keys(Context& cx, const Var& q, const Var& k, std::int64_t value_dim,
+                           const Spans& spans, double scale, std::int64_t keys = -1);
 
-// Multiply-adds per query head of `tokens` positions in one document, head size D for q, k and v,
-// window w (0: none). A product counts, with the addition that follows it if there is one.
-//   recurrent: 2 D + 1 per visible (query, key) pair: the score, its scale, the weighted value
-double attention_core_macs(std::int64_t tokens, std::int64_t window, std::int64_t head_dim);
+// Multiply-adds per query head of `tokens` positions in one document, head size D for q and k, Dv for
+// v (0: D, too), window w (0: none). A product counts, with the addition that follows it if there is
+// one.
+//   recurrent: D + Dv + 1 per visible (query, key) pair: the score, its scale, the weighted value
+double attention_core_macs(std::int64_t tokens, std::int64_t window, std::int64_t head_dim,
+                           std::int64_t value_dim = 0);
 //   executed: tiles of kAttentionQueryTile queries in bands of keys as wide as the machine's
 //   vectors (core_tiles.h), so masked pairs inside the bands on the diagonal and at the window's
-//   edge are paid for, and D is rounded up to whole vectors where it is a column
-double attention_core_executed_macs(std::int64_t tokens, std::int64_t window,
-                                    std::int64_t head_dim);
+//   edge are paid for, and Dv is rounded up to whole vectors where it is a column
+double attention_core_executed_macs(std::int64_t tokens, std::int64_t window, std::int64_t head_dim,
+                                    std::int64_t value_dim = 0);
 constexpr std::int64_t kAttentionQueryTile = 64;
 
 void add_attention_core_reference(KernelTable& table);

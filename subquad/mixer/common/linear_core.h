@@ -86,9 +86,10 @@ double linear_core_macs(const LinearCoreOptions& options, std::int64_t dk, std::
 // Multiply-adds of the f32 forward over `tokens` positions, per value head: small products tile by
 // tile as this machine's vectors run them (padding and masked parts of tiles included), or the step
 // where the core steps. Row work is not counted. Heads of a group share q kᵀ and k kᵀ, as they do
-// once the batch has 8 (row, key head) pairs.
+// once the batch has 8 (row, key head) pairs; with a decay per channel they share nothing.
 double linear_core_executed_macs(const LinearCoreOptions& options, std::int64_t tokens,
-                                 std::int64_t dk, std::int64_t dv, std::int64_t heads_per_key);
+                                 std::int64_t dk, std::int64_t dv, std::int64_t heads_per_key,
+                                 bool channel_decay = false);
 
 void add_linear_core_reference(KernelTable& table);  // f32 and f64, every switch
 void add_linear_core_cpu(KernelTable& table);  // f32 chunkwise SIMD; added before the reference

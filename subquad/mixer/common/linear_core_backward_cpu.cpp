@@ -28,6 +28,12 @@ namespace {
 HWY_EXPORT(linear_backward_tasks);
 
 void run_tasks(const LinearPlan& p, const LinearCoreBackward<float>& b, ThreadPool& threads) {
+  if (p.channels) {
+    threads.run(p.tasks(), [&](std::int64_t task, Scratch& scratch) {
+      run_channel_backward(p, b, task, scratch);
+    });
+    return;
+  }
   run_neighbours(p, threads, [&](std::int64_t first, std::int64_t end, Scratch& scratch) {
     HWY_DYNAMIC_DISPATCH(linear_backward_tasks)(p, b, first, end, scratch);
   });

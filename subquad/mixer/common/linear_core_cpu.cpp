@@ -39,7 +39,8 @@ HWY_EXPORT(linear_step_task);
 HWY_EXPORT(linear_tiles);
 
 bool accepts_forward(const LinearCoreForward<float>& f) {
-  if (f.decay.dim(3) != 1 || f.write.dim(3) != 1 || f.erase) return false;
+  if (f.write.dim(3) != 1 || f.erase) return false;
+  if (f.decay.dim(3) != 1) return !f.options.exponential_input && !f.options.normalizer;
   return !f.options.exponential_input || !(f.options.erase || f.options.signed_decay);
 }
 
@@ -49,8 +50,14 @@ void run_forward(const LinearCoreForward<float>& f, ThreadPool& threads) {
   const LinearPlan p = plan_linear_core(f, false);
   if (p.T <= kLinearStepTokens) {
     threads.run(p.B * p.H, [&](std::int64_t task, Scratch& scratch) {
-      float* spare = scratch.get<float>(p.Dk * p.Dv + p.Dk);
+      float* spare = scratch.get<float>(p.Dk * (p.Dv + 4));
       scratch.count_macs(HWY_DYNAMIC_DISPATCH(linear_step_task)(p, f, task, spare));
+    });
+    return;
+  }
+  if (p.channels) {
+    threads.run(p.tasks(), [&](std::int64_t task, Scratch& scratch) {
+      scratch.count_macs(run_channel_forward(p, f, task, scratch));
     });
     return;
   }

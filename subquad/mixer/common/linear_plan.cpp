@@ -14,22 +14,27 @@ std::int64_t chunk_length(std::int64_t tokens, std::int64_t dk, std::int64_t dv,
   return std::min(best, pad_lanes(tokens));
 }
 
-// Small products of one forward chunk of n tokens, tile by tile as small_gemm runs them. A row that
-// starts from zero reads no state in its first chunk and, if nobody asks for it, writes none in its
-// last.
+// q kᵀ and k kᵀ on lower tiles of n padded tokens.
+std::int64_t score_macs(const LinearCoreOptions& o, std::int64_t padded, std::int64_t dk) {
+  const auto [rows, lanes] = linear_core_tiles();
+  std::int64_t scores = 0;
+  for (std::int64_t row = 0; row < padded; row += rows)
+    scores += rows * round_up(row + rows, lanes);
+  return (o.erase ? 2 : 1) * scores * dk;
+}
+
+// The other small products of one forward chunk of n tokens, tile by tile as small_gemm runs them. A
+// row that starts from zero reads no state in its first chunk and, if nobody asks for it, writes
+// none in its last.
 double chunk_macs(const LinearCoreOptions& o, std::int64_t n, std::int64_t dk, std::int64_t dv,
-                  std::int64_t heads_per_key, bool reads_state, bool writes_state) {
+                  bool reads_state, bool writes_state) {
   const auto [rows, lanes] = linear_core_tiles();
   const std::int64_t padded = pad_lanes(n), tall = dv == lanes ? 2 * rows : rows;
-  std::int64_t scores = 0, pairs = 0, before = 0;
-  for (std::int64_t row = 0; row < padded; row += rows) {
-    scores += rows * round_up(row + rows, lanes);
+  std::int64_t pairs = 0, before = 0;
+  for (std::int64_t row = 0; row < padded; row += rows)
     before += rows * std::min(n, row) + rows * (rows - 1) / 2;
-  }
   for (std::int64_t row = 0; row < padded; row += tall) pairs += tall * std::min(n, row + tall);
-  double macs =
-      static_cast<double>((o.erase ? 2 : 1) * scores * dk) / static_cast<double>(heads_per_key);
-  macs += static_cast<double>(pairs * dv);
+  auto macs = static_cast<double>(pairs * dv);
   if (reads_state) macs += static_cast<double>((o.erase ? 2 : 1) * padded * dk * dv);
   if (writes_state) macs += static_cast<double>(n * dk * dv);
   if (o.erase) macs += static_cast<double>(before * dv);
@@ -59,13 +64,26 @@ LinearPlan plan_linear_core(const LinearCoreForward<float>& args, bool backward)
   p.erase = args.options.erase;
   p.is_signed = args.options.signed_decay;
   p.chunk = chunk_length(p.T, p.dk, p.dv, p.group > 1 && !args.options.erase);
+  p.channels = args.decay.dim(3) > 1;
+  if (p.channels) {  // nothing is shared, and pairs cost more than the state
+    p.heads = 1;
+    p.chunk = kLanePad;
+  }
   p.scale = static_cast<float>(args.options.scale);
   p.eps = static_cast<float>(args.options.eps);
   return p;
 }
 
+std::int64_t channel_pair_macs(const LinearCoreOptions& o, std::int64_t n, std::int64_t dk) {
+  std::int64_t products = n * (n - 1) / 2;  // every key fades once a token
+  for (std::int64_t i = 1; i <= n; ++i) products += (o.erase ? 2 : 1) * round_up(i, 4);
+  return products * dk;
+}
+
 double linear_core_executed_macs(const LinearCoreOptions& o, std::int64_t tokens, std::int64_t dk,
-                                 std::int64_t dv, std::int64_t heads_per_key) {
+                                 std::int64_t dv, std::int64_t heads_per_key, bool channel_decay) {
+  if (channel_decay && tokens <= kLinearStepTokens)
+    return static_cast<double>(tokens * channel_step_macs(o.erase, dk, dv));
   if (tokens <= kLinearStepTokens) {  // as linear_step-inl.h walks over S and its rows
     const std::int64_t step = (o.erase ? 4 : 3) * dk * dv + (o.erase ? 5 : 2) * dv;
     return static_cast<double>(tokens * (step + (o.erase ? dk : 0)));
@@ -74,9 +92,15 @@ double linear_core_executed_macs(const LinearCoreOptions& o, std::int64_t tokens
   dv = pad_lanes(dv);
   const std::int64_t chunk = chunk_length(tokens, dk, dv, heads_per_key > 1 && !o.erase);
   double macs = 0;
-  for (std::int64_t t = 0; t < tokens; t += chunk) {
-    macs += chunk_macs(o, std::min(chunk, tokens - t), dk, dv, heads_per_key,
-                       t > 0 || o.signed_decay, t + chunk < tokens);
+  for (std::int64_t t = 0; channel_decay && t < tokens; t += kLanePad) {
+    const std::int64_t n = std::min(kLanePad, tokens - t);
+    macs += static_cast<double>(channel_pair_macs(o, n, dk)) + chunk_macs(o, n, dk, dv, true, true);
+  }
+  for (std::int64_t t = 0; !channel_decay && t < tokens; t += chunk) {
+    const std::int64_t n = std::min(chunk, tokens - t);
+    macs +=
+        static_cast<double>(score_macs(o, pad_lanes(n), dk)) / static_cast<double>(heads_per_key) +
+        chunk_macs(o, n, dk, dv, t > 0 || o.signed_decay, t + chunk < tokens);
   }
   return macs;
 }

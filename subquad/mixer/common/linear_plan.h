@@ -21,6 +21,7 @@ struct LinearPlan {
   std::int64_t dk, dv;  // padded to whole vectors
   std::int64_t chunk;   // tokens per chunk, a multiple of kLanePad
   bool exponential, normalizer, erase, is_signed;
+  bool channels;  // a decay per key channel: linear_channels-inl.h
   float scale, eps;
 
   std::int64_t tasks() const { return B * (H / heads); }
@@ -76,6 +77,12 @@ auto with_special_plan(const LinearPlan& p, const Run& run) {
   return run(p);
 }
 
+// Multiply-adds of a token's step and of the pairs of a chunk of n tokens, with `channels`.
+constexpr std::int64_t channel_step_macs(bool erase, std::int64_t dk, std::int64_t dv) {
+  return (erase ? 4 : 3) * (dk + 1) * dv + (erase ? 3 : 2) * dk;
+}
+std::int64_t channel_pair_macs(const LinearCoreOptions& o, std::int64_t n, std::int64_t dk);
+
 LinearPlan plan_linear_core(const LinearCoreForward<float>& args, bool backward);
 
 struct LinearChunk {
@@ -84,6 +91,13 @@ struct LinearChunk {
   bool fresh;  // the state before it is zero: nothing of it is computed
   bool last;   // nothing behind it reads the state it leaves
 };
+
+// Tasks of a plan with `channels`, each one row and value head. The forward returns the
+// multiply-adds of its products; dq, dk of the backward have one head per value head.
+std::int64_t run_channel_forward(const LinearPlan& p, const LinearCoreForward<float>& f,
+                                 std::int64_t task, Scratch& scratch);
+void run_channel_backward(const LinearPlan& p, const LinearCoreBackward<float>& b,
+                          std::int64_t task, Scratch& scratch);
 
 void run_linear_backward(const LinearCoreBackward<float>& b, ThreadPool& threads);
 

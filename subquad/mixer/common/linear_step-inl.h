@@ -134,7 +134,55 @@ inline float step_norm(const LinearStep& x) {
   return total;
 }
 
-// One row and value head. `scratch` holds Dk*Dv + Dk floats for states nobody wants back.
+// The same with a decay per channel: what k and q read of the old state is read with rows that carry
+// the decay.
+struct ChannelStep {
+  const float *a, *k_read, *q_read;  // (Dk): decay, decay k, decay q
+  float kq;
+};
+
+template <class Tag, int kVectors>
+HWY_INLINE void channel_step_columns(const LinearStep& x, const ChannelStep& c, std::int64_t j) {
+  using Columns = StepColumns<Tag, kVectors>;
+  const Columns zero = Columns::fill(0);
+  Columns u = zero, o = zero, read = zero;
+  const float* before = x.before + j;
+  for (std::int64_t i = 0; i < x.Dk; ++i) {
+    const Columns s = Columns::load(before + i * x.Dv);
+    if (x.erase) read.set_multiply_add(c.k_read[i], s, read);
+    o.set_multiply_add(c.q_read[i], s, o);
+  }
+  u.set_multiply_add(x.write, Columns::load(x.v + j), zero);
+  if (x.erase) u.set_multiply_add(-x.write, read, u);
+  o.set_multiply_add(c.kq, u, o);
+  for (std::int64_t i = 0; i < x.Dk; ++i) {
+    Columns s = zero;
+    s.set_multiply_add(c.a[i], Columns::load(before + i * x.Dv), zero);
+    s.set_multiply_add(x.k[i], u, s);
+    s.store(x.S + i * x.Dv + j);
+  }
+  o.set_multiply_add(x.scale, o, zero);
+  o.store(x.o + j);
+}
+
+// `rows` holds 3 Dk floats.
+inline void channel_step(const LinearStep& x, const float* decay, bool is_signed, float* rows) {
+  float *a = rows, *k_read = rows + x.Dk, *q_read = k_read + x.Dk, kq = 0;
+  vm::for_vectors(x.Dk, [&](std::int64_t i, std::int64_t left) HWY_ATTR {
+    const VF g = vm::load(decay + i, left), fade = is_signed ? g : vm::exp(g);
+    vm::store(fade, a + i, left);
+    vm::store(hn::Mul(fade, vm::load(x.k + i, left)), k_read + i, left);
+    vm::store(hn::Mul(fade, vm::load(x.q + i, left)), q_read + i, left);
+  });
+  for (std::int64_t i = 0; i < x.Dk; ++i) kq += x.k[i] * x.q[i];
+  const ChannelStep c{a, k_read, q_read, kq};
+  std::int64_t j = 0;
+  for (; j + 4 * kLanes <= x.Dv; j += 4 * kLanes) channel_step_columns<F32, 4>(x, c, j);
+  for (; j + kLanes <= x.Dv; j += kLanes) channel_step_columns<F32, 1>(x, c, j);
+  for (; j < x.Dv; ++j) channel_step_columns<hn::CappedTag<float, 1>, 1>(x, c, j);
+}
+
+// One row and value head. `scratch` holds Dk*Dv + Dk floats for states nobody wants back, and 3 Dk.
 std::int64_t linear_step_task(const LinearPlan& p, const LinearCoreForward<float>& f,
                               std::int64_t index, float* scratch) {
   const std::int64_t b = index / p.H, h = index % p.H, key_head = h / p.group;
@@ -178,6 +226,12 @@ std::int64_t linear_step_task(const LinearPlan& p, const LinearCoreForward<float
                    .scale = p.scale,
                    .inverse = 1,
                    .erase = p.erase};
+      if (p.channels) {
+        channel_step(x, f.decay.at(b, t, h), p.is_signed, scratch + size + p.Dk);
+        macs += channel_step_macs(p.erase, p.Dk, p.Dv);
+        before = S;
+        continue;
+      }
       float floor = 1;
       if (p.exponential) {
         const double kept = static_cast<double>(x.decay) + static_cast<double>(m);

@@ -159,6 +159,9 @@ void write_delta_options(const ModelConfig& m, const std::string& kind, Json& c)
   says(!r.get("conv_bias", false), "bias of the convolution");
   says(r.get("norm_eps", 1e-6) == m.norm_eps, "second eps of norms");
   says(r.get("l2_eps", 1e-6) == 1e-6, "own eps of unit keys");
+  says(!r.get("channel_decay", false), "decay per key channel");
+  says(r.get("gate_rank", std::int64_t{0}) == 0 && r.get("decay_rank", std::int64_t{0}) == 0,
+       "gates of low rank");
   for (const char* key_of : {"erase", "decay"}) says(r.get(key_of, true), "layers without it");
   for (const char* key_of : {"exponential_input", "normalizer", "tied_gates"})
     says(!r.get(key_of, false), "such switches of the recurrence");

@@ -23,6 +23,8 @@ const ArmWords kArms[] = {
     {"mamba2[-1,1]", "Mamba-2 whose factor may be negative"},
     {"gated_deltanet", "Gated DeltaNet: fades, and erases what a key held before writing to it"},
     {"gated_deltanet[-1,1]", "the same, its erasing may overshoot and flip a sign"},
+    {"kda", "Gated DeltaNet whose every key channel fades by a factor of its own"},
+    {"latent_attention", "softmax attention whose heads read one small vector per position"},
 };
 
 const Json* sizes_of(const View& view, const std::string& task, const std::string& arm) {
