@@ -28,7 +28,7 @@ Batch random_batch(std::int64_t vocabulary, int step) {
 }
 
 // What a published model is, in our terms.
-int describe(const std::string& folder) {
+int describe(const std::string& folder, bool check) {
   const auto p = open_pretrained(folder);
   const ModelConfig& c = p->published.config;
   const Model& model = *p->model;
@@ -63,6 +63,7 @@ int describe(const std::string& folder) {
     std::printf(" %ld @%ld", static_cast<long>(model.state_bytes(depth)), static_cast<long>(depth));
   const double macs = model.cost(1024).macs / 1024;
   std::printf("\nFLOP/token   %.0f over 1024 positions\n", 2 * macs);
+  if (!check) return 0;
   std::fflush(stdout);
   p->files->require_finite();
   std::printf("weights      all finite\n");
@@ -77,13 +78,14 @@ int info(Arguments arguments) {
       "mamba2",    "mamba2[-1,1]", "gated_deltanet", "gated_deltanet[-1,1]"};
   std::int64_t d_model = 64, blocks = 2, heads = 4, vocabulary = 256, parameters = 0,
                state_bytes = 0;
-  bool time = false;
+  bool time = false, check = false;
   std::string match = "parameters", published;
   Options options("info",
                   "Sizes, training cost and state bytes of arms matched to one budget, or of a "
                   "published model.",
                   "subquad info --arms attention,mlstm --d-model 256 --blocks 4");
-  options.positional("model", published, "folder of a published model; then no option applies")
+  options.positional("model", published, "folder of a published model; then only --check applies")
+      .flag("--check", check, "read every weight of the model: each must be a finite number")
       .list("--arms", arms, "arms to size")
       .option("--d-model", d_model, "model width", kWidths)
       .option("--blocks", blocks, "number of blocks", kBlocks)
@@ -95,7 +97,7 @@ int info(Arguments arguments) {
       .option("--state-bytes", state_bytes, "state of one sequence, for --match state", kBudgets)
       .flag("--time", time, "measure training steps, too");
   if (!options.parse(arguments)) return 0;
-  if (!published.empty()) return describe(published);
+  if (!published.empty()) return describe(published, check);
   const MeasureTimes measure = [&](std::span<const ModelConfig> models) {
     return training_seconds_per_token(
         models, [&](int step) { return random_batch(vocabulary, step); }, Precision::f32);

@@ -23,12 +23,13 @@ int report(Arguments arguments) {
           "--published", published,
           "numbers and orderings of a paper to show beside the study's; copied into the folder");
   if (!options.parse(arguments)) return 0;
+  ReportInput in = read_report_input(folder);
   if (!published.empty()) {
     const std::string text = read_file(published);
     parse_published(text, published);
     write_file_atomically(folder + "/published.toml", text);
+    in.published = text;
   }
-  const ReportInput in = read_report_input(folder);
   write_file_atomically(folder + "/report.html", html_report(in));
   std::printf("%s\n  report  %s/report.html\n", terminal_summary(in.results, in.timings).c_str(),
               folder.c_str());

@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <utility>
 
 #include "subquad/base/error.h"
@@ -82,6 +83,14 @@ bool is_special(const std::string& path) {
   return ::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
 }
 
+// What a link leads to, if that is there: a link is written through, not replaced.
+std::string target_of(const std::string& path) {
+  std::error_code error;
+  if (!std::filesystem::is_symlink(path, error)) return path;
+  const auto target = std::filesystem::canonical(path, error);
+  return error ? path : target.string();
+}
+
 }  // namespace
 
 std::string read_file(const std::string& path) {
@@ -99,8 +108,8 @@ std::string read_regular_file(const std::string& path, std::size_t most_bytes) {
   return content;
 }
 
-AtomicFile::AtomicFile(std::string path)
-    : path_(std::move(path)),
+AtomicFile::AtomicFile(const std::string& path)
+    : path_(target_of(path)),
       in_place_(is_special(path_)),
       temporary_(in_place_ ? path_ : path_ + ".tmp-" + std::to_string(::getpid())),
       fd_(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)) {

@@ -18,14 +18,14 @@ std::string read_file(const std::string& path);
 std::string read_regular_file(const std::string& path, std::size_t most_bytes);
 
 // Writes to a temporary file beside `path`, syncs it, renames it over `path`, syncs the folder. Into
-// a device or a pipe (/dev/null) it writes directly.
+// a device or a pipe (/dev/null) it writes directly, and through a link to what it leads to.
 // A full disk throws Error(out_of_space) and leaves the old file as it was.
 void write_file_atomically(const std::string& path, std::string_view content);
 
 // The same for content that comes in parts: what is not committed leaves nothing behind.
 class AtomicFile {
  public:
-  explicit AtomicFile(std::string path);
+  explicit AtomicFile(const std::string& path);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;

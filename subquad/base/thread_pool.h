@@ -54,7 +54,7 @@ class ThreadPool {
   // Multiply-adds that entered a leaf product on any worker so far, for law L8: m n k of every
   // GEMM, the tiles of the linear core's small products (forward only), and the products that a
   // token's step, the short convolution and the sLSTM make without a GEMM. Row work (gates, norms,
-  // softmax, normaliser) is not counted. Read it between calls of run().
+  // softmax, normaliser) is not counted, but for the pairs of a decay per channel. Read it between calls of run().
   std::int64_t macs() const {
     std::int64_t sum = 0;
     for (const Scratch& s : scratch_) sum += s.macs();

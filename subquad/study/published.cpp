@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "subquad/io/toml.h"
+#include "subquad/model/model.h"
 #include "subquad/study/findings.h"
 #include "subquad/task/task.h"
 
@@ -15,6 +16,37 @@ void check_keys(const Json& root, const std::string& path) {
             ErrorCode::invalid_argument, path, ": unknown key \"", key,
             "\", wanted source, setting, orderings, [values.TASK]");
   }
+}
+
+// A misspelt name would drop its row in silence. Errors: a task or an arm that nobody knows.
+void check_known(const std::string& task, const std::string& arm) {
+  require(find_task(task) != nullptr, ErrorCode::invalid_argument, "unknown task \"", task, "\"");
+  arm_layers(arm, 2);
+}
+
+PublishedNumbers numbers_of(const Json& root) {
+  PublishedNumbers out;
+  out.source = root.at("source").as_string();
+  out.setting = root.at("setting").as_string();
+  if (const Json* orderings = root.find("orderings")) {
+    for (const Json& text : orderings->as_array()) {
+      const Hypothesis o = parse_hypothesis(text.as_string());
+      require(!o.equivalence, ErrorCode::invalid_argument, "\"", text.as_string(),
+              "\" is no ordering, wanted \"TASK: ARM > ARM\"");
+      check_known(o.task, o.first);
+      check_known(o.task, o.second);
+      out.orderings.push_back(o);
+    }
+  }
+  if (const Json* values = root.find("values")) {
+    for (const auto& [task, arms] : values->as_object()) {
+      for (const auto& [arm, value] : arms.as_object()) {
+        check_known(task, arm);
+        out.values[task][arm] = value.as_double();
+      }
+    }
+  }
+  return out;
 }
 
 std::string verdict_of(const Comparison& alone, const Comparison& corrected) {
@@ -30,22 +62,11 @@ std::string verdict_of(const Comparison& alone, const Comparison& corrected) {
 PublishedNumbers parse_published(const std::string& text, const std::string& path) {
   const Json root = parse_toml(text, path);
   check_keys(root, path);
-  PublishedNumbers out;
-  out.source = root.at("source").as_string();
-  out.setting = root.at("setting").as_string();
-  if (const Json* orderings = root.find("orderings")) {
-    for (const Json& o : orderings->as_array()) {
-      out.orderings.push_back(parse_hypothesis(o.as_string()));
-      require(!out.orderings.back().equivalence, ErrorCode::invalid_argument, path, ": \"",
-              o.as_string(), "\" is no ordering, wanted \"TASK: ARM > ARM\"");
-    }
+  try {
+    return numbers_of(root);
+  } catch (const Error& e) {
+    fail(ErrorCode::invalid_argument, path, ": ", e.what());
   }
-  if (const Json* values = root.find("values")) {
-    for (const auto& [task, arms] : values->as_object()) {
-      for (const auto& [arm, value] : arms.as_object()) out.values[task][arm] = value.as_double();
-    }
-  }
-  return out;
 }
 
 std::vector<Replication> replications(const Json& results, const PublishedNumbers& published) {

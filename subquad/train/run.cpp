@@ -41,13 +41,13 @@ Json metric_json(const Metric& m, const std::string& split, std::int64_t length)
   return j;
 }
 
-// Metrics of the test split by length, and how far the two modes of execution agree.
 // Answers to the task's samples, which a report draws.
 void add_answers(Json& run, const Json& answers) {
   if (answers.is_null()) return;
   for (const auto& [name, answer] : answers.as_object()) run["answers"][name] = answer;
 }
 
+// Metrics of the test split by length, and how far the two modes of execution agree.
 void add_test_results(Json& run, const std::vector<LengthResult>& results) {
   Json& agreement = run["mode_agreement"] = Json::object();
   Json differences = Json::object();

@@ -141,6 +141,19 @@ TEST(File, HalfALineOfAKilledProcessGoes) {
   std::filesystem::remove(path);
 }
 
+TEST(Files, ALinkIsWrittenThrough) {
+  const std::string path = testing::TempDir() + "/subquad-target-" + std::to_string(getpid()),
+                    link = path + "-link";
+  std::ofstream(path) << "old";
+  std::filesystem::remove(link);
+  std::filesystem::create_symlink(path, link);
+  write_file_atomically(link, "new");
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+  EXPECT_EQ(read_file(path), "new");
+  std::filesystem::remove(link);
+  std::filesystem::remove(path);
+}
+
 // `--out /dev/null` once put a regular file in its place.
 TEST(Files, APipeIsWrittenToAndStaysOne) {
   const std::string path = testing::TempDir() + "/subquad-pipe-" + std::to_string(getpid());

@@ -44,7 +44,7 @@ TEST(PublishedOrderings, AreConfirmedRefutedOrUndecidedBySeeds) {
   const auto found =
       replications(results(), published("'parity: slstm > mlstm', 'parity: mlstm > slstm', "
                                         "'majority: mlstm > slstm', 'majority: slstm > mlstm', "
-                                        "'s3: slstm > mlstm', 'parity: a > mlstm'"));
+                                        "'s3: slstm > mlstm', 'parity: attention > mlstm'"));
   ASSERT_EQ(found.size(), 4U);  // those whose task and arms the study has
   EXPECT_EQ(found[0].verdict, "confirmed");
   EXPECT_EQ(found[1].verdict, "refuted");
@@ -73,13 +73,15 @@ TEST(PublishedOrderings, TheReportShowsThemBesideTheValues) {
       "[values.parity]\nslstm = 0.9\n";
   const std::string page = html_report(in);
   EXPECT_NE(page.find("a paper; other lengths"), std::string::npos);
-  EXPECT_NE(page.find("0.900</td><td>1.00 <span class='soft'>(1.00 &ndash; 1.00, 6 seeds)"),
+  EXPECT_NE(page.find("0.900</td><td>tail accuracy</td><td>1.00 <span class='soft'>(1.00 &ndash; "
+                      "1.00, 6 seeds)"),
             std::string::npos);
   EXPECT_NE(page.find("<span class='badge good'>confirmed</span>"), std::string::npos);
 }
 
 TEST(PublishedOrderings, WhatIsNoneIsRefused) {
-  for (const char* bad : {"'parity slstm mlstm'", "'parity: slstm = mlstm'", "3"})
+  for (const char* bad : {"'parity slstm mlstm'", "'parity: slstm = mlstm'", "3",
+                          "'parity: slstn > mlstm'", "'pairity: slstm > mlstm'"})
     EXPECT_THROW(published(bad), Error) << bad;
   EXPECT_THROW(parse_published("source = 's'\nsetting = 't'\nvalue = 3\n", "p.toml"), Error);
   EXPECT_THROW(parse_published("setting = 't'\n", "p.toml"), Error);

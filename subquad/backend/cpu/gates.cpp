@@ -23,6 +23,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 using vm::V;
 
 // Per-head values repeated over H vectors: element i of a block of rows meets entry i % (H kWidth).
+// A long row of whole vectors needs no repetition.
 struct Pattern {
   std::int64_t heads, per_rate, size;
   std::vector<float> rate, bias;  // exp(A_log)
@@ -30,12 +31,15 @@ struct Pattern {
   explicit Pattern(const GatesForward<float>& a)
       : heads(a.raw.dim(1)),
         per_rate(heads / a.A_log.dim(0)),
-        size(heads * vm::kWidth),
+        size(heads >= 64 && heads % vm::kWidth == 0 ? heads : heads * vm::kWidth),
         rate(static_cast<std::size_t>(size)),
         bias(static_cast<std::size_t>(size)) {
-    for (std::int64_t i = 0; i < size; ++i) {
-      rate[static_cast<std::size_t>(i)] = std::exp(*a.A_log.at(i % heads / per_rate));
-      bias[static_cast<std::size_t>(i)] = *a.bias.at(i % heads);
+    for (std::int64_t r = 0; r < a.A_log.dim(0); ++r)
+      std::fill_n(rate.begin() + r * per_rate, per_rate, std::exp(*a.A_log.at(r)));
+    std::copy_n(a.bias.at(0), heads, bias.begin());
+    for (std::int64_t i = heads; i < size; ++i) {
+      rate[static_cast<std::size_t>(i)] = rate[static_cast<std::size_t>(i - heads)];
+      bias[static_cast<std::size_t>(i)] = bias[static_cast<std::size_t>(i - heads)];
     }
   }
 };

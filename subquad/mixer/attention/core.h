@@ -3,7 +3,8 @@
 // Query i of a row stands at key index past + i, past = Tk - Tq (the cached prefix). It sees keys
 // j <= past + i of its own document (span) only, and with a window w only j > past + i - w.
 // A first span without reset includes the cached keys; a span with reset does not.
-// Shapes:  q, o (B,Tq,Hq,D)   k, v (B,Tk,Hkv,D), Hq a multiple of Hkv, head h reads h/(Hq/Hkv)
+// Shapes:  q (B,Tq,Hq,D)   k (B,Tk,Hkv,D)   v (B,Tk,Hkv,Dv)   o (B,Tq,Hq,Dv)
+//          Hq is a multiple of Hkv, head h reads h/(Hq/Hkv)
 //          lse (B,Tq,Hq). Spans index the Tq new positions.
 // Source:  Dao 2023 (arXiv 2307.08691) for the tiling
 #pragma once

@@ -85,7 +85,7 @@ Var linear_core(Context& cx, const LinearCoreInputs& in, const Spans& spans,
 double linear_core_macs(const LinearCoreOptions& options, std::int64_t dk, std::int64_t dv);
 // Multiply-adds of the f32 forward over `tokens` positions, per value head: small products tile by
 // tile as this machine's vectors run them (padding and masked parts of tiles included), or the step
-// where the core steps. Row work is not counted. Heads of a group share q kᵀ and k kᵀ, as they do
+// where the core steps. Row work is not counted, but for the pairs of a decay per channel. Heads of a group share q kᵀ and k kᵀ, as they do
 // once the batch has 8 (row, key head) pairs; with a decay per channel they share nothing.
 double linear_core_executed_macs(const LinearCoreOptions& options, std::int64_t tokens,
                                  std::int64_t dk, std::int64_t dv, std::int64_t heads_per_key,

@@ -26,6 +26,16 @@ std::string own_score(const View& view, const std::string& task, const std::stri
                 scores.size() == 1 ? "seed" : "seeds");
 }
 
+// Accuracy at all scored positions, scaled, where the study recorded it.
+std::string scaled_accuracy(const View& view, const std::string& task, const std::string& arm) {
+  std::vector<double> values;
+  for_runs(view.results, task, arm, [&](const Json& r) {
+    const Json* m = metric(r, "scaled_accuracy", view.task(task).at("primary_length").as_int());
+    if (m && !m->at("value").is_null()) values.push_back(m->at("value").as_double());
+  });
+  return values.empty() ? "-" : format("%.2f", median_of(values));
+}
+
 std::string value_rows(const View& view, const PublishedNumbers& published) {
   std::string rows;
   for (const std::string& task : view.tasks) {
@@ -37,7 +47,8 @@ std::string value_rows(const View& view, const PublishedNumbers& published) {
       const auto value = values->second.find(arm);
       if (value == values->second.end()) continue;
       rows += table_row({html_escape(task), arm_label(view, arm), format("%.3f", value->second),
-                         own_score(view, task, arm),
+                         html_escape(words_of(view.primary(task))), own_score(view, task, arm),
+                         scaled_accuracy(view, task, arm),
                          format("%.0f, %.0f (%.3gx)", trained, tested, tested / trained)});
     }
   }
@@ -59,10 +70,12 @@ std::string published_section(const View& view) {
   std::string h =
       note("Source: " + html_escape(published.source) + "; " + html_escape(published.setting) +
            ". Sizes, budgets and lengths differ from this study's: what can be compared "
-           "is who is ahead, not the values.");
+           "is who is ahead, not the values. A score is 0 at chance and 1 if perfect; of a "
+           "stop ratio it is one minus the distance from 1.");
   const std::string values = value_rows(view, published);
   if (!values.empty())
-    h += table({"task", "arm", "published", "here: median score (range)", "here: trained, tested"},
+    h += table({"task", "arm", "published", "measured here", "its median score (range)",
+                "scaled accuracy, median", "trained, tested"},
                values, "second");
   std::string rows;
   for (const Replication& r : replications(view.results, published)) {
