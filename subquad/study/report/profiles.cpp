@@ -57,7 +57,8 @@ Band band_of(const Scores& scores) {
   const Rng rng{0, stream_id("profile")};
   std::vector<Scores> draws;
   for (std::uint64_t d = 0; d < kDraws; ++d) draws.push_back(redrawn(scores, rng, d));
-  Band band{.opacity = 0.1};
+  Band band;
+  band.opacity = 0.1;
   for (int i = 0; i <= kSteps; ++i) {
     const double score = static_cast<double>(i) / kSteps;
     std::vector<double> at;
