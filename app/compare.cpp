@@ -191,9 +191,13 @@ void print_next(const std::string& folder, const std::vector<PlannedRun>& runs,
                 data.empty() ? "~/code" : shell_word(data).c_str());
     label = "";
   }
-  const PlannedRun& first = runs.front();
+  // The n-gram has no weights to differ in.
+  const auto trained =
+      std::find_if(runs.begin(), runs.end(), [](const PlannedRun& r) { return r.arm != "ngram"; });
+  if (trained == runs.end()) return;
+  const PlannedRun& first = *trained;
   const auto other = std::find_if(runs.begin(), runs.end(), [&](const PlannedRun& r) {
-    return r.task == first.task && r.arm != first.arm;
+    return r.task == first.task && r.arm != first.arm && r.arm != "ngram";
   });
   if (other == runs.end()) return;
   std::printf("  %-7s %s diff %s %s\n", label, program.c_str(),

@@ -49,7 +49,8 @@ void Sampler::weigh(std::span<const float> logits, std::vector<Candidate>& out) 
   std::size_t best = 0;
   for (std::size_t i = 0; i < logits.size(); ++i) {
     require(!std::isnan(logits[i]), ErrorCode::numeric,
-            "the model's output is not a number; `subquad info MODEL --check` names a weight that is none");
+            "the model's output is not a number; `subquad info MODEL --check` names a weight that "
+            "is none");
     if (penalised(i) > penalised(best)) best = i;
   }
   const double top = penalised(best);
