@@ -30,12 +30,13 @@ void evaluate_task(const std::string& folder, const EvaluationSetup& setup,
   const auto run = open_run(folder);
   const RunConfig& c = run->config;
   const auto task = task_of(c, folder);
-  if (setup.split == Split::test)
+  if (setup.split == Split::test) {
     log_test_access(folder, "evaluate", weights_digest(*run->store), reason);
-  if (reason.empty())
-    std::fprintf(stderr,
-                 "subquad: the test split was opened again, which an audit of the study counts "
-                 "(C6); say why with --reason, or use --split validation\n");
+    if (reason.empty())
+      std::fprintf(stderr,
+                   "subquad: the test split was opened again, which an audit of the study counts "
+                   "(C6); say why with --reason, or use --split validation\n");
+  }
   Engine engine(static_cast<int>(threads), precision_named(c.train.precision));
   for (const LengthResult& r : subquad::evaluate(engine, *run->model, *run->store, *task, setup)) {
     for (const Metric& m : r.metrics) {

@@ -15,8 +15,8 @@ struct PublishedNumbers {
   std::map<std::string, std::map<std::string, double>> values;  // by kind of task and arm
   std::vector<Hypothesis> orderings;                            // "anbn: mlstm > mamba2"
 };
-// From TOML with source, setting, orderings and tables [values.TASK]. Errors: unknown keys,
-// an ordering that parse_hypothesis refuses, values that are no numbers.
+// From TOML with source, setting, orderings and tables [values.TASK]. Errors name `path`: unknown
+// keys, tasks or arms, an ordering that parse_hypothesis refuses, values that are no numbers.
 PublishedNumbers parse_published(const std::string& text, const std::string& path);
 
 // What a study says about one published ordering.

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "subquad/study/report/report.h"
+#include "tests/unit/report_fixture.h"
 
 namespace subquad {
 namespace {
@@ -17,11 +18,7 @@ Json results() {
       "chance":0.1}}})",
                        "results");
   const auto add = [&](const std::string& task, const std::string& arm, int seed, double value) {
-    Json run = Json::object();
-    run["id"] = task + "-" + arm + "-s" + std::to_string(seed);
-    run["task"] = task;
-    run["arm"] = arm;
-    run["seed"] = seed;
+    Json run = finished_run(task, arm, seed);
     run["metrics"].push_back(Json::Object{
         {"name", "tail_accuracy"}, {"split", "test"}, {"length", 64}, {"value", value}});
     r["runs"].push_back(run);
@@ -58,12 +55,7 @@ TEST(PublishedOrderings, AreConfirmedRefutedOrUndecidedBySeeds) {
 TEST(PublishedOrderings, TheReportShowsThemBesideTheValues) {
   Json r = results();
   for (const char* task : {"parity", "majority@dense"}) {
-    for (const char* arm : {"mlstm", "slstm"}) {
-      r["tasks"][task]["arms"][arm] = Json::parse(
-          R"({"parameters":10,"training_macs_per_token":20.0,"state_bytes":{"64":8,"1024":8,
-          "16384":8,"65536":8},"model":{"d_model":8,"mlp_hidden":4,"layers":[]}})",
-          "arm");
-    }
+    for (const char* arm : {"mlstm", "slstm"}) r["tasks"][task]["arms"][arm] = sized_arm();
   }
   ReportInput in{.results = r};
   in.timings["runs"] = Json::object();

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "subquad/study/report/report.h"
+#include "tests/unit/report_fixture.h"
 
 namespace subquad {
 namespace {
@@ -30,21 +31,9 @@ ReportInput study(const std::string& task = "forecast") {
       R"({"primary":"wql_ratio","primary_length":4,"train_length":4,"chance":1.0})", "task");
   double value = 0.9;
   for (const char* arm : {"slstm", "mamba2", "attention"}) {
-    t["arms"][arm] = Json::parse(R"({"parameters":10,"training_macs_per_token":20.0,
-        "model":{"d_model":8,"mlp_hidden":4,"layers":["one"]},
-        "state_bytes":{"64":8,"1024":8,"16384":8,"65536":8}})",
-                                 "arm");
+    t["arms"][arm] = sized_arm();
     for (int seed = 0; seed < 2; ++seed) {
-      Json run = Json::object();
-      run["id"] = task + "-" + arm + "-s" + std::to_string(seed);
-      run["task"] = task;
-      run["arm"] = arm;
-      run["seed"] = seed;
-      run["tokens"] = 1000;
-      run["parameters"] = 10;
-      run["training_macs_per_token"] = 20.0;
-      run["config_sha256"] = "c0ffee";
-      run["weights_sha256"] = "beef";
+      Json run = finished_run(task, arm, seed);
       run["metrics"] = Json::Array{metric("wql_ratio", value + 0.01 * seed),
                                    metric("mase_ratio", value), metric("wql_ratio.shop", value)};
       run["curve"] = Json::array();

@@ -9,6 +9,7 @@
 #include "subquad/study/chart.h"
 #include "subquad/study/trials.h"
 #include "subquad/study/verdict.h"
+#include "tests/unit/report_fixture.h"
 
 namespace subquad {
 namespace {
@@ -24,16 +25,7 @@ Json metric(const std::string& name, int length, double value) {
 }
 
 Json run_of(const std::string& task, const std::string& arm, int seed, int points) {
-  Json run = Json::object();
-  run["id"] = task + "-" + arm + "-s" + std::to_string(seed);
-  run["task"] = task;
-  run["arm"] = arm;
-  run["seed"] = seed;
-  run["tokens"] = 1000;
-  run["parameters"] = 10;
-  run["training_macs_per_token"] = 20.0;
-  run["config_sha256"] = "c0ffee";
-  run["weights_sha256"] = "beef";
+  Json run = finished_run(task, arm, seed);
   const bool bits = task == "code";
   const double value = 0.5 + 0.1 * seed + (arm == "mlstm" ? 0.05 : 0);
   for (const int length : {32, 1024})
@@ -73,10 +65,7 @@ ReportInput input(const Size& size = {}) {
                                              "task");
     t["primary"] = task == "code" ? "bits_per_byte" : "tail_accuracy";
     for (const std::string& arm : size.arms) {
-      t["arms"][arm] = Json::parse(R"({"parameters":10,"training_macs_per_token":20.0,
-          "model":{"d_model":8,"mlp_hidden":4,"layers":["one","two"]},
-          "state_bytes":{"64":8,"1024":8,"16384":8,"65536":8}})",
-                                   "arm");
+      t["arms"][arm] = sized_arm();
       t["arms"][arm]["model"]["mlp_hidden"] = static_cast<std::int64_t>(arm.size());
       for (int s = 0; s < size.seeds; ++s) {
         r["runs"].push_back(run_of(task, arm, s, size.points));

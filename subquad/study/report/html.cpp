@@ -63,6 +63,14 @@ Scale scale_of(const View& view, const std::string& task) {
   return s;
 }
 
+std::vector<double> scores_of(const View& view, const std::string& task, const std::string& arm) {
+  const Scale scale = scale_of(view, task);
+  std::vector<double> scores;
+  for (const Observation& o : primary_observations(view, task, arm))
+    scores.push_back(std::isnan(o.value) ? 0 : scale.share(o.value));
+  return scores;
+}
+
 std::string metric_text(const View& view, const std::string& task, double value) {
   if (std::isnan(value)) return "-";
   return format(lower_is_better(view.primary(task)) ? "%.3f" : "%.2f", value);

@@ -48,6 +48,8 @@ struct Scale {
   double share(double value) const;
 };
 Scale scale_of(const View& view, const std::string& task);
+// Of the arm's seeds at the primary length; what is not a number is worth 0.
+std::vector<double> scores_of(const View& view, const std::string& task, const std::string& arm);
 // Number of digits that a task's metric deserves.
 std::string metric_text(const View& view, const std::string& task, double value);
 

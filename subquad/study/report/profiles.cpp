@@ -17,13 +17,10 @@ constexpr std::uint64_t kDraws = 1000;
 // Scores of an arm's seeds at the primary length, by task; a failed run has 0.
 using Scores = std::vector<std::vector<double>>;
 
-Scores scores_of(const View& view, const std::vector<std::string>& tasks, const std::string& arm) {
+Scores all_scores(const View& view, const std::vector<std::string>& tasks, const std::string& arm) {
   Scores all;
   for (const std::string& task : tasks) {
-    const Scale scale = scale_of(view, task);
-    std::vector<double> own;
-    for (const Observation& o : primary_observations(view, task, arm))
-      own.push_back(std::isnan(o.value) ? 0 : scale.share(o.value));
+    std::vector<double> own = scores_of(view, task, arm);
     const auto seeds = static_cast<std::size_t>(cell(view.results, task, arm).seeds);
     own.resize(std::max(own.size(), seeds), 0.0);
     if (own.empty()) return {};
@@ -81,7 +78,7 @@ std::string profile_chart(const View& view) {
   std::vector<Series> series;
   std::string csv = "arm,score,share,low,high\n";
   for (const std::string& arm : view.arms) {
-    const Scores scores = scores_of(view, tasks, arm);
+    const Scores scores = all_scores(view, tasks, arm);
     if (scores.empty()) continue;
     Series s{.name = arm, .colour = view.style(arm).colour, .marker = view.style(arm).marker};
     s.bands = {band_of(scores)};

@@ -2,7 +2,6 @@
 #include "subquad/study/published.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "subquad/study/findings.h"
 #include "subquad/study/format.h"
@@ -14,11 +13,7 @@ namespace {
 
 // Our scaled scores at the primary length: "0.51 (0.48 - 0.53, 6 seeds)".
 std::string own_score(const View& view, const std::string& task, const std::string& arm) {
-  const Scale scale = scale_of(view, task);
-  std::vector<double> scores;
-  for (const Observation& o : primary_observations(view, task, arm)) {
-    if (!std::isnan(o.value)) scores.push_back(scale.share(o.value));
-  }
+  const std::vector<double> scores = scores_of(view, task, arm);
   if (scores.empty()) return "-";
   const auto [low, high] = std::minmax_element(scores.begin(), scores.end());
   return format("%.2f <span class='soft'>(%.2f &ndash; %.2f, %d %s)</span>", median_of(scores),
