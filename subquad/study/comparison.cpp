@@ -316,7 +316,7 @@ std::string sentence(const Comparison& c) {
                      ", " + number(mean >= 0 ? c.t.high : -c.t.low) +
                      format(
                          "] (%d pairs, sign-flip p %.2g, %s %.2g, Wilcoxon p %.2g, P(better) "
-                         "%.2f)",
+                         "of unpaired seeds %.2f)",
                          n, c.p, family, c.p_holm, c.wilcoxon_p, c.improvement);
   if (c.verdict == "equivalent")
     return text + format(": equivalent within %g (two one-sided t tests, p %.2g)", c.margin,

@@ -56,5 +56,28 @@ TEST(ForecastModel, TrainedScoredWrittenUsed) {
   expect(run_program("forecast " + data + " --model " + quoted(f / "nothing")), 1, {"nothing"});
 }
 
+// The one in the repository stays useful: ahead of Theta on these sets.
+TEST(ForecastModel, TheOneOfExamplesForecastsRealSeries) {
+  std::string files;
+  for (const char* set : {"chicago_w", "co2_w", "danish_q", "economics_m", "elnino_m",
+                          "employment_m", "macro_q", "nature_a"})
+    files += example(std::string(set) + ".csv") + " ";
+  const Outcome o = run_program(
+      "backtest " + files + "--convention fev --baselines seasonal_naive,dynamic_theta --model " +
+      quoted(std::string(SUBQUAD_SOURCE_DIR) + "/examples/forecaster"));
+  expect(o, 0, {"geometric mean of the ratio to Seasonal Naive over 8"});
+  const auto ratios = [&](const std::string& name) {
+    std::pair<double, double> r{9, 9};  // MASE, WQL
+    const std::size_t row = o.text.rfind("\n" + name + " ");
+    if (row == std::string::npos ||
+        std::sscanf(o.text.c_str() + row + 1 + name.size(), " %lf %lf", &r.first, &r.second) != 2)
+      ADD_FAILURE() << "no row of " << name << " in:\n" << o.text;
+    return r;
+  };
+  const auto model = ratios("Model"), theta = ratios("DynamicTheta");
+  EXPECT_LT(model.first, theta.first);
+  EXPECT_LT(model.second, theta.second);
+}
+
 }  // namespace
 }  // namespace subquad

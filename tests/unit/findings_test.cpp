@@ -111,7 +111,7 @@ TEST(Comparison, OfDifferencesStatesIntervalNumberTestsAndPower) {
   EXPECT_GT(c.t.low, 0.09);
   const std::string words = verdict(r, "code");
   for (const char* part : {"slstm is ahead of mlstm by 0.101", "7 pairs", "sign-flip p 0.016",
-                           "Wilcoxon p 0.016", "P(better) 0.57", "exploratory"})
+                           "Wilcoxon p 0.016", "P(better) of unpaired seeds 0.57", "exploratory"})
     EXPECT_NE(words.find(part), std::string::npos) << part << " in " << words;
   const Json j = findings(r).at("comparisons")[0];
   EXPECT_EQ(j.at("interval").as_string(), "t");

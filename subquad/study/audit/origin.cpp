@@ -73,9 +73,11 @@ CheckOutcome reruns(const AuditInput& in) {
   return {!enough     ? Light::fail
           : near == 0 ? Light::pass
                       : Light::warn,
-          format("%zu of %zu runs made again: weights equal; %zu within tolerance%s", equal,
-                 equal + off.size(), near,
-                 equal + near < wanted ? "; subquad audit --rerun 3 makes three again" : ""),
+          (equal + off.size() == 0
+               ? std::string("no run was made again yet")
+               : format("%zu of %zu runs made again: weights equal; %zu within tolerance", equal,
+                        equal + off.size(), near)) +
+              (equal + near < wanted ? "; subquad audit --rerun 3 makes three again" : ""),
           off};
 }
 
