@@ -319,7 +319,15 @@ RunnerSetup runner_setup(const CompareOptions& o, const std::string& folder, int
 int finish_study(const StudyPlan& plan, RunnerSetup setup, const std::string& command) {
   const std::string& folder = setup.folder;
   setup.after_seed = [&] { write_outputs(plan, folder, command); };
-  const int failed = run_study(plan, setup);
+  int failed = 0;
+  try {
+    failed = run_study(plan, setup);
+  } catch (const Error& e) {
+    // Stopped behind a finished seed: the report counts what there is, under this command.
+    if (e.code() == ErrorCode::interrupted && fs::exists(folder + "/results.json"))
+      write_outputs(plan, folder, command);
+    throw;
+  }
   if (plan.measure) measure_if_needed(plan, folder);
   write_outputs(plan, folder, command);
   std::printf(

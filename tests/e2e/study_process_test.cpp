@@ -138,6 +138,21 @@ TEST(StudyProcess, StoppedOrKilledItContinuesToTheSameBytes) {
   }
 }
 
+TEST(StudyProcess, StoppedBehindASeedTheReportCountsWhatThereIs) {
+  const Folder f("seeds");
+  const std::string plan = f / "plan.toml", out = f / "runs";
+  write(plan, replaced(kPlan, "seeds = 1", "seeds = 2"));
+  Background study_process(plan, out);
+  const auto file = [&](const char* name) { return study_folder(out) + "/" + name; };
+  ASSERT_TRUE(wait_for([&] { return fs::exists(file("report.html")); }));
+  fs::remove(file("provenance.json"));
+  study_process.kill(SIGINT);
+  EXPECT_EQ(study_process.status(), 130);
+  EXPECT_NE(content(file("provenance.json")).find("compare " + plan), std::string::npos);
+  const Outcome o = run_program("report " + study_folder(out));
+  EXPECT_NE(o.text.find("1 of 2 seeds finished"), std::string::npos) << o.text;
+}
+
 TEST(StudyProcess, ASecondStudyIsRefusedAndAStoppedWorkerReported) {
   const Folder f("outside");
   const std::string plan = f / "plan.toml", out = f / "runs";
