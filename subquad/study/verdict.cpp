@@ -7,6 +7,7 @@
 #include "subquad/study/findings.h"
 #include "subquad/study/format.h"
 #include "subquad/study/hypothesis_tests.h"
+#include "subquad/task/task.h"
 
 namespace subquad {
 namespace {
@@ -160,7 +161,10 @@ ShortVerdict short_verdict(const Json& results, const std::string& task) {
   const Json& info = results.at("tasks").at(task);
   const Question* q = question_of(task);
   ShortVerdict v;
-  v.question = q ? q->words : task;
+  // Variants of one kind are told apart by name: code, code@large.
+  v.question = !q                        ? task
+               : task_kind(task) == task ? std::string(q->words)
+                                         : task + ": " + std::string(q->words);
   const std::int64_t length = info.at("primary_length").as_int(),
                      times = length / std::max<std::int64_t>(1, info.at("train_length").as_int());
   v.condition = format("tested at %d tokens, ", static_cast<long long>(length)) +

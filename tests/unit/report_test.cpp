@@ -290,6 +290,13 @@ TEST(ShortVerdict, SaysWhoSolvesWithIntervalAndWhatWouldDecideIt) {
   EXPECT_NE(v.change.find("About 4 seeds"), std::string::npos) << v.change;
 }
 
+TEST(ShortVerdict, VariantsOfATaskAreToldApart) {
+  const ReportInput in = input({{"attention", "mlstm"}, {"parity", "parity@large"}, 2, 1});
+  EXPECT_EQ(short_verdict(in.results, "parity").question, "tracking (parity of a bit string)");
+  EXPECT_EQ(short_verdict(in.results, "parity@large").question,
+            "parity@large: tracking (parity of a bit string)");
+}
+
 TEST(ShortVerdict, WhoNeverStopsIsNotNear) {
   ReportInput in = input({{"attention", "mlstm"}, {"anbn"}, 2, 1});
   in.results["tasks"]["anbn"]["primary"] = "stop_ratio";

@@ -162,7 +162,10 @@ std::string position_chart(const View& view, const std::string& task) {
           continue;
         const double centre = std::sqrt(static_cast<double>(std::max(from, 1)) * to),
                      value = m.at("value").as_double();
-        names[centre] = format("%d-%d", from, to);
+        const auto short_form = [](int n) {
+          return n > 0 && n % 1024 == 0 ? format("%dk", n / 1024) : std::to_string(n);
+        };
+        names[centre] = short_form(from) + "-" + short_form(to);
         s.dots.push_back(
             {centre, value,
              r.get("id", "") + ": " + names[centre] + format(" %.3f bits per byte", value)});
