@@ -46,7 +46,7 @@ std::string invoked_as() {
   return words.empty() ? "subquad" : words.substr(0, words.find('\0'));
 }
 
-Json provenance(const std::string& command, const std::string& folder) {
+void write_provenance(const std::string& command, const std::string& folder) {
   Json p = Json::object();
   const Json m = manifest();
   p["program"] = "subquad " + m.at("version").as_string();
@@ -56,7 +56,7 @@ Json provenance(const std::string& command, const std::string& folder) {
   p["machine"] = m.at("machine");
   p["command"] = command;
   p["reproduce"] = "subquad compare " + shell_word(folder + "/plan.toml");
-  return p;
+  write_file_atomically(folder + "/provenance.json", p.dump(1) + "\n");
 }
 
 void write_outputs(const StudyPlan& plan, const std::string& folder, const std::string& command) {
@@ -73,8 +73,7 @@ void write_outputs(const StudyPlan& plan, const std::string& folder, const std::
     write_file_atomically(folder + "/tuning.json", tuning->dump(1) + "\n");
   write_file_atomically(folder + "/timings.json", timings.dump(1) + "\n");
   write_file_atomically(folder + "/results.csv", results_csv(results));
-  const Json p = provenance(command, folder);
-  write_file_atomically(folder + "/provenance.json", p.dump(1) + "\n");
+  write_provenance(command, folder);
   write_report(folder);
 }
 
@@ -323,9 +322,12 @@ int finish_study(const StudyPlan& plan, RunnerSetup setup, const std::string& co
   try {
     failed = run_study(plan, setup);
   } catch (const Error& e) {
-    // Stopped behind a finished seed: the report counts what there is, under this command.
-    if (e.code() == ErrorCode::interrupted && fs::exists(folder + "/results.json"))
-      write_outputs(plan, folder, command);
+    // Stopped behind a finished seed: its report names this command. Results stay those of whole
+    // seeds.
+    if (e.code() == ErrorCode::interrupted && fs::exists(folder + "/results.json")) {
+      write_provenance(command, folder);
+      write_report(folder);
+    }
     throw;
   }
   if (plan.measure) measure_if_needed(plan, folder);

@@ -162,9 +162,8 @@ ShortVerdict short_verdict(const Json& results, const std::string& task) {
   const Question* q = question_of(task);
   ShortVerdict v;
   // Variants of one kind are told apart by name: code, code@large.
-  v.question = !q                        ? task
-               : task_kind(task) == task ? std::string(q->words)
-                                         : task + ": " + std::string(q->words);
+  v.question = q ? q->words : task;
+  if (q && task_kind(task) != task) v.question = task + ": " + v.question;
   const std::int64_t length = info.at("primary_length").as_int(),
                      times = length / std::max<std::int64_t>(1, info.at("train_length").as_int());
   v.condition = format("tested at %d tokens, ", static_cast<long long>(length)) +

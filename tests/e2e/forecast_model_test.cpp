@@ -56,7 +56,7 @@ TEST(ForecastModel, TrainedScoredWrittenUsed) {
   expect(run_program("forecast " + data + " --model " + quoted(f / "nothing")), 1, {"nothing"});
 }
 
-// The one in the repository stays useful: ahead of Theta on these sets.
+// The one in the repository stays useful: well ahead of Theta on these sets.
 TEST(ForecastModel, TheOneOfExamplesForecastsRealSeries) {
   std::string files;
   for (const char* set : {"chicago_w", "co2_w", "danish_q", "economics_m", "elnino_m",
@@ -75,8 +75,8 @@ TEST(ForecastModel, TheOneOfExamplesForecastsRealSeries) {
     return r;
   };
   const auto model = ratios("Model"), theta = ratios("DynamicTheta");
-  EXPECT_LT(model.first, theta.first);
-  EXPECT_LT(model.second, theta.second);
+  EXPECT_LT(model.first, 0.75 * theta.first);
+  EXPECT_LT(model.second, 0.75 * theta.second);
 }
 
 }  // namespace

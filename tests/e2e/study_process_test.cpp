@@ -67,7 +67,7 @@ int status_of(pid_t pid) {
 }
 
 bool wait_for(const std::function<bool()>& condition) {
-  for (int i = 0; i < 400; ++i) {
+  for (int i = 0; i < 2400; ++i) {
     if (condition()) return true;
     std::this_thread::sleep_for(std::chrono::milliseconds(25));
   }

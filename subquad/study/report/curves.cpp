@@ -147,6 +147,9 @@ std::string position_chart(const View& view, const std::string& task) {
         longest = std::max(longest, m.at("length").as_int());
     });
   }
+  const auto short_form = [](int n) {
+    return n > 0 && n % 1024 == 0 ? format("%dk", n / 1024) : std::to_string(n);
+  };
   std::vector<Series> series;
   std::map<double, std::string> names;  // of the ranges, by centre
   std::string csv = "arm,run,seed,from,to,bits_per_byte\n";
@@ -162,9 +165,6 @@ std::string position_chart(const View& view, const std::string& task) {
           continue;
         const double centre = std::sqrt(static_cast<double>(std::max(from, 1)) * to),
                      value = m.at("value").as_double();
-        const auto short_form = [](int n) {
-          return n > 0 && n % 1024 == 0 ? format("%dk", n / 1024) : std::to_string(n);
-        };
         names[centre] = short_form(from) + "-" + short_form(to);
         s.dots.push_back(
             {centre, value,
