@@ -186,24 +186,10 @@ void preview(const TimeSeries& s, const Scores& scores) {
     text += (i ? ", " : ": ") + s.stamp(found[i]->index);
   const std::size_t past = std::min(kPast, s.values.size());
   std::fprintf(
-      stderr, "%-24.24s %s %lld of %lld%s%s\n", s.id.c_str(),
+      stderr, "%s %s %lld of %lld%s%s\n", name_column(s.id).c_str(),
       sparkline({s.values.end() - static_cast<std::ptrdiff_t>(past), s.values.end()}).c_str(),
       static_cast<long long>(scores.found), static_cast<long long>(scores.scored), text.c_str(),
       found.size() > kNamed ? " ..." : "");
-}
-
-void write_plot(const std::string& path, const std::vector<ForecastPicture>& pictures,
-                std::size_t all) {
-  if (path.ends_with(".svg")) {
-    require(all == 1, ErrorCode::invalid_argument, "--plot ", path, ": ", all,
-            " pictures, an SVG file holds one; give a name that ends in .html");
-    return write_file_atomically(path, forecast_svg(pictures[0]));
-  }
-  std::vector<std::string> notes;
-  if (pictures.size() < all)
-    notes.push_back("The first " + std::to_string(pictures.size()) + " of " + std::to_string(all) +
-                    " series.");
-  write_file_atomically(path, forecast_page("Anomalies", pictures, notes));
 }
 
 void run_all(const std::vector<TimeSeries>& series, const Job& job, bool quiet, Output& out,
@@ -240,7 +226,7 @@ void run_all(const std::vector<TimeSeries>& series, const Job& job, bool quiet, 
     progress.show(from + static_cast<std::int64_t>(made.size()), all);
   }
   out.write(job.json ? "\n]\n" : "");
-  if (!plot.empty()) write_plot(plot, pictures, series.size());
+  if (!plot.empty()) write_plot(plot, "Anomalies", pictures, series.size());
   if (!quiet && series.size() > kPreviews)
     std::fprintf(stderr, "... and %zu more series\n", series.size() - kPreviews);
   std::fprintf(stderr, "%lld of %lld values lie outside the %s %% band (%s, %s)\n",
@@ -286,6 +272,7 @@ int anomalies(Arguments arguments) {
       .flag("--quiet", quiet, "no preview");
   if (!options.parse(arguments)) return 0;
   check_output(format, plot);
+  check_writable(out_path);
   require(method == "robust" || method == "quantile", ErrorCode::invalid_argument, "--method ",
           method, ", wanted robust or quantile");
   require(name.empty() || model_options.folder.empty(), ErrorCode::invalid_argument, "--baseline ",
@@ -304,6 +291,7 @@ int anomalies(Arguments arguments) {
   job.options = series_options;
   job.setup = setup;
   job.level_name = csv_number(level);
+  check_pictures(plot, file.series.size());
   Output out(out_path);
   run_all(file.series, job, quiet, out, plot);
   out.finish();

@@ -29,7 +29,7 @@ constexpr Metric kMetrics[] = {
     {"SQL", [](const Score& s) { return s.values.sql; }},
     {"sMAPE", [](const Score& s) { return s.values.smape; }},
     {"MSIS", [](const Score& s) { return s.values.msis; }},
-    {"coverage80", [](const Score& s) { return s.coverage80; }},
+    {"coverage80", [](const Score& s) { return s.values.inside; }},
 };
 constexpr std::size_t kRelative = 2;  // the first so many are compared with Seasonal Naive
 
@@ -263,6 +263,7 @@ int backtest(Arguments arguments) {
           "no file; give one, for example subquad backtest examples/series/elec_equip_m.csv");
   require(plot.empty() || plot.ends_with(".html"), ErrorCode::invalid_argument, "--plot ", plot,
           ", wanted a name in .html");
+  for (const std::string& path : {metrics, frame_path, plot}) check_writable(path);
   std::vector<const Baseline*> models = baselines_named(names);
   std::optional<ForecastModel> model;
   if (!model_options.folder.empty()) {

@@ -101,7 +101,8 @@ Workload call_workload(const Call& call, const EngineSetup& setup) {
   }
   w.parameters = b->plan.parameter_count();
   w.run = [b, call] {
-    b->forecaster.forecast(b->series,
+    const std::vector<std::span<const double>> series(b->series.begin(), b->series.end());
+    b->forecaster.forecast(series,
                            {.horizon = call.horizon, .patches_per_pass = call.patches_per_pass});
   };
   return w;

@@ -16,6 +16,7 @@
 #include "subquad/base/digest.h"
 #include "subquad/base/file.h"
 #include "subquad/base/interrupt.h"
+#include "subquad/base/text.h"
 #include "subquad/io/json_differences.h"
 #include "subquad/study/limits.h"
 #include "subquad/study/protocol.h"
@@ -292,8 +293,10 @@ void announce(const StudyPlan& plan, std::size_t runs, int workers) {
       runs > 0, ErrorCode::invalid_argument,
       "nothing to run: the n-gram counts bytes and has no part in synthetic tasks; add an arm, or "
       "the task code or text");
-  std::printf("  %zu arms x %zu tasks x %zu seeds = %zu runs, %d at a time, 1 thread each\n",
-              plan.arms.size(), plan.tasks.size(), plan.seeds.size(), runs, workers);
+  std::printf("  %s x %s x %s = %zu runs, %d at a time, 1 thread each\n",
+              count_of(std::ssize(plan.arms), "arm").c_str(),
+              count_of(std::ssize(plan.tasks), "task").c_str(),
+              count_of(std::ssize(plan.seeds), "seed").c_str(), runs, workers);
   if (const std::size_t trials = first_trials(plan).size(); trials > 0)
     std::printf(
         "  %zu trials of the learning rate first, and more where the best lies at an edge\n",

@@ -97,17 +97,18 @@ std::vector<std::vector<Forecast>> forecasts_of(std::span<const TimeSeries> bloc
   std::vector<std::vector<Forecast>> made(block.size(), std::vector<Forecast>(job.models.size()));
   threads.run(static_cast<std::int64_t>(block.size()), [&](std::int64_t i, Scratch&) {
     const auto at = static_cast<std::size_t>(i);
-    for (std::size_t m = 0; m < job.models.size(); ++m) {
+    for (std::size_t m = 0; m < job.models.size() && !interrupted(); ++m) {
       if (!job.models[m]->many)
         made[at][m] = run_baseline(*job.models[m], block[at].values, setup_of(block[at], job));
     }
   });
+  require(!interrupted(), ErrorCode::interrupted, "stopped");
   for (std::size_t m = 0; m < job.models.size(); ++m) {
     if (!job.models[m]->many) continue;
-    std::vector<std::vector<double>> values;
+    std::vector<std::span<const double>> values;
     std::vector<std::int64_t> seasons;
     for (const TimeSeries& s : block) {
-      values.push_back(s.values);
+      values.emplace_back(s.values);
       seasons.push_back(setup_of(s, job).season);
     }
     std::vector<Forecast> all = (*job.models[m]->many)(values, seasons, setup_of(block[0], job));
@@ -178,22 +179,7 @@ void preview(const TimeSeries& s, const Forecast& f) {
   std::size_t at = 0;  // in bytes: blocks have three, blanks one
   for (std::size_t i = 0; i < past; ++i) at += line[at] == ' ' ? 1 : 3;
   line.insert(at, "|");
-  std::fprintf(stderr, "%-24.24s %s %s\n", s.id.c_str(), line.c_str(), note_of(f).c_str());
-}
-
-void write_plot(const std::string& path, const std::vector<ForecastPicture>& pictures,
-                std::size_t all) {
-  if (path.ends_with(".svg")) {
-    require(all == 1, ErrorCode::invalid_argument, "--plot ", path, ": ", all,
-            " pictures, an SVG file holds one; give a name that ends in .html");
-    write_file_atomically(path, forecast_svg(pictures[0]));
-    return;
-  }
-  std::vector<std::string> notes;
-  if (pictures.size() < all)
-    notes.push_back("The first " + std::to_string(pictures.size()) + " of " + std::to_string(all) +
-                    " pictures.");
-  write_file_atomically(path, forecast_page("Forecasts", pictures, notes));
+  std::fprintf(stderr, "%s %s %s\n", name_column(s.id).c_str(), line.c_str(), note_of(f).c_str());
 }
 
 void run_all(const std::vector<TimeSeries>& series, const Job& job, bool json, bool quiet,
@@ -203,7 +189,11 @@ void run_all(const std::vector<TimeSeries>& series, const Job& job, bool json, b
   Progress progress("forecast");
   std::int64_t fallbacks = 0;
   const auto all = static_cast<std::int64_t>(series.size());
-  const std::int64_t block = 64 * threads.threads();
+  const bool together = std::any_of(job.models.begin(), job.models.end(),
+                                    [](const Baseline* m) { return m->many != nullptr; });
+  const std::int64_t block = together ? 64 * threads.threads() : 4 * threads.threads();
+  for (const TimeSeries& s : series)  // beyond the calendar: before anything is computed
+    (void)s.stamp(std::ssize(s.values) + job.horizon - 1);
   out.write(json ? "[" : csv_header(job));
   for (std::int64_t from = 0; from < all; from += block) {
     const auto made = forecasts_of(
@@ -223,11 +213,10 @@ void run_all(const std::vector<TimeSeries>& series, const Job& job, bool json, b
       }
       if (!quiet && number < kPreviews) preview(s, made[i][0]);
     }
-    progress.show(from + static_cast<std::int64_t>(made.size()), all);
-    require(!interrupted(), ErrorCode::interrupted, "stopped; nothing was written");
+    progress.show(from + std::ssize(made), all);
   }
   out.write(json ? "\n]\n" : "");
-  if (!plot.empty()) write_plot(plot, pictures, series.size() * job.models.size());
+  if (!plot.empty()) write_plot(plot, "Forecasts", pictures, series.size() * job.models.size());
   if (!quiet && series.size() > kPreviews)
     std::fprintf(stderr, "... and %zu more series\n", series.size() - kPreviews);
   if (fallbacks > 0)
@@ -251,7 +240,8 @@ int forecast(Arguments arguments) {
       "forecast.csv --plot forecast.html");
   options.positional("data", data, "CSV file, - for standard input", true)
       .list("--baseline", names,
-            "of " + baseline_keys() + ", or all (default auto_ets, with --model none)")
+            "of " + baseline_keys() +
+                ", or all (default: --model shipped; auto_ets where it is missing)")
       .list("--quantiles", quantiles, "levels, as columns NAME-q-10 (default 0.1 to 0.9)")
       .list("--level", central, "central intervals in percent, as NAME-lo-80 and NAME-hi-80");
   model_options.add_to(options);
@@ -264,9 +254,16 @@ int forecast(Arguments arguments) {
       .flag("--quiet", quiet, "no preview");
   if (!options.parse(arguments)) return 0;
   check_output(format, plot);
+  check_writable(out_path);
   if (quantiles.empty() && central.empty())
     quantiles = {"0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9"};
-  if (names.empty() && model_options.folder.empty()) names = {"auto_ets"};
+  if (names.empty() && model_options.folder.empty()) {
+    if (shipped_forecaster().empty()) {
+      names = {"auto_ets"};
+    } else {
+      model_options.folder = "shipped";
+    }
+  }
   Job job{baselines_named(names), Columns(quantiles, central), {}, {}, 0};
   std::optional<ForecastModel> model;
   if (!model_options.folder.empty()) {
@@ -281,6 +278,7 @@ int forecast(Arguments arguments) {
   job.options = series_options;
   job.horizon = series_options.horizon > 0 ? series_options.horizon
                                            : default_horizon(file.series[0].grid.frequency);
+  check_pictures(plot, file.series.size() * job.models.size());
   Output out(out_path);
   run_all(file.series, job, format == "json", quiet, out, plot);
   out.finish();

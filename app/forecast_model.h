@@ -16,6 +16,9 @@ struct ModelOptions {
   void add_to(Options& options);
 };
 
+// The folder of the forecaster that was built or installed with the program; empty if there is none.
+std::string shipped_forecaster();
+
 // Opens a run of the task forecast or a published folder (config.json and model.safetensors).
 class ForecastModel {
  public:

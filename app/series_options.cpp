@@ -10,6 +10,8 @@
 #include <filesystem>
 
 #include "subquad/base/error.h"
+#include "subquad/base/file.h"
+#include "subquad/base/text.h"
 
 namespace subquad::app {
 namespace {
@@ -48,6 +50,7 @@ SeriesFile SeriesOptions::read_file(const std::string& path) {
           ", wanted one character or tab");
   require(decimal == "." || decimal == ",", ErrorCode::invalid_argument, "--decimal ", decimal,
           ", wanted . or ,");
+  (void)filled_values({}, fill);  // refuses what it does not know
   read.delimiter = delimiter.empty() ? '\0' : delimiter[0];
   read.decimal = decimal[0];
   SeriesFile file = read_series(path, read);
@@ -153,6 +156,39 @@ void check_output(const std::string& format, const std::string& plot) {
           ", wanted csv or json");
   require(plot.empty() || plot.ends_with(".svg") || plot.ends_with(".html"),
           ErrorCode::invalid_argument, "--plot ", plot, ", wanted a name in .svg or .html");
+  check_writable(plot);
+}
+
+void check_writable(const std::string& path) {
+  if (path.empty()) return;
+  const std::filesystem::path parent = std::filesystem::path(path).parent_path();
+  const std::string folder = parent.empty() ? "." : parent.string();
+  require(::access(folder.c_str(), W_OK) == 0, ErrorCode::io, "cannot write ", path, ": ", folder,
+          ": ", std::strerror(errno));
+}
+
+void check_pictures(const std::string& plot, std::size_t pictures) {
+  require(!plot.ends_with(".svg") || pictures == 1, ErrorCode::invalid_argument, "--plot ", plot,
+          ": ", pictures, " pictures, an SVG file holds one; give a name that ends in .html");
+}
+
+void write_plot(const std::string& path, const std::string& title,
+                const std::vector<ForecastPicture>& pictures, std::size_t all) {
+  if (path.ends_with(".svg")) return write_file_atomically(path, forecast_svg(pictures.at(0)));
+  std::vector<std::string> notes;
+  if (pictures.size() < all)
+    notes.push_back("The first " + std::to_string(pictures.size()) + " of " + std::to_string(all) +
+                    " pictures.");
+  write_file_atomically(path, forecast_page(title, pictures, notes));
+}
+
+std::string name_column(const std::string& id) {
+  constexpr std::int64_t kWidth = 24;
+  const std::string name = shown(id, kWidth);
+  const auto width = std::count_if(name.begin(), name.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
+  });
+  return name + std::string(static_cast<std::size_t>(kWidth - width), ' ');
 }
 
 }  // namespace subquad::app

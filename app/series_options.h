@@ -62,7 +62,16 @@ class Output {
   std::FILE* file_;
 };
 
-// Refuses a --format that is neither csv nor json, and a --plot that is no .svg or .html.
+// Before anything is computed. Refuses a --format that is neither csv nor json, a --plot that is no
+// .svg or .html, and files in folders that cannot be written.
 void check_output(const std::string& format, const std::string& plot);
+void check_writable(const std::string& path);  // empty: standard output
+// Refuses an SVG file for more than one picture.
+void check_pictures(const std::string& plot, std::size_t pictures);
+// An SVG file, or a page that says how many of `all` it draws.
+void write_plot(const std::string& path, const std::string& title,
+                const std::vector<ForecastPicture>& pictures, std::size_t all);
+// A series' name in 24 columns.
+std::string name_column(const std::string& id);
 
 }  // namespace subquad::app

@@ -15,6 +15,7 @@
 
 #include "subquad/base/digest.h"
 #include "subquad/base/rng.h"
+#include "subquad/base/text.h"
 #include "subquad/data/split.h"
 
 namespace subquad {
@@ -137,10 +138,6 @@ bool generated(const std::string& text) {
     if (head.find(mark) != std::string::npos) return true;
   }
   return false;
-}
-
-std::string count_of(std::int64_t n, const char* noun) {
-  return std::to_string(n) + " " + noun + (n == 1 ? "" : "s");
 }
 
 // More than fits: documents in the order of their names' digests, which is a fair sample of all

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "subquad/base/rng.h"
+#include "subquad/base/text.h"
 
 namespace subquad {
 namespace {
@@ -22,10 +23,6 @@ struct Unit {
   std::int64_t bytes = 0;
   int split = 0;
 };
-
-std::string count_of(std::int64_t n, const char* noun) {
-  return std::to_string(n) + " " + noun + (n == 1 ? "" : "s");
-}
 
 // Documents of one unit stay together. False: the units are too coarse (nothing was changed).
 bool split_units(std::vector<Document>& documents, bool by_project, std::string& moved_text) {

@@ -10,7 +10,7 @@
 namespace subquad {
 namespace {
 
-char commonest_delimiter(std::string_view text) {
+char commonest_delimiter(std::string_view text, char decimal) {
   std::array<std::int64_t, 256> count{};
   bool quoted = false;
   for (const char c : text) {
@@ -18,7 +18,7 @@ char commonest_delimiter(std::string_view text) {
     if (c == '\n' && !quoted) break;
     if (!quoted) ++count[static_cast<unsigned char>(c)];
   }
-  char best = ',';
+  char best = decimal == ',' ? ';' : ',';
   for (const char c : {';', '\t', '|'}) {
     if (count[static_cast<unsigned char>(c)] > count[static_cast<unsigned char>(best)]) best = c;
   }
@@ -27,11 +27,11 @@ char commonest_delimiter(std::string_view text) {
 
 }  // namespace
 
-CsvReader::CsvReader(std::string_view text, std::string source, char delimiter)
+CsvReader::CsvReader(std::string_view text, std::string source, char delimiter, char decimal)
     : text_(text), source_(std::move(source)) {
   if (text_.starts_with("\xef\xbb\xbf")) text_.remove_prefix(3);
   const std::size_t first = std::min(text_.find_first_not_of("\r\n"), text_.size());
-  delimiter_ = delimiter ? delimiter : commonest_delimiter(text_.substr(first));
+  delimiter_ = delimiter ? delimiter : commonest_delimiter(text_.substr(first), decimal);
 }
 
 std::string CsvReader::place(std::size_t cell) const {

@@ -12,9 +12,10 @@ namespace subquad {
 
 class CsvReader {
  public:
-  // `source` names the text in errors. delimiter 0: of , ; tab and | the commonest in the first row.
+  // `source` names the text in errors. delimiter 0: of , ; tab and | the commonest in the first row, but never
+  // `decimal`.
   // The text must outlive the reader.
-  CsvReader(std::string_view text, std::string source, char delimiter = 0);
+  CsvReader(std::string_view text, std::string source, char delimiter = 0, char decimal = '.');
 
   // The next row, or false at the end. Cells are valid until the next call.
   // Errors: format, with the line, for a quote that is never closed or is followed by text.

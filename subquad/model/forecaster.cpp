@@ -58,7 +58,7 @@ Forecaster::Forecaster(Engine& engine, const Model& model, ParameterStore& store
           "this is a model of token ids, wanted a forecaster: one with patches");
 }
 
-std::vector<QuantileForecast> Forecaster::forecast(std::span<const std::vector<double>> series,
+std::vector<QuantileForecast> Forecaster::forecast(std::span<const std::span<const double>> series,
                                                    const RolloutSetup& setup) {
   require(setup.horizon >= 1 && setup.horizon <= kLongest, ErrorCode::invalid_argument,
           "horizon of ", setup.horizon, " steps, wanted 1 to ", kLongest);
@@ -190,10 +190,22 @@ std::string fault_of(const QuantileForecast& q, double low, double high, std::in
   return {};
 }
 
+// Whether the context of the last pass still holds a value.
+bool sees_values(const PatchSpec& p, std::span<const double> series, std::int64_t horizon,
+                 std::int64_t patches_per_pass) {
+  const std::int64_t patches = (horizon + p.length - 1) / p.length,
+                     moved = patches_per_pass > 0
+                                 ? (patches - 1) / patches_per_pass * patches_per_pass * p.length
+                                 : 0;
+  const auto most = static_cast<std::size_t>(std::max<std::int64_t>(p.context - moved, 0));
+  const auto last = series.last(std::min(series.size(), most));
+  return std::any_of(last.begin(), last.end(), [](double x) { return std::isfinite(x); });
+}
+
 }  // namespace
 
 std::vector<Forecast> guarded_forecasts(Forecaster& forecaster,
-                                        std::span<const std::vector<double>> series,
+                                        std::span<const std::span<const double>> series,
                                         std::span<const std::int64_t> seasons,
                                         const ForecastSetup& setup, std::int64_t patches_per_pass) {
   const auto all =
@@ -209,8 +221,12 @@ std::vector<Forecast> guarded_forecasts(Forecaster& forecaster,
       high = std::max(high, x);
       ++observed;
     }
-    const std::string fault =
-        observed < 2 || low == high ? "" : fault_of(all[i], low, high, observed);
+    std::string fault;
+    if (observed >= 2 && low < high) {
+      fault = sees_values(p, series[i], setup.horizon, patches_per_pass)
+                  ? fault_of(all[i], low, high, observed)
+                  : "its context of " + std::to_string(p.context) + " steps held no value";
+    }
     if (observed < 2 || low == high || !fault.empty()) {
       ForecastSetup own = setup;
       own.season = seasons[i];

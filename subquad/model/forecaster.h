@@ -34,7 +34,7 @@ class Forecaster {
   // series: NaN or infinite = missing; empty and all missing ones are forecast as 0 +- 1. Every
   // series' result has the same bits in any company and in any order.
   // Errors: invalid_argument for a horizon outside 1 .. 2^20.
-  std::vector<QuantileForecast> forecast(std::span<const std::vector<double>> series,
+  std::vector<QuantileForecast> forecast(std::span<const std::span<const double>> series,
                                          const RolloutSetup& setup);
 
  private:
@@ -50,10 +50,10 @@ class Forecaster {
 
 // The same as `subquad forecast` and `subquad backtest` show it: the mean is the median, levels that
 // the model does not have come from quantile_at(), quantiles ascend. A constant series is forecast
-// by itself; a forecast more than 10 (1 + h / T) ranges of the series away from it becomes Seasonal
-// Naive's and is said in `fallback`. setup.fill is not used: missing values are the model's to see.
+// by itself; a forecast more than 10 (1 + h / T) ranges of the series away from it, or from a context
+// without any value in it, becomes Seasonal Naive's and is said in `fallback`. setup.fill is not used: missing values are the model's to see.
 std::vector<Forecast> guarded_forecasts(Forecaster& forecaster,
-                                        std::span<const std::vector<double>> series,
+                                        std::span<const std::span<const double>> series,
                                         std::span<const std::int64_t> seasons,
                                         const ForecastSetup& setup,
                                         std::int64_t patches_per_pass = 0);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <set>
 
+#include "subquad/base/text.h"
 #include "subquad/study/chart.h"
 #include "subquad/study/comparison.h"
 #include "subquad/study/crossover.h"
@@ -152,7 +153,7 @@ std::string standing(const Json& results) {
   const int finished = finished_seeds(results);
   const auto planned = static_cast<int>(results.at("plan").at("seeds").size());
   const bool look = results.at("plan").get("level", "look") == "look" || finished <= 3;
-  return (finished == planned ? format("%d seed%s", planned, planned == 1 ? "" : "s")
+  return (finished == planned ? count_of(planned, "seed")
                               : format("%d of %d seeds finished", finished, planned)) +
          ", " + tuning_words(results) + ": " + (look ? "indicative, not a claim" : "claim level");
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "subquad/base/text.h"
 #include "subquad/study/comparison.h"
 #include "subquad/study/findings.h"
 #include "subquad/study/format.h"
@@ -24,8 +25,7 @@ std::string joined(const std::vector<std::string>& names) {
 
 std::string share_words(int solved, int seeds) {
   const Interval w = wilson_interval(solved, seeds);
-  return format("%d of %d seed%s [%.2f, %.2f]", solved, seeds, seeds == 1 ? "" : "s", w.low,
-                w.high);
+  return format("%d of %s [%.2f, %.2f]", solved, count_of(seeds, "seed"), w.low, w.high);
 }
 
 struct Entry {

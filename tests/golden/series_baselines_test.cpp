@@ -116,10 +116,12 @@ TEST(GoldenSeriesBaselines, ExponentialSmoothingReachesTheLikelihood) {
     }
   }
   RecordProperty("same optimum", same);
+  EXPECT_GT(same, 0) << "no forecast was compared";
 }
 
 // The same order: the likelihood is reached, and at the same optimum the numbers are the same.
 TEST(GoldenSeriesBaselines, ArimaReachesTheLikelihood) {
+  int same = 0;
   for (const Json& j : golden_lines("baselines")) {
     const Case c(j);
     const Json* want = c.models->find("AutoARIMA");
@@ -139,13 +141,19 @@ TEST(GoldenSeriesBaselines, ArimaReachesTheLikelihood) {
     const auto fit = fit_arima(c.y, order);
     ASSERT_TRUE(fit) << what;
     EXPECT_LE(fit->aicc, aicc + 1) << what;
+    const auto found = select_arima(c.y, order.m);
+    ASSERT_TRUE(found) << what;
+    EXPECT_LE(found->aicc, aicc + 1)
+        << c.id << " chosen " << found->order.text() << ", theirs " << order.text();
     if (std::abs(fit->aicc - aicc) > 0.05) continue;
+    ++same;
     NormalForecast got = forecast_arima(*fit, c.y, c.history.horizon);
     EXPECT_LE(distance(got.mean, golden_numbers(want->at("mean"))), 0.05 * c.deviation) << what;
     const double z = normal_quantile(0.1);
     for (std::size_t i = 0; i < got.mean.size(); ++i) got.mean[i] += z * got.deviation[i];
     EXPECT_LE(distance(got.mean, golden_numbers(want->at("lo-80"))), 0.05 * c.deviation) << what;
   }
+  EXPECT_GT(same, 0) << "no forecast was compared";
 }
 
 TEST(GoldenSeriesBaselines, ThetaAndSmoothing) {

@@ -167,6 +167,39 @@ TEST(ForecastTask, ScoresOfRealWindows) {
   std::filesystem::remove_all(folder);
 }
 
+// As many batches of the same shape are no windows: what was observed says which is which.
+TEST(ForecastTask, ValidationIsNeverScoredAsWindows) {
+  const std::string folder = temporary_path("many_sets");
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directories(folder);
+  std::string text = "unique_id,ds,y\n";
+  for (int s = 0; s < 130; ++s) {
+    for (int t = 0; t < 80; ++t)
+      text += "s" + std::to_string(s) + "," + std::to_string(t) + "," +
+              std::to_string((s + t * t) % 13) + "\n";
+  }
+  write_file_atomically(folder + "/m.csv", text);
+  write_file_atomically(folder + "/datasets.json", R"([
+    {"dataset": "m", "file": "m.csv", "freq": "1", "season": 1, "horizon": 8, "windows": 1}])");
+  const auto task = small_task(3, folder);
+  const TaskSpec spec = task->spec();
+  const std::int64_t T = spec.train_length;
+  ASSERT_EQ(task->eval_batches(Split::validation, T), task->eval_batches(Split::test, T));
+  ASSERT_EQ(task->eval_batch(Split::validation, T, 0).inputs.shape(),
+            task->eval_batch(Split::test, T, 0).inputs.shape());
+  const auto scored = [&](Split split) {
+    std::vector<Scored> all;
+    for (std::int64_t i = 0; i < task->eval_batches(split, T); ++i) {
+      const Batch b = task->eval_batch(split, T, i);
+      all.push_back({b, {}, {}, Tensor::zeros({b.inputs.shape()[0], T, spec.classes}, DType::f32)});
+    }
+    return task->score(T, all);
+  };
+  EXPECT_EQ(scored(Split::validation)[0].name, "pinball");
+  EXPECT_EQ(scored(Split::test)[0].name, "wql_ratio");
+  std::filesystem::remove_all(folder);
+}
+
 // Classical methods meet the windows that arms meet: a method without spread scores what its values
 // score as outputs of a model.
 TEST(ForecastTask, ReferencesAreScoredOnTheSameWindows) {

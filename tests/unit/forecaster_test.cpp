@@ -36,6 +36,10 @@ ModelConfig config_of(const std::vector<std::string>& layers, PatchEncoding enco
   return c;
 }
 
+std::vector<std::span<const double>> views(const std::vector<std::vector<double>>& series) {
+  return {series.begin(), series.end()};
+}
+
 struct Bench {
   ParameterPlan plan;
   Model model;
@@ -51,7 +55,11 @@ struct Bench {
         forecaster(engine, model, store) {}
 
   QuantileForecast one(const std::vector<double>& x, std::int64_t horizon = 11) {
-    return forecaster.forecast(std::span(&x, 1), {.horizon = horizon})[0];
+    return all({x}, {.horizon = horizon})[0];
+  }
+  std::vector<QuantileForecast> all(const std::vector<std::vector<double>>& series,
+                                    const RolloutSetup& setup) {
+    return forecaster.forecast(views(series), setup);
   }
 };
 
@@ -72,7 +80,7 @@ TEST(Forecaster, SameBitsInAnyCompany) {
       wave(60, 7), wave(61, 9), wave(3, 2), wave(60, 5), wave(200, 12), wave(1, 2), {}};
   for (const auto& arm : kArms) {
     Bench alone(arm), together(arm, PatchEncoding::anchored, 2);
-    const auto all = together.forecaster.forecast(series, {.horizon = 11});
+    const auto all = together.all(series, {.horizon = 11});
     for (std::size_t i = 0; i < series.size(); ++i)
       EXPECT_EQ(all[i], alone.one(series[i])) << arm[0] << " " << i;
   }
@@ -110,8 +118,7 @@ TEST(Forecaster, RolloutIsTheModelOverAllTokens) {
                    {tokens.data<float>(), static_cast<std::size_t>(known * p.features())}, scales);
     Context cx = bench.engine.context(bench.store);
     const Tensor out = bench.model.logits(cx, tokens, {}, nullptr).value;
-    const auto got =
-        bench.forecaster.forecast(std::span(&x, 1), {.horizon = kHorizon, .sorted = false})[0];
+    const auto got = bench.all({x}, {.horizon = kHorizon, .sorted = false})[0];
     for (std::int64_t h = 0; h < kHorizon; ++h) {
       for (std::size_t q = 0; q < got.size(); ++q) {
         const std::int64_t at = ((known - 1 + h / kPatch) * p.outputs()) +
@@ -141,8 +148,7 @@ TEST(Forecaster, AnyInputGivesAscendingFiniteQuantiles) {
   for (const PatchEncoding encoding : {PatchEncoding::anchored, PatchEncoding::standard}) {
     for (const auto& arm : kArms) {
       Bench bench(arm, encoding);
-      for (const auto& f :
-           bench.forecaster.forecast(series, {.horizon = 9, .patches_per_pass = 1})) {
+      for (const auto& f : bench.all(series, {.horizon = 9, .patches_per_pass = 1})) {
         ASSERT_EQ(f.size(), 9U);
         for (std::size_t h = 0; h < 9; ++h) {
           for (std::size_t q = 0; q < 9; ++q) {
@@ -175,7 +181,7 @@ TEST(Forecaster, GuardRails) {
   const std::vector<std::int64_t> seasons = {1, 7};
   const std::vector<double> levels = {0.025, 0.1, 0.5, 0.85, 0.975};
   const auto f =
-      guarded_forecasts(bench.forecaster, series, seasons, {.horizon = 6, .levels = levels});
+      guarded_forecasts(bench.forecaster, views(series), seasons, {.horizon = 6, .levels = levels});
   for (const auto& level : f[0].quantiles) EXPECT_EQ(level, std::vector<double>(6, 3.5));
   const auto own = bench.one(series[1], 6);
   EXPECT_EQ(f[1].mean, own[4]);
@@ -192,9 +198,30 @@ TEST(Forecaster, GuardRails) {
     for (float& x : bench.store.value(id).host<float>()) x = 30;
   }
   const auto bad =
-      guarded_forecasts(bench.forecaster, series, seasons, {.horizon = 6, .levels = levels});
+      guarded_forecasts(bench.forecaster, views(series), seasons, {.horizon = 6, .levels = levels});
   EXPECT_FALSE(bad[1].fallback.empty());
   EXPECT_EQ(bad[1].mean[0], series[1][53]);
+}
+
+TEST(Forecaster, AContextWithoutAValueIsNoForecast) {
+  Bench bench({"mlstm"});
+  const PatchSpec& p = bench.model.config().patches;
+  std::vector<double> y = wave(60, 7, 500);
+  std::vector<std::vector<double>> series = {y, y};
+  series[1].insert(series[1].end(), static_cast<std::size_t>(p.context), NAN);
+  const std::vector<std::int64_t> seasons = {7, 7};
+  const auto of = [&](std::int64_t horizon, std::int64_t patches_per_pass) {
+    return guarded_forecasts(bench.forecaster, views(series), seasons,
+                             {.horizon = horizon, .levels = {0.1, 0.5, 0.9}}, patches_per_pass);
+  };
+  const auto near = of(6, 0);
+  EXPECT_TRUE(near[0].fallback.empty()) << near[0].fallback;
+  EXPECT_FALSE(near[1].fallback.empty()) << "all that it sees is missing";
+  EXPECT_GT(near[1].mean[0], 400);
+  // A context that moves on is empty in the end.
+  EXPECT_TRUE(of(p.context, 1)[0].fallback.empty());
+  EXPECT_FALSE(of(p.context + p.length + 1, 1)[0].fallback.empty());
+  EXPECT_TRUE(of(p.context + p.length + 1, 0)[0].fallback.empty());
 }
 
 TEST(Forecaster, ConfigurationRoundTripAndRefusals) {
@@ -230,7 +257,8 @@ TEST(Forecaster, WrittenAndReadBack) {
     ParameterStore store = ParameterStore::zeros(p->plan, DType::f32);
     p->load(store);
     Forecaster back(bench.engine, *p->model, store);
-    const auto got = back.forecast(std::span(&x, 1), {.horizon = 11})[0], want = bench.one(x);
+    const std::span<const double> view(x);
+    const auto got = back.forecast({&view, 1}, {.horizon = 11})[0], want = bench.one(x);
     if (dtype == DType::f32) {
       EXPECT_EQ(got, want);
     } else {

@@ -165,7 +165,7 @@ TEST(Anomalies, ManySeriesTogetherScoreAsAlone) {
   const AnomalySetup setup{.season = 7, .horizon = 2, .history = 30};
   const std::vector<AnomalySetup> setups(series.size(), setup);
   std::size_t most = 0;
-  const ManyForecasts many = [&](std::span<const std::vector<double>> pasts,
+  const ManyForecasts many = [&](std::span<const std::span<const double>> pasts,
                                  std::span<const std::int64_t> seasons, const ForecastSetup& s) {
     most = std::max(most, pasts.size());
     std::vector<Forecast> out;
@@ -201,7 +201,7 @@ TEST(Anomalies, AModelSeesMissingValues) {
   std::vector<double> y = daily(40, 1);
   y[20] = std::nan("");
   std::int64_t missing = 0;
-  const ManyForecasts many = [&](std::span<const std::vector<double>> pasts, auto,
+  const ManyForecasts many = [&](std::span<const std::span<const double>> pasts, auto,
                                  const ForecastSetup& s) {
     std::vector<Forecast> out;
     for (const auto& past : pasts) {

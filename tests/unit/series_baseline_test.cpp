@@ -114,10 +114,27 @@ TEST(Baselines, LongSeasonsAreTakenOutFirst) {
   for (int t = 0; t < 480; ++t)
     y.push_back(50 + 10 * std::sin(2 * std::numbers::pi * t / 48) +
                 Rng{1, 2}.normal(0, static_cast<std::uint64_t>(t)));
-  const Forecast f = run_baseline(baseline_named("auto_ets"), y, setup_of(48, 48));
-  EXPECT_NE(f.fitted.find("season"), std::string::npos) << f.fitted;
-  EXPECT_NEAR(f.mean[11], 60, 2.5);
-  EXPECT_NEAR(f.mean[35], 40, 2.5);
+  for (const char* name : {"auto_ets", "holt_winters"}) {
+    const Forecast f = run_baseline(baseline_named(name), y, setup_of(48, 48));
+    EXPECT_NE(f.fitted.find("season"), std::string::npos) << f.fitted;
+    EXPECT_NEAR(f.mean[11], 60, 2.5) << name;
+    EXPECT_NEAR(f.mean[35], 40, 2.5) << name;
+  }
+}
+
+TEST(Baselines, UnitsChangeNothing) {
+  const std::vector<double> y = monthly(4, 3);
+  for (const char* name : {"naive", "auto_ets", "theta"}) {
+    const Forecast want = run_baseline(baseline_named(name), y, setup_of(12, 6));
+    for (const double unit : {0x1p-600, 0x1p600}) {
+      std::vector<double> moved = y;
+      for (double& x : moved) x *= unit;
+      const Forecast got = run_baseline(baseline_named(name), moved, setup_of(12, 6));
+      EXPECT_TRUE(got.fallback.empty()) << name << " " << got.fallback;
+      for (std::size_t q = 0; q < 5; ++q)
+        EXPECT_NEAR(got.quantiles[q][5] / unit, want.quantiles[q][5], 0.05) << name;
+    }
+  }
 }
 
 TEST(Baselines, IntervalsCoverWhatTheySay) {
@@ -246,6 +263,20 @@ TEST(Backtest, FevAveragesWindowsAndGluontsPoints) {
   EXPECT_DOUBLE_EQ(points, (4 + 0 + 1) / 3.0);
   setup.convention = Convention::fev;
   EXPECT_DOUBLE_EQ(run_backtest({s}, setup, threads).total[0].values.mae, (4 + 0.5) / 2);
+}
+
+// Methods forecast days by weeks under both conventions; the scale of errors is the convention's.
+TEST(Backtest, TheSeasonOfDaysIsAWeek) {
+  TimeSeries s{"a", {frequency_named("D"), 0}, {StampKind::date, {}}, {}};
+  for (int t = 0; t < 70; ++t) s.values.push_back(t % 7 * t % 7 + (t % 7 == 3 ? 5 : 0) + t / 35);
+  BacktestSetup setup{.horizon = 7, .windows = 1, .models = {&baseline_named("seasonal_naive")}};
+  ThreadPool threads(1);
+  for (const Convention c : {Convention::gluonts, Convention::fev}) {
+    setup.convention = c;
+    const Score score = run_backtest({s}, setup, threads).total[0];
+    EXPECT_EQ(score.values.mae, 0);
+    EXPECT_EQ(score.values.inside, 1) << "values on the border of a band count";
+  }
 }
 
 TEST(Backtest, TheSameForAnyNumberOfThreads) {

@@ -150,6 +150,28 @@ TEST(Frequencies, OneDisplacedStampOfManyIsMoved) {
   expect_says(f.notes[0], "2020-01-01T07:04");
 }
 
+TEST(Frequencies, OneDisplacedStampOfFiveIsMoved) {
+  const SeriesFile f =
+      parse("ds,y\n2020-02-01,1\n2020-02-02,2\n2020-02-03T10:00,3\n2020-02-04,4\n2020-02-05,5\n");
+  EXPECT_EQ(name_of(f.series[0].grid.frequency), "D");
+  EXPECT_EQ(values_of(f.series[0]), "1 2 3 4 5");
+}
+
+TEST(Grids, NothingLiesBehindTheCalendar) {
+  EXPECT_THROW(frequency_named("999999999W"), Error);
+  EXPECT_THROW(frequency_named("999999999MS"), Error);
+  for (const char* f : {"us", "15min", "D", "B", "W", "ME", "YS"}) {
+    const std::int64_t times[] = {parse_stamp("2019-12-31")->value};
+    const Grid g = grid_with(frequency_named(f), times);
+    for (const std::int64_t index : {std::int64_t{1} << 62, -(std::int64_t{1} << 62)})
+      EXPECT_THROW((void)g.at(index), Error) << f;
+  }
+  const std::int64_t times[] = {parse_stamp("2019-12-31")->value};
+  EXPECT_THROW((void)grid_with(frequency_named("YS"), times).at(8000), Error);
+  EXPECT_EQ(stamp_text(grid_with(frequency_named("YE"), times).at(7980), {StampKind::date, {}}),
+            "9999-12-31");
+}
+
 TEST(Grids, StepsFollowTheCalendar) {
   const auto at = [](const char* frequency, const char* first, std::int64_t index) {
     const Stamp s = *parse_stamp(first);
@@ -228,6 +250,8 @@ TEST(SeriesFile, OptionsNameColumnsAndSigns) {
       parse("shop;when;sold;price\nA;2020-01-01;1,5;9\nA;2020-01-02;2,5;9\n",
             {.id_column = "shop", .time_column = "when", .target = "sold", .decimal = ','});
   EXPECT_EQ(values_of(f.series[0]), "1.5 2.5");
+  EXPECT_EQ(values_of(parse("1,5\n2,5\n4,25\n", {.decimal = ','}).series[0]), "1.5 2.5 4.25")
+      << "a decimal comma delimits nothing";
   expect_says(error_of("shop,ds,sold\nA,2020-01-01,1\n", {.target = "sol"}),
               "did you mean \"sold\"");
   expect_says(error_of("shop,ds,sold\nA,2020-01-01,1\n", {.target = "zzzzzzz"}), "shop, ds, sold");
@@ -259,7 +283,11 @@ TEST(SeriesFile, RepairsAreNoted) {
       "unique_id,ds,y\na,1,1\na,2,inf\na,3,3\na,3,4\na,4,-1e999\na,5,6\na,6,\nb,1,\nb,2,NaN\n");
   ASSERT_EQ(f.series.size(), 1u);
   EXPECT_EQ(values_of(f.series[0]), "1 - 4 - 6");
-  ASSERT_EQ(f.notes.size(), 4u);
+  ASSERT_EQ(f.notes.size(), 4u) << f.notes.back();
+  expect_says(parse("ds,y\n1,1\n2,1\n5,1\n6,1\n").notes.at(0),
+              "have gaps, which are read as missing values (first: \"series\" with 2 steps of 6)");
+  expect_says(parse("unique_id,ds,y\n\x1b[31m,1,1\n\x1b[31m,2,1\n\x1b[31m,4,1\n").notes.at(0),
+              "\"?[31m\"");
   expect_says(f.notes[0],
               "2 infinite values are read as missing (first: test.csv line 3, column 3)");
   expect_says(f.notes[1], "1 rows repeat the time");
@@ -271,6 +299,10 @@ TEST(SeriesFile, ShortSeriesTakeTheFrequencyOfTheOthers) {
   const SeriesFile f = parse(
       "unique_id,ds,y\nnew,2020-03-01,1\nold,2020-01-01,1\nold,2020-02-01,2\nold,2020-03-01,3\n");
   EXPECT_EQ(f.series[0].stamp(1), "2020-04-01");
+  const SeriesFile folded = parse(
+      "unique_id,ds,y\na,2020-01-01,1\na,2020-01-02,2\na,2020-01-03,3\nb,2020-01-01T00:00,1\n"
+      "b,2020-01-01T05:00,2\n");
+  EXPECT_EQ(name_of(folded.series[1].grid.frequency), "5h") << "days would put both in one slot";
   expect_says(error_of("ds,y\n2020-03-01,1\n"), "give --freq");
   EXPECT_EQ(parse("ds,y\n2020-03-01,1\n", {.frequency = "D"}).series[0].stamp(1), "2020-03-02");
   EXPECT_EQ(parse("5\n").series[0].stamp(1), "2") << "integers count by one";

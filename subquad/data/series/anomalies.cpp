@@ -14,8 +14,9 @@ namespace {
 
 constexpr std::int64_t kManyForecasts = 2000, kLongestStep = 24;
 constexpr std::size_t kErrors = 200, kFewestErrors = 8;
-constexpr double kLargest = 1e100;  // beyond it differences and squares overflow
-constexpr double kTail = 0.1;       // of the quantiles that measure the spread
+// Beyond these differences and squares overflow or vanish.
+constexpr double kLargest = 1e100, kSmallest = 1e-100;
+constexpr double kTail = 0.1;  // of the quantiles that measure the spread
 
 struct Plan {
   std::int64_t warm_up, horizon;
@@ -77,7 +78,7 @@ class Detector {
     double largest = 0;
     for (const double x : values) largest = std::max(largest, std::isfinite(x) ? std::abs(x) : 0);
     past_.assign(values.begin(), values.end());
-    if (largest <= kLargest) return;
+    if (largest == 0 || (largest >= kSmallest && largest <= kLargest)) return;
     unit_of_values_ = largest;
     for (double& x : past_) x /= largest;
     small_ = past_;
@@ -135,7 +136,8 @@ class Detector {
       s.low = std::min(quantile(tail_), median - floor);
       s.high = std::max(quantile(1 - tail_), median + floor);
     }
-    s.score = (value - median) / (factor * raw);
+    constexpr double kFarthest = 1e12;
+    s.score = std::clamp((value - median) / (factor * raw), -kFarthest, kFarthest);
     s.anomaly = value < s.low || value > s.high;
     calibration_.add(std::abs(value - median) * unit_ / raw);
     remember(s);
@@ -209,10 +211,10 @@ void score_anomalies(std::span<const std::span<const double>> series,
     }
     if (calls.empty()) return;
     for (const auto& [call, members] : calls) {
-      std::vector<std::vector<double>> pasts;
+      std::vector<std::span<const double>> pasts;
       std::vector<std::int64_t> seasons;
       for (const std::size_t i : members) {
-        pasts.push_back(detectors[i].question());
+        pasts.emplace_back(detectors[i].question());
         seasons.push_back(setups[i].season);
       }
       const std::vector<Forecast> made =

@@ -40,7 +40,7 @@ NormalForecast forecast_arima(const ArimaFit& fit, std::span<const double> y, st
 
 // D = 1 if the season's strength, 1 - var(rest) / var(season + rest) of a classical decomposition, is
 // above 0.64; d by KPSS tests for a level at 5 %, at most 2; then the stepwise search for the smallest
-// AICc from four models, with p, q <= 5, P, Q <= 2, p + q + P + Q <= 5.
+// AICc from four models, with p, q <= 5, P, Q <= 2, p + q + P + Q <= 5, with a season 6.
 std::optional<ArimaFit> select_arima(std::span<const double> y, std::int64_t season);
 
 }  // namespace subquad

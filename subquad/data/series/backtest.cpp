@@ -18,7 +18,7 @@ struct Window {
 struct SeriesForecasts {
   std::vector<Window> windows;
   std::vector<std::vector<Forecast>> forecasts;
-  std::int64_t season = 1, left_out = 0;
+  std::int64_t season = 1, scale_season = 1, left_out = 0;
 };
 
 bool any_finite(std::span<const double> x) {
@@ -38,11 +38,11 @@ void forecast_together(std::span<const TimeSeries> series, std::vector<SeriesFor
                        const BacktestSetup& setup) {
   for (std::size_t m = 0; m < setup.models.size(); ++m) {
     if (!setup.models[m]->many) continue;
-    std::vector<std::vector<double>> pasts;
+    std::vector<std::span<const double>> pasts;
     std::vector<std::int64_t> seasons;
     for (std::size_t i = 0; i < made.size(); ++i) {
       for (const Window& w : made[i].windows) {
-        pasts.emplace_back(series[i].values.begin(), series[i].values.begin() + w.cut);
+        pasts.push_back(std::span(series[i].values).first(static_cast<std::size_t>(w.cut)));
         seasons.push_back(made[i].season);
       }
     }
@@ -56,9 +56,10 @@ void forecast_together(std::span<const TimeSeries> series, std::vector<SeriesFor
 
 SeriesForecasts forecast_windows(const TimeSeries& s, const BacktestSetup& setup) {
   SeriesForecasts out;
-  out.season = setup.season > 0
-                   ? setup.season
-                   : default_season(s.grid.frequency, setup.convention == Convention::fev);
+  out.season = setup.season > 0 ? setup.season : default_season(s.grid.frequency, true);
+  out.scale_season = setup.season > 0
+                         ? setup.season
+                         : default_season(s.grid.frequency, setup.convention == Convention::fev);
   const auto length = static_cast<std::int64_t>(s.values.size());
   const std::span<const double> values(s.values);
   for (std::int64_t w = 0; w < setup.windows; ++w) {
@@ -95,13 +96,9 @@ ForecastWindow window_of(const TimeSeries& s, std::int64_t cut, std::int64_t sea
   return w;
 }
 
-double coverage80(const MetricValues& v) {
-  return v.coverage_by_level.back() - v.coverage_by_level.front();
-}
-
 // Means over windows of what is finite in them; counts add up.
 Score mean_of_windows(const std::vector<MetricSums>& windows) {
-  Score out{windows.at(0).values(), {}, 0, 0};
+  Score out{windows.at(0).values(), {}, 0};
   std::vector<MetricValues> values;
   for (const MetricSums& w : windows) {
     if (w.counts().points == 0) continue;
@@ -126,18 +123,12 @@ Score mean_of_windows(const std::vector<MetricSums>& windows) {
         &MetricValues::nd, &MetricValues::mse_mean, &MetricValues::rmse_mean,
         &MetricValues::nrmse_mean, &MetricValues::mape, &MetricValues::smape, &MetricValues::mase,
         &MetricValues::msis, &MetricValues::rmsse, &MetricValues::rmsse_mean, &MetricValues::mql,
-        &MetricValues::wql, &MetricValues::sql, &MetricValues::calibration})
+        &MetricValues::wql, &MetricValues::sql, &MetricValues::calibration, &MetricValues::inside})
     average(field);
-  for (const MetricValues& v : values)
-    out.coverage80 += coverage80(v) / static_cast<double>(values.size());
   return out;
 }
 
-Score score_of(const MetricSums& sums) {
-  Score s{sums.values(), sums.counts(), 0, 0};
-  s.coverage80 = coverage80(s.values);
-  return s;
-}
+Score score_of(const MetricSums& sums) { return {sums.values(), sums.counts(), 0}; }
 
 // Totals of all series: one sum a model, under fev one a model and window.
 class Totals {
@@ -160,7 +151,8 @@ class Totals {
       MetricSums own = new_sums(setup_.convention);
       std::int64_t fallbacks = 0;
       for (std::size_t w = 0; w < f.windows.size(); ++w) {
-        const ForecastWindow window = window_of(s, f.windows[w].cut, f.season, f.forecasts[w][m]);
+        const ForecastWindow window =
+            window_of(s, f.windows[w].cut, f.scale_season, f.forecasts[w][m]);
         own.add(window);
         auto& sums = sums_[m];
         sums[sums.size() == 1 ? 0 : static_cast<std::size_t>(f.windows[w].index)].add(window);

@@ -15,7 +15,8 @@ namespace subquad {
 struct BacktestSetup {
   Convention convention = Convention::gluonts;
   std::int64_t horizon = 0;  // 0: default_horizon of the first series
-  std::int64_t season = 0;   // 0: default_season of each series, daily ones weekly under fev
+  // 0: default_season of each series, daily ones weekly; in the scale of errors only under fev.
+  std::int64_t season = 0;
   std::int64_t windows = 0;  // 0: ceil(0.1 L / h) within 1 and 20, L the shortest series
   std::int64_t step = 0;     // between windows; 0: the horizon
   std::int64_t max_history = 5000;
@@ -36,7 +37,6 @@ std::span<const double> backtest_levels();
 struct Score {
   MetricValues values;
   PointCounts counts;
-  double coverage80 = 0;       // share between the quantiles 0.1 and 0.9
   std::int64_t fallbacks = 0;  // windows forecast by Seasonal Naive instead
 };
 struct SeriesScores {

@@ -13,7 +13,8 @@
 namespace subquad {
 namespace {
 
-constexpr double kLargest = 1e100;  // beyond it squares overflow: such series are scaled
+// Beyond these squares overflow or vanish: such series are scaled.
+constexpr double kLargest = 1e100, kSmallest = 1e-100;
 
 constexpr Baseline kBaselines[] = {
     {"naive", "Naive", "the last value", naive},
@@ -186,13 +187,17 @@ Forecast run_baseline(const Baseline& baseline, std::span<const double> values,
   require(setup.horizon >= 1 && setup.season >= 1 && setup.max_history >= 1,
           ErrorCode::invalid_argument, "horizon ", setup.horizon, ", season ", setup.season,
           ", history ", setup.max_history, ", wanted 1 or more");
-  std::vector<double> y = filled_values(values, setup.fill);
+  // Only what counts is filled, from the last observation before it.
+  std::size_t first =
+      values.size() - std::min(values.size(), static_cast<std::size_t>(setup.max_history));
+  while (first > 0 && !std::isfinite(values[first])) --first;
+  std::vector<double> y = filled_values(values.subspan(first), setup.fill);
   require(!y.empty(), ErrorCode::invalid_argument, "the series has no observation");
   const auto length = static_cast<std::int64_t>(y.size());
   if (length > setup.max_history) y.erase(y.begin(), y.begin() + (length - setup.max_history));
   double largest = 0;
   for (const double x : y) largest = std::max(largest, std::abs(x));
-  const bool scaled = largest > kLargest;
+  const bool scaled = largest > kLargest || (largest > 0 && largest < kSmallest);
   for (double& x : y) x /= scaled ? largest : 1;
   Forecast f = forecast_clean(baseline, {y, setup.season, setup.horizon}, setup.levels);
   if (!scaled) return f;

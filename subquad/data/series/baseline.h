@@ -40,7 +40,7 @@ struct ForecastSetup {
 // Many series at once, values with NaN = missing, behind guard rails of its own: a trained model.
 // `seasons`: of every series, for its fallback; setup.season is not read. Not from several threads.
 using ManyForecasts = std::function<std::vector<Forecast>(
-    std::span<const std::vector<double>> series, std::span<const std::int64_t> seasons,
+    std::span<const std::span<const double>> series, std::span<const std::int64_t> seasons,
     const ForecastSetup& setup)>;
 
 struct Baseline {

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
+#include <limits>
 #include <map>
 #include <numeric>
 
@@ -15,7 +17,9 @@ namespace ch = std::chrono;
 using Kind = Frequency::Kind;
 
 constexpr std::int64_t kSecond = 1'000'000, kMinute = 60 * kSecond, kHour = 60 * kMinute,
-                       kDay = 24 * kHour, kWeek = 7 * kDay;
+                       kDay = 24 * kHour, kWeek = 7 * kDay, kLongest = 365'000 * kDay;
+// 0001-01-01 and behind 9999-12-31, from 1970 on.
+constexpr std::int64_t kFirstTime = -719'162 * kDay, kLastTime = 2'932'897 * kDay;
 
 std::int64_t floor_div(std::int64_t a, std::int64_t b) {
   return a / b - (a % b != 0 && (a % b < 0) != (b < 0));
@@ -83,8 +87,10 @@ std::vector<std::int64_t> differences(std::span<const std::int64_t> x) {
   return d;
 }
 
+// Nine of ten; of five and more all but one.
 bool most(std::int64_t count, std::size_t all) {
-  return 10 * count >= 9 * static_cast<std::int64_t>(all);
+  const auto n = static_cast<std::int64_t>(all);
+  return 10 * count >= 9 * n || (n >= 5 && count == n - 1);
 }
 
 // The commonest remainder on a grid of `step`, and how many share it.
@@ -212,6 +218,9 @@ Frequency frequency_named(const std::string& alias) {
   for (const Alias& a : kAliases) {
     if (!sensible || unit != a.name) continue;
     Frequency f = a.frequency;
+    const std::int64_t most = f.kind == Kind::fixed ? kLongest : kLongest / kDay / 30;
+    require(times <= most / f.step, ErrorCode::invalid_argument, "frequency \"", alias,
+            "\", wanted a step of at most a thousand years");
     f.step *= times;
     return f;
   }
@@ -221,17 +230,25 @@ Frequency frequency_named(const std::string& alias) {
 }
 
 std::int64_t Grid::at(std::int64_t index) const {
-  switch (frequency.kind) {
-    case Kind::integer:
-    case Kind::fixed: return anchor + index * frequency.step;
-    case Kind::months: {
-      const Civil c = civil_of(anchor);
-      return time_of(c.month + index * frequency.step, frequency.month_end ? 31 : c.day, c.rest);
-    }
-    case Kind::business_days: break;
+  std::int64_t ahead = 0, time = 0;
+  bool inside = !__builtin_mul_overflow(index, frequency.step, &ahead) &&
+                std::abs(ahead) < std::numeric_limits<std::int64_t>::max() / 2;
+  if (inside && frequency.kind == Kind::integer) return anchor + ahead;
+  if (inside && frequency.kind == Kind::fixed) {
+    time = anchor + ahead;
+  } else if (inside && frequency.kind == Kind::months) {
+    const Civil c = civil_of(anchor);
+    inside = c.month + ahead >= 12 && c.month + ahead < 120'000;
+    if (inside) time = time_of(c.month + ahead, frequency.month_end ? 31 : c.day, c.rest);
+  } else if (inside) {
+    inside = std::abs(ahead) < kLastTime / kDay;
+    const std::int64_t b = business_index(anchor) + (inside ? ahead : 0);
+    time = (7 * floor_div(b, 5) + floor_mod(b, 5) - 3) * kDay + floor_mod(anchor, kDay);
   }
-  const std::int64_t b = business_index(anchor) + index * frequency.step;
-  return (7 * floor_div(b, 5) + floor_mod(b, 5) - 3) * kDay + floor_mod(anchor, kDay);
+  require(inside && time >= kFirstTime && time < kLastTime, ErrorCode::invalid_argument, index,
+          " steps of ", name_of(frequency),
+          " leave the calendar (years 1 to 9999); give a smaller --horizon");
+  return time;
 }
 
 Grid::Slot Grid::slot_of(std::int64_t time) const {

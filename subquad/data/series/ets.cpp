@@ -197,12 +197,11 @@ NormalForecast forecast_ets(const EtsFit& f, std::int64_t horizon) {
     mu[i] = f.level + damping * f.slope + (f.form.season == 'A' ? f.season[i % m] : 0);
     c[i] = f.alpha + f.beta * damping + (f.form.season == 'A' && (i + 1) % m == 0 ? f.gamma : 0);
   }
+  double errors = 1;  // 1 + sum of c_j^2 over j < i
   for (std::size_t i = 0; i < steps; ++i) {
-    double variance = 1;
-    if (!relative) {
-      for (std::size_t j = 0; j < i; ++j) variance += c[j] * c[j];
-      variance *= f.variance;
-    } else {
+    double variance = errors * f.variance;
+    errors += c[i] * c[i];
+    if (relative) {
       theta[i] = mu[i] * mu[i];
       for (std::size_t j = 0; j < i; ++j) theta[i] += f.variance * c[j] * c[j] * theta[i - 1 - j];
       double factor = 1 + f.variance;
@@ -243,6 +242,16 @@ NormalForecast forecast_of(const std::optional<EtsFit>& fit, const History& h) {
   return forecast_ets(*fit, h.horizon);
 }
 
+// A season too long for states is taken out, forecast by its figure and put back.
+template <class Fit>
+NormalForecast without_season(const History& h, Fit&& fit) {
+  const Deseasonalised d = deseasonalise(h.y, h.season);
+  NormalForecast f = forecast_of(fit(d.y), h);
+  reseasonalise(d, f.mean, f.deviation);
+  if (!d.figure.empty()) f.fitted += d.multiplicative ? " x season" : " + season";
+  return f;
+}
+
 }  // namespace
 
 // Holt's linear trend: ETS(A,A,N).
@@ -252,17 +261,15 @@ NormalForecast holt(const History& h) {
 
 // Additive trend and season, ETS(A,A,A); without a season Holt's.
 NormalForecast holt_winters(const History& h) {
-  if (h.season < 2 || h.season > kLongestSeason) return holt(h);
-  return forecast_of(fit_ets(h.y, h.season, {'A', 'A', 'A', false}), h);
+  if (h.season < 2) return holt(h);
+  if (h.season <= kLongestSeason)
+    return forecast_of(fit_ets(h.y, h.season, {'A', 'A', 'A', false}), h);
+  return without_season(h, [](const auto& y) { return fit_ets(y, 1, {'A', 'A', 'N', false}); });
 }
 
 NormalForecast auto_ets(const History& h) {
   if (h.season <= kLongestSeason) return forecast_of(select_ets(h.y, h.season), h);
-  const Deseasonalised d = deseasonalise(h.y, h.season);
-  NormalForecast f = forecast_of(select_ets(d.y, 1), h);
-  reseasonalise(d, f.mean, f.deviation);
-  if (!d.figure.empty()) f.fitted += d.multiplicative ? " x season" : " + season";
-  return f;
+  return without_season(h, [](const auto& y) { return select_ets(y, 1); });
 }
 
 }  // namespace subquad

@@ -33,6 +33,10 @@ std::vector<double> log_mean_ratios(const std::vector<std::vector<double>>& erro
   return out;
 }
 
+// An error that is no number loses against every other.
+bool beats(double a, double b) { return std::isnan(b) ? !std::isnan(a) : a < b; }
+bool ties(double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); }
+
 }  // namespace
 
 std::vector<double> geometric_mean_ratios(const std::vector<std::vector<double>>& errors,
@@ -56,7 +60,7 @@ std::vector<double> mean_ranks(const std::vector<std::vector<double>>& errors) {
       double rank = 1;
       for (std::size_t other = 0; other < out.size(); ++other) {
         if (other == m) continue;
-        rank += row[other] < row[m] ? 1 : row[other] == row[m] ? 0.5 : 0;
+        rank += beats(row[other], row[m]) ? 1 : ties(row[other], row[m]) ? 0.5 : 0;
       }
       out[m] += rank / static_cast<double>(errors.size());
     }
@@ -71,7 +75,7 @@ std::vector<double> win_rates(const std::vector<std::vector<double>>& errors) {
     for (std::size_t m = 0; m < out.size(); ++m) {
       for (std::size_t other = 0; other < out.size(); ++other) {
         if (other == m) continue;
-        out[m] += (row[m] < row[other] ? 1 : row[m] == row[other] ? 0.5 : 0) / pairs;
+        out[m] += (beats(row[m], row[other]) ? 1 : ties(row[m], row[other]) ? 0.5 : 0) / pairs;
       }
     }
   }

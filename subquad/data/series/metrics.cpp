@@ -175,6 +175,7 @@ void MetricSums::add(const ForecastWindow& w) {
       add_ratio(scaled_loss_[i], loss, scale);
       below_[i].add(y <= q ? 1 : 0);
     }
+    inside_.add(column.front() <= y && y <= column.back() ? 1 : 0);
     add_point(y, column[median_], w.mean.empty() ? column[median_] : w.mean[t], scale,
               square_scale);
     if (column.size() < 2 && w.low95.empty()) continue;
@@ -204,6 +205,7 @@ MetricValues MetricSums::values() const {
   v.msis = msis_.value();
   v.rmsse = std::sqrt(rmsse_.value());
   v.rmsse_mean = std::sqrt(rmsse_mean_.value());
+  v.inside = inside_.value();
   v.sum_absolute_label = label_.sum;
   const auto levels = static_cast<double>(setup_.levels.size());
   for (std::size_t i = 0; i < setup_.levels.size(); ++i) {

@@ -7,6 +7,7 @@
 //   sMAPE       mean 2 |y - yhat| / (|y| + |yhat|), range 0 to 2
 //   MSIS        mean [(u - l) + 40 (l - y)+ + 40 (y - u)+] / s, l and u the quantiles 0.025, 0.975
 //   coverage_a  share of y <= q^a
+//   inside      share of q^a <= y <= q^b, a the lowest and b the highest level
 // Every mean runs over the points of all windows that were added (a point = a step of a window).
 //
 // | case                         | gluonts (GIFT-Eval, Chronos)     | fev                           |
@@ -66,6 +67,7 @@ struct MetricValues {
   double rmsse, rmsse_mean;  // sqrt(mean e^2 / mean (x_t - x_(t-m))^2)
   double mql, wql, sql;
   double calibration;  // mean |coverage_a - a|
+  double inside;
   double sum_absolute_label;
   std::vector<double> wql_by_level, coverage_by_level;
 };
@@ -95,7 +97,8 @@ class MetricSums {
   MetricSetup setup_;
   std::size_t median_ = 0;
   PointCounts counts_;
-  Mean absolute_, square_, square_mean_, label_, mape_, smape_, mase_, msis_, rmsse_, rmsse_mean_;
+  Mean absolute_, square_, square_mean_, label_, mape_, smape_, mase_, msis_, rmsse_, rmsse_mean_,
+      inside_;
   std::vector<Mean> loss_, scaled_loss_, below_;  // by level
 };
 

@@ -9,6 +9,7 @@
 
 #include "subquad/base/error.h"
 #include "subquad/base/file.h"
+#include "subquad/base/text.h"
 #include "subquad/data/series/rows.h"
 #include "subquad/io/csv.h"
 #include "subquad/io/json.h"
@@ -61,18 +62,10 @@ bool parse_number(std::string_view s, char decimal, double& to) {
   return error != std::errc::invalid_argument;
 }
 
-// Of a file for a terminal: the beginning, without what could steer the terminal.
-std::string shown(std::string_view s) {
-  constexpr std::size_t kLongest = 40;
-  std::string out(s.substr(0, kLongest));
-  for (char& c : out) c = static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? '?' : c;
-  return out;
-}
-
 class Reader {
  public:
   Reader(std::string_view text, const std::string& source, const ReadSetup& setup)
-      : setup_(setup), csv_(text, source, setup.delimiter), rows_(source, setup) {}
+      : setup_(setup), csv_(text, source, setup.delimiter, setup.decimal), rows_(source, setup) {}
 
   SeriesFile read() {
     require(csv_.next(), ErrorCode::format, csv_.source(),

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "subquad/base/error.h"
+#include "subquad/base/text.h"
 
 namespace subquad {
 namespace {
@@ -58,8 +59,8 @@ void RowCollector::refuse(const SeriesRows& rows, const Stamp& stamp,
           setup_.max_points, " values; split the file, or give a larger --max-points");
   const bool integer = rows.kind == StampKind::integer;
   require(integer == (stamp.kind == StampKind::integer), ErrorCode::format, place, ": series \"",
-          rows.id, "\" mixes ", integer ? "integers with dates" : "dates with integers");
-  fail(ErrorCode::format, place, ": series \"", rows.id,
+          shown(rows.id), "\" mixes ", integer ? "integers with dates" : "dates with integers");
+  fail(ErrorCode::format, place, ": series \"", shown(rows.id),
        "\" mixes stamps with and without a time zone");
 }
 
@@ -118,7 +119,7 @@ void RowCollector::sort_rows(SeriesRows& rows) {
   for (std::size_t i = 0; i < n; ++i) {
     if (kept > 0 && rows.times[i] == rows.times[kept - 1]) {
       note("rows repeat the time of another one; the last value counts",
-           "series \"" + rows.id + "\" at " + stamp_text(rows.times[i], {rows.kind, {}}));
+           "series \"" + shown(rows.id) + "\" at " + stamp_text(rows.times[i], {rows.kind, {}}));
       if (!std::isnan(rows.values[i])) rows.values[kept - 1] = rows.values[i];
       continue;
     }
@@ -156,7 +157,7 @@ Grid RowCollector::grid_of(const SeriesRows& rows, const std::optional<Frequency
   if (!setup_.frequency.empty()) {
     const Frequency f = frequency_named(setup_.frequency);
     require(!mismatch(f), ErrorCode::invalid_argument, "--freq ", setup_.frequency,
-            ", but series \"", rows.id, "\" has ",
+            ", but series \"", shown(rows.id), "\" has ",
             rows.kind == StampKind::integer ? "integers" : "dates", " as time stamps");
     return grid_with(f, head(rows.times));
   }
@@ -164,13 +165,19 @@ Grid RowCollector::grid_of(const SeriesRows& rows, const std::optional<Frequency
   if (!short_one || !common || mismatch(*common)) {
     if (const auto grid = infer_grid(head(rows.times), rows.kind)) return *grid;
   }
-  if (common && !mismatch(*common)) return grid_with(*common, head(rows.times));
+  if (common && !mismatch(*common)) {
+    const Grid grid = grid_with(*common, head(rows.times));
+    const bool folds = rows.times.size() == 2 &&
+                       grid.slot_of(rows.times[0]).index == grid.slot_of(rows.times[1]).index;
+    const auto own = folds ? infer_grid(rows.times, rows.kind) : std::nullopt;
+    return own ? *own : grid;
+  }
   if (short_one && rows.kind == StampKind::integer)
     return grid_with({Frequency::Kind::integer, 1, false}, rows.times);
-  require(!short_one, ErrorCode::format, source_, ": series \"", rows.id, "\" has ",
-          rows.times.size(), " time stamp", rows.times.size() == 1 ? "" : "s",
+  require(!short_one, ErrorCode::format, source_, ": series \"", shown(rows.id), "\" has ",
+          count_of(std::ssize(rows.times), "time stamp"),
           ", too few to see how far apart they are; give --freq, for example --freq D");
-  fail(ErrorCode::format, source_, ": the stamps of series \"", rows.id, "\" (",
+  fail(ErrorCode::format, source_, ": the stamps of series \"", shown(rows.id), "\" (",
        stamp_text(rows.times[0], {rows.kind, {}}), ", ", stamp_text(rows.times[1], {rows.kind, {}}),
        ", ", stamp_text(rows.times[2], {rows.kind, {}}),
        " ...) lie on no regular grid; --freq D (or h, MS ...) puts them on one");
@@ -184,12 +191,12 @@ void RowCollector::place_on_grid(SeriesRows& rows, const Grid& grid, SeriesFile&
              end = static_cast<std::size_t>(last - rows.values.begin());
   if (end < rows.values.size())
     note("series end in missing values; the forecast begins behind the last observation",
-         "\"" + rows.id + "\"");
+         "\"" + shown(rows.id) + "\"");
   const std::int64_t begin = grid.slot_of(rows.times[from]).index;
   const std::int64_t slots = grid.slot_of(rows.times[end - 1]).index - begin + 1;
   const auto count = static_cast<std::int64_t>(end - from);
   require(slots <= kSlotsPerRow * count + kSlotsAnyway, ErrorCode::format, source_, ": series \"",
-          rows.id, "\" has ", count, " values between ",
+          shown(rows.id), "\" has ", count, " values between ",
           stamp_text(rows.times[from], {rows.kind, {}}), " and ",
           stamp_text(rows.times[end - 1], {rows.kind, {}}), ", which are ", slots, " steps of ",
           name_of(grid.frequency), "; is a stamp wrong, or should --freq be longer?");
@@ -204,19 +211,24 @@ void RowCollector::place_on_grid(SeriesRows& rows, const Grid& grid, SeriesFile&
     const Grid::Slot slot = grid.slot_of(rows.times[i]);
     const std::string* id = &rows.id;
     const auto place = [&] {
-      return "series \"" + *id + "\" at " + stamp_text(rows.times[i], {rows.kind, {}});
+      return "series \"" + shown(*id) + "\" at " + stamp_text(rows.times[i], {rows.kind, {}});
     };
     if (!slot.exact) note("stamps lie off the grid and were moved onto it", place());
-    if (slot.index == previous && !slot.exact)
-      note("of those share a slot; the last counts", place());
+    if (slot.index == previous) note("of those share a slot; the last counts", place());
     distinct += slot.index != previous;
     previous = slot.index;
     double& value = series.values[static_cast<std::size_t>(slot.index - begin)];
     if (!std::isnan(rows.values[i])) value = rows.values[i];
   }
-  require(2 * distinct > count, ErrorCode::invalid_argument, source_, ": --freq ",
-          name_of(grid.frequency), " puts ", count, " values of series \"", rows.id, "\" into ",
-          distinct, " slots; sum or average them first, or give a shorter --freq");
+  const bool given = !setup_.frequency.empty();
+  if (const std::int64_t gaps = slots - distinct; gaps > 0)
+    note("series have gaps, which are read as missing values", "\"" + shown(rows.id) + "\" with " +
+                                                                   count_of(gaps, "step") + " of " +
+                                                                   std::to_string(slots));
+  require(2 * distinct > count, given ? ErrorCode::invalid_argument : ErrorCode::format, source_,
+          given ? ": --freq " : ": a step of ", name_of(grid.frequency), " puts ", count,
+          " values of series \"", shown(rows.id), "\" into ", distinct,
+          " slots; sum or average them first, or give a shorter --freq");
   to.series.push_back(std::move(series));
 }
 
@@ -234,7 +246,7 @@ SeriesFile RowCollector::finish() {
     SeriesRows& rows = rows_[i];
     if (std::all_of(rows.values.begin(), rows.values.end(),
                     [](double x) { return std::isnan(x); })) {
-      note("series have no observation and are left out", "\"" + rows.id + "\"");
+      note("series have no observation and are left out", "\"" + shown(rows.id) + "\"");
     } else {
       place_on_grid(rows, grid_of(rows, common), file);
       file.series.back().style = styles[i];

@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "subquad/base/text.h"
 #include "subquad/study/audit/checks.h"
 #include "subquad/study/findings.h"
 #include "subquad/study/trials.h"
@@ -123,9 +124,9 @@ CheckOutcome trials(const AuditInput& in) {
   if (rates < 7 || dimensions < 2) {
     light = worse(light, Light::warn);
     text += format(
-        "; reduced search: %zu learning rates and %zu dimension%s for every arm, of 7 "
+        "; reduced search: %zu learning rates and %s for every arm, of 7 "
         "and 3",
-        rates, dimensions, dimensions == 1 ? "" : "s");
+        rates, count_of(static_cast<std::int64_t>(dimensions), "dimension"));
     if (const Json* grid = in.tuning.find("grid"))
       text += format("; one seed, %g of the schedule", grid->get("fraction", 1.0));
   }

@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "subquad/base/file.h"
+#include "subquad/base/text.h"
 #include "subquad/study/findings.h"
 #include "subquad/study/format.h"
 #include "subquad/study/report/sections.h"
@@ -88,8 +89,8 @@ std::string header(const View& view, const std::vector<const Section*>& shown) {
     audit = audit_words(view.in.audit);
   } catch (const Error&) {  // the section says why
   }
-  h += note(format("%zu arms, %zu tasks; %zu runs finished, %zu failed. ", view.arms.size(),
-                   view.tasks.size(), view.results.at("runs").size(),
+  h += note(format("%zu arms, %s; %zu runs finished, %zu failed. ", view.arms.size(),
+                   count_of(std::ssize(view.tasks), "task"), view.results.at("runs").size(),
                    view.results.at("failed").size()) +
             html_escape(standing(view.results)) + "; <a href='#audit'>" + audit + "</a>; " +
             (view.in.protocol.is_null()
