@@ -45,11 +45,30 @@ TEST(Forecast, JsonLevelsLimitsAndPipes) {
   EXPECT_GT(j[0].at("Naive-hi-80")[1].as_double(), j[0].at("Naive-hi-80")[0].as_double());
 }
 
+TEST(Forecast, TheShippedModelIsTheDefault) {
+  const std::string data = " " + example("employment_m.csv") + " --horizon 3 --quiet";
+  const Outcome by_default = run_program("forecast" + data);
+  expect(by_default, 0, {"unique_id,ds,Model,Model-q-10"});
+  EXPECT_EQ(by_default.text, run_program("forecast --model shipped" + data).text);
+}
+
+TEST(Forecast, SaysWhatCannotBeWrittenBeforeItBegins) {
+  const Folder f("forecast_late");
+  const std::string data = example("employment_m.csv") + " --baseline naive ";
+  expect(run_program("forecast " + data + "--plot " + (f / "a.svg")), 2, {"an SVG file holds one"});
+  expect(run_program("forecast " + data + "--plot " + (f / "nowhere/a.html")), 1, {"nowhere"});
+  expect(run_program("backtest " + example("employment_m.csv") + " --baselines naive --out " +
+                     (f / "nowhere/a.csv")),
+         1, {"nowhere"});
+  expect(run_program("forecast " + data + "--fill foo"), 2, {"--fill foo"});
+  expect(run_program("forecast " + data + "--freq YE --horizon 100000"), 2, {"calendar"});
+}
+
 TEST(Forecast, FilesAndPictures) {
   const Folder f("forecast");
   const std::string data = example("employment_m.csv");
-  expect(run_program("forecast " + data + " --horizon 12 --level 50,80 --out " + (f / "f.csv") +
-                     " --plot " + (f / "f.html")),
+  expect(run_program("forecast " + data + " --baseline auto_ets --horizon 12 --level 50,80 --out " +
+                     (f / "f.csv") + " --plot " + (f / "f.html")),
          0, {"emp_private", "▁", "|", "ETS(", "and 2 more series"});
   EXPECT_EQ(lines_of(read_file(f / "f.csv")).size(), 1 + 12u * 12);
   const std::string page = read_file(f / "f.html");
@@ -66,8 +85,8 @@ TEST(Forecast, FilesAndPictures) {
   EXPECT_TRUE(read_file(f / "f.svg").starts_with("<svg xmlns="));
   // The same command gives the same bytes, on any number of threads.
   const std::string first = read_file(f / "f.csv");
-  run_program("forecast " + data + " --horizon 12 --level 50,80 --threads 3 --out " +
-              (f / "f.csv"));
+  run_program("forecast " + data +
+              " --baseline auto_ets --horizon 12 --level 50,80 --threads 3 --out " + (f / "f.csv"));
   EXPECT_EQ(read_file(f / "f.csv"), first);
 }
 

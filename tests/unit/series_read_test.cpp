@@ -203,7 +203,8 @@ TEST(SeriesFile, Layouts) {
   EXPECT_EQ(values_of(by_row.series[0]), "1 2 - 4");
   EXPECT_EQ(values_of(by_row.series[1]), "5 - 7");
   EXPECT_EQ(by_row.series[0].stamp(4), "2020-01-05");
-  EXPECT_TRUE(by_row.notes.empty());
+  ASSERT_EQ(by_row.notes.size(), 1u);
+  expect_says(by_row.notes[0], "1 series have gaps");
 
   const SeriesFile wide = parse("Date;x;y2\n2020-01;1;\n2020-02;2;8\n2020-03;NA;9\n");
   ASSERT_EQ(wide.series.size(), 2u);
