@@ -61,7 +61,9 @@ TEST(Forecast, SaysWhatCannotBeWrittenBeforeItBegins) {
                      (f / "nowhere/a.csv")),
          1, {"nowhere"});
   expect(run_program("forecast " + data + "--fill foo"), 2, {"--fill foo"});
-  expect(run_program("forecast " + data + "--freq YE --horizon 100000"), 2, {"calendar"});
+  write(f / "years.csv", "ds,y\n2001-01-01,1\n2002-01-01,3\n2003-01-01,2\n");
+  expect(run_program("forecast " + (f / "years.csv") + " --baseline naive --horizon 9000"), 2,
+         {"calendar"});
 }
 
 TEST(Forecast, FilesAndPictures) {
