@@ -8,6 +8,12 @@
 #include "subquad/data/series/least_squares.h"
 
 namespace subquad {
+
+void difference(std::vector<double>& x, std::size_t lag) {
+  for (std::size_t t = 0; t + lag < x.size(); ++t) x[t] = x[t + lag] - x[t];
+  x.resize(x.size() - std::min(lag, x.size()));
+}
+
 namespace {
 
 using Numbers = std::vector<double>;
@@ -54,13 +60,8 @@ Numbers multiplied(const Numbers& a, const Numbers& b, std::int64_t season) {
 
 Numbers differenced(std::span<const double> y, const ArimaOrder& o) {
   Numbers w(y.begin(), y.end());
-  const auto step = [&](std::size_t lag) {
-    if (w.size() <= lag) return w.clear();
-    for (std::size_t t = 0; t + lag < w.size(); ++t) w[t] = w[t + lag] - w[t];
-    w.resize(w.size() - lag);
-  };
-  for (std::int64_t i = 0; i < o.D; ++i) step(static_cast<std::size_t>(o.m));
-  for (std::int64_t i = 0; i < o.d; ++i) step(1);
+  for (std::int64_t i = 0; i < o.D; ++i) difference(w, static_cast<std::size_t>(o.m));
+  for (std::int64_t i = 0; i < o.d; ++i) difference(w, 1);
   return w;
 }
 

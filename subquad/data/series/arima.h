@@ -20,6 +20,9 @@ struct ArimaOrder {
   bool operator==(const ArimaOrder&) const = default;
 };
 
+// x_t - x_(t-lag), in place; empty where x is no longer than the lag.
+void difference(std::vector<double>& x, std::size_t lag);
+
 struct ArimaFit {
   ArimaOrder order;
   std::vector<double> ar = {}, ma = {};  // both polynomials multiplied out, signs as above

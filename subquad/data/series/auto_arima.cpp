@@ -12,11 +12,6 @@ namespace {
 
 using Numbers = std::vector<double>;
 
-void difference(Numbers& x, std::size_t lag) {
-  for (std::size_t t = 0; t + lag < x.size(); ++t) x[t] = x[t + lag] - x[t];
-  x.resize(x.size() - std::min(lag, x.size()));
-}
-
 bool is_constant(const Numbers& x) {
   return std::all_of(x.begin(), x.end(), [&](double v) { return v == x[0]; });
 }
@@ -43,23 +38,13 @@ bool level_rejected(const Numbers& x) {
   return sums / (n * n * variance) > kFivePercent;
 }
 
-double variance_of(const Numbers& x) {
-  double mean = 0, squares = 0;
-  for (const double v : x) mean += v / static_cast<double>(x.size());
-  for (const double v : x) squares += (v - mean) * (v - mean);
-  return squares / static_cast<double>(x.size());
-}
-
 // 1 - var(rest) / var(season + rest), the trend a centred moving average.
 double season_strength(std::span<const double> y, std::int64_t season) {
   const auto m = static_cast<std::size_t>(season), half = m / 2;
   const Numbers figure = seasonal_figure(y, season, false);
   Numbers rest, detrended;
   for (std::size_t t = half; t + half < y.size(); ++t) {
-    double trend = 0;
-    for (std::size_t k = t - half; k <= t + half; ++k)
-      trend += (m % 2 == 0 && (k == t - half || k == t + half) ? 0.5 : 1.0) * y[k];
-    detrended.push_back(y[t] - trend / static_cast<double>(m));
+    detrended.push_back(y[t] - centred_average(y, t, m));
     rest.push_back(detrended.back() - figure[t % m]);
   }
   const double all = variance_of(detrended);

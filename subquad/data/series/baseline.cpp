@@ -8,6 +8,7 @@
 
 #include "subquad/base/distributions.h"
 #include "subquad/base/error.h"
+#include "subquad/data/series/decomposition.h"
 #include "subquad/io/json.h"
 
 namespace subquad {
@@ -43,13 +44,6 @@ constexpr Baseline kBaselines[] = {
 };
 constexpr const char* kMembers[] = {"auto_ets", "auto_arima", "dynamic_theta"};
 
-double deviation_of(const std::vector<double>& y) {
-  double mean = 0, squares = 0;
-  for (const double x : y) mean += x / static_cast<double>(y.size());
-  for (const double x : y) squares += (x - mean) * (x - mean);
-  return std::sqrt(squares / static_cast<double>(y.size()));
-}
-
 // What a forecast may not be; empty if it is fine.
 std::string fault_of(const NormalForecast& f, const History& h, double low, double high) {
   const double range = high - low;
@@ -78,7 +72,7 @@ NormalForecast guarded(const Baseline& baseline, const History& h, std::string& 
     fallback = e.what();
   }
   if (!fallback.empty()) f = seasonal_naive(h);
-  const double cap = deviation_of({h.y.begin(), h.y.end()});
+  const double cap = std::sqrt(variance_of(h.y));
   const NormalForecast last = naive(h);
   for (std::size_t i = 0; i < f.deviation.size(); ++i)
     f.deviation[i] = std::min(f.deviation[i], 3 * std::max(cap, last.deviation[i]));

@@ -5,18 +5,30 @@
 
 namespace subquad {
 
+double centred_average(std::span<const double> y, std::size_t t, std::size_t m) {
+  const std::size_t half = m / 2;
+  double sum = 0;
+  for (std::size_t k = t - half; k <= t + half; ++k) {
+    const bool end = m % 2 == 0 && (k == t - half || k == t + half);
+    sum += (end ? 0.5 : 1.0) * y[k];
+  }
+  return sum / static_cast<double>(m);
+}
+
+double variance_of(std::span<const double> x) {
+  double mean = 0, squares = 0;
+  for (const double v : x) mean += v / static_cast<double>(x.size());
+  for (const double v : x) squares += (v - mean) * (v - mean);
+  return squares / static_cast<double>(x.size());
+}
+
 std::vector<double> seasonal_figure(std::span<const double> y, std::int64_t season,
                                     bool multiplicative) {
   const auto m = static_cast<std::size_t>(season);
   const std::size_t n = y.size(), half = m / 2;
   std::vector<double> sum(m), count(m);
   for (std::size_t t = half; t + half < n; ++t) {
-    double trend = 0;
-    for (std::size_t k = t - half; k <= t + half; ++k) {
-      const bool end = m % 2 == 0 && (k == t - half || k == t + half);
-      trend += (end ? 0.5 : 1.0) * y[k];
-    }
-    trend /= static_cast<double>(m);
+    const double trend = centred_average(y, t, m);
     sum[t % m] += multiplicative ? y[t] / trend : y[t] - trend;
     count[t % m] += 1;
   }

@@ -7,6 +7,12 @@
 
 namespace subquad {
 
+// The mean of m values around t, for an even m of m + 1 with the outer two counting half.
+double centred_average(std::span<const double> y, std::size_t t, std::size_t m);
+
+// Mean square distance from the mean (divided by n).
+double variance_of(std::span<const double> x);
+
 // Seasonal figure by t mod m: the mean (of differences to, or ratios with, the centred moving
 // average over m), shifted to sum 0 or scaled to mean 1. Needs 2 m values.
 std::vector<double> seasonal_figure(std::span<const double> y, std::int64_t season,

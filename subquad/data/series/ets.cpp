@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
 #include "subquad/base/error.h"
 #include "subquad/data/series/decomposition.h"
@@ -127,13 +126,6 @@ bool can_fit(std::span<const double> y, std::int64_t season, const EtsForm& form
   return positive || (form.error == 'A' && form.season != 'M');
 }
 
-double spread_of(std::span<const double> y) {
-  const double mean = std::accumulate(y.begin(), y.end(), 0.0) / static_cast<double>(y.size());
-  double squares = 0;
-  for (const double x : y) squares += (x - mean) * (x - mean);
-  return std::sqrt(squares / static_cast<double>(y.size()));
-}
-
 }  // namespace
 
 std::string EtsForm::text() const {
@@ -142,7 +134,7 @@ std::string EtsForm::text() const {
 
 std::optional<EtsFit> fit_ets(std::span<const double> y, std::int64_t season, const EtsForm& form) {
   const auto m = static_cast<std::size_t>(season);
-  const double scale = spread_of(y);
+  const double scale = std::sqrt(variance_of(y));
   if (!(scale > 0)) return {};
   const Coordinates c{form, m, scale, form.season == 'M' ? 1.0 : scale};
   if (!can_fit(y, season, form, c.size() + 1)) return {};

@@ -89,12 +89,10 @@ NormalForecast fit_theta(const History& h, bool dynamic) {
   NormalForecast f;
   for (std::int64_t i = 0; i < h.horizon; ++i) {
     const auto steps = static_cast<double>(i);
-    const double s = d.figure.empty() ? 0 : d.figure[static_cast<std::size_t>(i) % d.figure.size()];
-    const double level = m.forecast(steps);
-    const bool times = d.multiplicative && !d.figure.empty();
-    f.mean.push_back(times ? level * s : level + s);
-    f.deviation.push_back(deviation * std::sqrt(1 + steps * m.alpha * m.alpha) * (times ? s : 1));
+    f.mean.push_back(m.forecast(steps));
+    f.deviation.push_back(deviation * std::sqrt(1 + steps * m.alpha * m.alpha));
   }
+  reseasonalise(d, f.mean, f.deviation);
   return f;
 }
 
