@@ -346,9 +346,9 @@ std::unique_ptr<TrainedRun> open_run(const std::string& folder) {
   const Json config = Json::read(folder + "/config.json");
   require(
       config.is_object() && config.contains("format"), ErrorCode::invalid_argument, folder,
-      " is no run folder: its config.json is another's, perhaps a published model's; wanted a "
-      "folder of subquad train (published models: generate and evaluate with --model, quantize, "
-      "train --init)");
+      "/config.json: key \"format\" is missing: this is no run folder, perhaps a published model; "
+      "wanted a folder of subquad train (published models: --model of generate and evaluate, "
+      "quantize, train --init)");
   run->config = RunConfig::from_json(config, folder + "/config.json");
   require(run->config.arm != "ngram", ErrorCode::unsupported, folder,
           " is an n-gram run: it has no model to load");

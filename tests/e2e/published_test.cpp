@@ -131,7 +131,7 @@ TEST(Published, LearnedPositionsEnd) {
   const std::string model = "--model " + kCases + "gpt2", state = f / "state";
   std::string prompt;
   for (int i = 0; i < 250; ++i) prompt += std::to_string(i) + " ";
-  for (const std::string how : {" --save-state " + quoted(state), std::string(" --fork 2")}) {
+  for (const std::string& how : {" --save-state " + quoted(state), std::string(" --fork 2")}) {
     const Outcome o =
         run_program("generate " + model + " '" + prompt + "' --tokens 100 --temperature 0" + how);
     expect(o, 0, {"learned positions are used up", "after 256 positions", "tokens/s"});
@@ -139,7 +139,8 @@ TEST(Published, LearnedPositionsEnd) {
   expect(run_program("generate " + model + " --load-state " + quoted(state) + " --tokens 5"), 0,
          {"learned positions are used up", "wrote 1 tokens"});
   // As many as fit are no reason for a note.
-  const Outcome all = run_program("generate " + model + " '" + prompt + "' --tokens 7");
+  const Outcome all =
+      run_program("generate " + model + " '" + prompt + "' --tokens 7 --temperature 0");
   expect(all, 0, {"wrote 7 tokens"});
   EXPECT_EQ(all.text.find("used up"), std::string::npos) << all.text;
   const std::string text = quoted(std::string(SUBQUAD_SOURCE_DIR) + "/CONTRIBUTING.md");

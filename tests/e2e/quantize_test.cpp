@@ -67,8 +67,8 @@ TEST(Quantize, ARunIsScoredOnText) {
   EXPECT_NE(refused.text.find("no tokenizer.json"), std::string::npos) << refused.text;
 }
 
-// What a run that continues a published model needs for text comes along, and the score before and
-// after begins with the same id: in 32 bits of precision they would be equal.
+// What a model needs for text comes along, of a run from the model that it continues; the scores
+// before and after begin with the same id.
 TEST(Quantize, ARunOfAPublishedModelKeepsItsTokenizerAndIds) {
   const Folder f("quantize-init");
   speaking_model("llama_sharded", f / "model");
