@@ -17,8 +17,10 @@ namespace {
 const std::string kCases = std::string(SUBQUAD_SOURCE_DIR) + "/tests/golden/checkpoints/";
 
 struct Target {
-  std::string folder = temporary_path("exported");
-  Target() { std::filesystem::remove_all(folder); }
+  std::string folder;
+  explicit Target(const std::string& name = "exported") : folder(temporary_path(name)) {
+    std::filesystem::remove_all(folder);
+  }
   ~Target() { std::filesystem::remove_all(folder); }
   Target(const Target&) = delete;
   Target& operator=(const Target&) = delete;
@@ -134,7 +136,7 @@ TEST(Export, ConfigurationsSayIdsAndDtype) {
 }
 
 TEST(Export, OtherWeightsTakeOnlyTheFilesOfTheModel) {
-  const Target from, to;
+  const Target from("source"), to;
   std::filesystem::copy(kCases + "llama_sharded", from.folder);
   for (const char* name : {"tokenizer.json", "pytorch_model.bin", "model.gguf", "original.pth"})
     write_file_atomically(from.folder + "/" + name, "{}");
@@ -146,8 +148,8 @@ TEST(Export, OtherWeightsTakeOnlyTheFilesOfTheModel) {
   for (const auto& entry : std::filesystem::directory_iterator(to.folder))
     names.push_back(entry.path().filename());
   std::sort(names.begin(), names.end());
-  EXPECT_EQ(names,
-            (std::vector<std::string>{"config.json", "model.safetensors", "tokenizer.json"}));
+  EXPECT_EQ(names, (std::vector<std::string>{"config.json", "generation_config.json",
+                                             "model.safetensors", "tokenizer.json"}));
 }
 
 TEST(Export, WhatNoLayoutCanSayIsRefusedWithReasons) {

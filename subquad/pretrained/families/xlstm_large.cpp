@@ -158,6 +158,7 @@ Json configuration(const ModelConfig& m, const ExportFacts& facts) {
   says(r.get("norm_eps", 1e-6) == m.norm_eps, "second eps of norms");
   c["eps"] = r.get("eps", 1e-6);
   c["weight_mode"] = "single";
+  c["autocast_kernel_dtype"] = c.at("dtype");
   says(r.get("norm_center", true), "norms of heads without a mean");
   says(r.get("output_gate", std::string("sigmoid")) == "sigmoid", "output gate but sigmoid");
   for (const char* key : {"decay", "exponential_input", "normalizer"})
