@@ -22,6 +22,18 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr std::size_t kMostLine = std::size_t{1} << 20;
 
+// False at the end. Whoever writes the line does not decide how much memory it takes.
+bool read_line(std::istream& in, std::string& line) {
+  line.clear();
+  for (int c = in.get(); c != std::istream::traits_type::eof(); c = in.get()) {
+    if (c == '\n') return true;
+    require(line.size() < kMostLine, ErrorCode::invalid_argument, "a message of more than ",
+            kMostLine, " bytes; wanted a shorter one");
+    line += static_cast<char>(c);
+  }
+  return !line.empty();
+}
+
 ChatTemplate template_of(const LanguageModel& model) {
   const std::string folder = model.run ? model.folder + "/init" : model.folder;
   require(model.tokenizer.has_value(), ErrorCode::unsupported, model.folder,
@@ -44,7 +56,7 @@ class Conversation {
         sampler_(wishes.sampling) {
     const std::string* end = template_.token("eos_token");
     if (end) end_ = model.tokenizer->find(*end);
-    if (!wishes.system.empty()) add("system", wishes.system);
+    if (!wishes.system.empty()) add("system", replace_invalid_utf8(wishes.system));
   }
 
   void say(const std::string& message) {
@@ -108,20 +120,23 @@ class Conversation {
       std::fflush(stdout);
     };
     const auto start = Clock::now();
+    bool full = false;
     for (std::int64_t n = 0; n < wishes_.tokens && !interrupted(); ++n) {
       const Tensor logits = session_.logits();
       const std::int32_t id =
           sampler_.next({logits.data<float>(), static_cast<std::size_t>(model_.outputs)});
       ++written_;
-      session_.prefill(std::span(&id, 1));
+      full = session_.full();
+      if (!full) session_.prefill(std::span(&id, 1));
       if (model_.ends_with(id) || id == end_) break;
       show(stream.push(id));
-      if (stream.stopped()) break;
+      if (stream.stopped() || full) break;
     }
     seconds_ += std::chrono::duration<double>(Clock::now() - start).count();
     show(stream.finish());
     std::printf("\n");
     std::fflush(stdout);
+    if (full) std::fputs(kNoRoom, stderr);
     return text;
   }
 
@@ -150,9 +165,7 @@ void chat(const LanguageModel& model, const ChatWishes& wishes) {
   if (terminal) std::fprintf(stderr, "a message a line; Ctrl-D ends\n");
   for (std::string line; !interrupted();) {
     if (terminal) std::fprintf(stderr, "> ");
-    if (!std::getline(std::cin, line)) break;
-    require(line.size() <= kMostLine, ErrorCode::invalid_argument, "a message of ", line.size(),
-            " bytes, wanted at most ", kMostLine);
+    if (!read_line(std::cin, line)) break;
     if (!line.empty()) conversation.say(line);
   }
   conversation.report();

@@ -9,6 +9,9 @@
 
 namespace subquad::app {
 
+inline constexpr const char* kNoRoom =
+    "stopped: the model's learned positions are used up, no further token can be read\n";
+
 struct ChatWishes {
   std::string system, first;  // the system's message; the first of the user's, then no more
   std::vector<std::string> stops;

@@ -67,13 +67,15 @@ int evaluate(Arguments arguments) {
       .option("--model", w.model, "folder of a published model, in place of a run")
       .option("--text", w.text, "file, or folder of files, each a text: bits per byte, perplexity")
       .option("--window", w.window,
-              "most tokens before the scored one; 0: all (default: 2048 with attention, else 0)",
+              "most tokens before the scored one; 0: all (default: 2048 with attention, less where "
+              "learned positions end before, else 0)",
               {-1, 1 << 24})
       .option("--stride", w.stride, "scored tokens of each window (0: all)", {0, 1 << 24})
       .option("--choices", w.choices,
               "JSON lines with context, choices and answer: acc and acc_norm")
       .option("--most-tokens", w.most_tokens,
-              "of a question; its context loses the start (0: any number)", {0, 1 << 24})
+              "of a question; its context loses the start (0: as many as the model can read)",
+              {0, 1 << 24})
       .flag("--bytes", w.ids_are_bytes, "without a tokenizer.json: ids are bytes")
       .option("--execution", w.execution, "chunkwise, recurrent, or both and compare")
       .flag("--json", w.json, "texts and choices as one JSON object, with every log-likelihood")

@@ -80,10 +80,12 @@ Json text(Engine& engine, const LanguageModel& model, const TextWishes& w) {
   TextEvaluationSetup setup{.window = w.window, .stride = w.stride};
   setup.execution = execution_named(w.execution);
   if (w.window < 0) {
-    // A cache that grows makes a long text quadratic: windows then.
+    // A cache that grows makes a long text quadratic, and learned positions end: windows then.
     const bool grows = model.model().state_bytes(2) > model.model().state_bytes(1);
-    setup.window = grows ? kWindow : 0;
-    if (grows && setup.stride == 0) setup.stride = kWindow / 2;
+    const std::int64_t learned = model.model().config().positions,
+                       most = learned > 0 ? std::min(kWindow, learned) : kWindow;
+    setup.window = grows || learned > 0 ? most : 0;
+    if (setup.window > 1 && setup.stride == 0) setup.stride = setup.window / 2;
   }
   require(setup.window > 0 || setup.stride == 0, ErrorCode::invalid_argument, "--stride ", w.stride,
           " without windows; give --window as well");
@@ -107,6 +109,7 @@ Json choices(Engine& engine, const LanguageModel& model, const TextWishes& w) {
   const std::vector<Question> questions = read_questions(w.choices);
   const Execution execution = execution_named(w.execution);
   ChoiceSetup setup{.most_tokens = w.most_tokens};
+  if (setup.most_tokens == 0) setup.most_tokens = model.model().config().positions;
   if (execution == Execution::recurrent) setup.piece_tokens = 1;
   const ChoiceScores s = score_choices(engine, model, questions, setup);
   Json j = Json::object();

@@ -51,7 +51,8 @@ class Generation {
     if (model_.text()) show(wishes_.prompt);
     begin_continuations();
     const auto start = Clock::now();
-    while (!running_.empty() && generated_ < wishes_.tokens && !interrupted()) advance();
+    while (!running_.empty() && generated_ < wishes_.tokens && !ended() && !interrupted())
+      advance();
     decode_seconds_ = seconds_since(start);
     end_continuations();
     if (!wishes_.save_state.empty()) save();
@@ -59,6 +60,9 @@ class Generation {
   }
 
  private:
+  // What was drawn last cannot be read.
+  bool ended() const { return !drawn_.empty() && session_.full(); }
+
   void read_prompt() {
     require(session_.rows() == 1, ErrorCode::unsupported, wishes_.load_state, " holds ",
             session_.rows(), " sequences, wanted one");
@@ -143,10 +147,10 @@ class Generation {
     if (!model_.text() || wishes_.fork > 1) show("\n");
   }
 
-  // With everything that was drawn, an end id or a stop string included.
+  // With everything that was drawn, an end id or a stop string included, if there is room for it.
   void save() {
     const std::int32_t last = all_.front().last;
-    if (last >= 0) session_.prefill(std::span(&last, 1));
+    if (last >= 0 && !session_.full()) session_.prefill(std::span(&last, 1));
     session_.save(wishes_.save_state);
   }
 
@@ -155,6 +159,7 @@ class Generation {
       return static_cast<double>(tokens) / std::max(seconds, 1e-9);
     };
     std::fprintf(stderr, "%s", model_.text() && wishes_.fork == 1 ? "\n" : "");
+    if (ended() && generated_ < wishes_.tokens) std::fputs(kNoRoom, stderr);
     std::fprintf(stderr,
                  "read %ld tokens at %.0f tokens/s, wrote %ld tokens, %.0f tokens/s; state %ld "
                  "bytes after %ld positions; peak memory %.1f MiB\n",
@@ -249,6 +254,9 @@ int generate(Arguments arguments) {
   require(w.fork == 1 || w.save_state.empty(), ErrorCode::invalid_argument,
           "--save-state writes one sequence, --fork makes ", w.fork,
           "; save the prompt's state with --tokens 0, then fork it with --load-state");
+  for (const std::string& stop : w.stops)
+    require(!stop.empty(), ErrorCode::invalid_argument,
+            "--stop: got an empty text, wanted one byte or more");
   const LanguageModel model = open_model(published, folder, ids);
   require(model.text() || w.stops.empty(), ErrorCode::invalid_argument,
           "--stop is a text, this model speaks ids; leave it out");

@@ -8,6 +8,7 @@
 #include "app/commands.h"
 #include "app/options.h"
 #include "subquad/model/engine.h"
+#include "subquad/pretrained/model_files.h"
 #include "subquad/pretrained/stored_weights.h"
 #include "subquad/quant/pack.h"
 #include "subquad/runtime/text_evaluation.h"
@@ -18,8 +19,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::int64_t kWindow = 1024;  // tokens of a text that are scored at a time
-constexpr const char* kBeside[] = {"tokenizer.json", "tokenizer_config.json",
-                                   "generation_config.json", "chat_template.jinja"};
 
 // Packing twice would add the second error to the first.
 void refuse_packed(const ParameterStore& store, const std::string& folder) {
@@ -45,6 +44,7 @@ LanguageModel open_source(const std::string& folder) {
 
 // Windows follow each other; the state starts anew in each.
 TextScore score_text(Engine& engine, const LanguageModel& model, const std::string& path) {
+  require(model.text(), ErrorCode::internal, model.folder, ": its text cannot be scored");
   const std::int64_t positions = model.model().config().positions;
   return evaluate_text(engine, model, text_files(path),
                        {.window = positions > 0 ? std::min(kWindow, positions) : kWindow,
@@ -84,18 +84,16 @@ Json error_json(const std::vector<PackingError>& errors) {
 
 void write_model(const LanguageModel& s, const ParameterStore& packed, Packing packing,
                  const std::string& from, const std::string& to) {
-  std::error_code error;
-  fs::create_directories(to, error);
-  require(!error, ErrorCode::io, "cannot create folder ", to, ": ", error.message());
-  OwnLayout layout{s.model().config(), packing, s.model().config().vocabulary, s.bytes, {}};
+  create_model_folder(to);
+  const OwnLayout layout{.model = s.model().config(),
+                         .packing = packing,
+                         .vocabulary = s.inputs,
+                         .bytes = s.bytes,
+                         .special = {.begin = s.begin_id, .ends = s.end_ids}};
   if (s.published) {
-    layout.vocabulary = s.published->published.vocabulary;
-    layout.end_ids = s.published->end_ids;
-    for (const char* name : kBeside) {
-      if (fs::exists(fs::path(from) / name, error))
-        write_file_atomically((fs::path(to) / name).string(),
-                              read_file((fs::path(from) / name).string()));
-    }
+    copy_model_files(from, to, is_text_file);
+  } else if (s.run->config.init.tokenizer) {
+    copy_model_files(initial_model_folder(from), to, is_text_file);
   }
   write_safetensors((fs::path(to) / "model.safetensors").string(), named_weights(packed),
                     {{"format", "pt"}});
@@ -139,10 +137,11 @@ int quantize(Arguments arguments) {
   const Packing packing = packing_named(weights);
   require(packing != Packing::f32, ErrorCode::invalid_argument,
           "--weights f32: nothing to pack, wanted bf16, int8 or int4");
-  std::error_code error;
-  require(!fs::exists(fs::path(to) / "config.json", error), ErrorCode::invalid_argument, to,
-          " holds a model or a run already; wanted a new folder");
+  refuse_model_in(to);
   const LanguageModel source = open_source(from);
+  const ModelConfig& config = source.model().config();
+  require(config.classes >= source.inputs, ErrorCode::unsupported, from, ": ", source.inputs,
+          " ids and ", config.classes, " classes; wanted as many classes, as a language model has");
   require(text_path.empty() || source.text(), ErrorCode::invalid_argument,
           "--text: this model has no tokenizer.json and does not read bytes, so no text can be "
           "scored; leave out --text");

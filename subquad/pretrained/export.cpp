@@ -3,17 +3,15 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <filesystem>
 
 #include "subquad/backend/bf16.h"
 #include "subquad/base/file.h"
 #include "subquad/mixer/common/option_reader.h"
 #include "subquad/model/engine.h"
+#include "subquad/pretrained/model_files.h"
 
 namespace subquad {
 namespace {
-
-namespace fs = std::filesystem;
 
 void refuse_unless(Condition ok, const char* what) {
   require(ok, ErrorCode::unsupported, "the layout has no ", what);
@@ -24,14 +22,14 @@ struct Choice {
   Json configuration;
 };
 
-Choice choose(const ModelConfig& model, const std::string& wanted) {
+Choice choose(const ModelConfig& model, const std::string& wanted, const ExportFacts& facts) {
   std::string reasons, names;
   for (const Family* f : all_families()) {
     if (!f->configuration) continue;
     names += (names.empty() ? "" : ", ") + std::string(f->name);
     if (!wanted.empty() && wanted != f->name) continue;
     try {
-      return {f, f->configuration(model)};
+      return {f, f->configuration(model, facts)};
     } catch (const Error& e) {
       if (e.code() != ErrorCode::unsupported) throw;
       reasons += std::string(reasons.empty() ? "" : "; ") + f->name + ": " + e.what();
@@ -81,16 +79,6 @@ NamedTensors as_bf16(NamedTensors tensors) {
   return tensors;
 }
 
-void create(const std::string& folder) {
-  std::error_code error;
-  require(!fs::exists(fs::path(folder) / "config.json", error) &&
-              !fs::exists(fs::path(folder) / "config.yaml", error),
-          ErrorCode::invalid_argument, folder,
-          " holds a model or a run already; wanted a new folder");
-  fs::create_directories(folder, error);
-  require(!error, ErrorCode::io, "cannot create folder ", folder, ": ", error.message());
-}
-
 void write_weights(const std::string& folder, const WeightMap& map, const ParameterStore& store,
                    DType dtype = DType::f32) {
   NamedTensors tensors = published_tensors(map, store.plan(), store.flat_values());
@@ -118,7 +106,8 @@ void verify(const Model& model, const ParameterStore& store, const WeightMap& ma
 }  // namespace
 
 std::string export_model(const Model& model, const ParameterStore& given, const std::string& folder,
-                         const std::string& family, DType dtype) {
+                         const std::string& family, const ExportFacts& facts) {
+  const DType dtype = facts.dtype;
   require(dtype == DType::f32 || dtype == DType::bf16, ErrorCode::invalid_argument, "weights as ",
           name_of(dtype), ", wanted f32 or bf16");
   ParameterStore store = ParameterStore::zeros(given.plan(), DType::f32);
@@ -126,10 +115,10 @@ std::string export_model(const Model& model, const ParameterStore& given, const 
   if (dtype == DType::bf16) {
     for (float& x : store.flat_values().host<float>()) x = round_to_bf16(x);
   }
-  const Choice choice = choose(model.config(), family);
+  const Choice choice = choose(model.config(), family, facts);
   const Published p = choice.family->describe({choice.configuration, "config.json"}, WeightFiles());
   check_complete(p.weights, store.plan());
-  create(folder);
+  create_model_folder(folder);
   write_weights(folder, p.weights, store, dtype);
   write_file_atomically(folder + "/config.json", choice.configuration.dump(2) + "\n");
   verify(model, store, p.weights, folder);
@@ -137,26 +126,28 @@ std::string export_model(const Model& model, const ParameterStore& given, const 
 }
 
 void export_like(const Pretrained& source, const ParameterStore& store, const std::string& folder) {
-  create(folder);
+  create_model_folder(folder);
   write_weights(folder, source.published.weights, store);
-  for (const auto& entry : fs::directory_iterator(source.files->folder())) {
-    const std::string name = entry.path().filename();
-    // Everything but weights: the configuration's own bytes, whatever it says beside what is read.
-    if (name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json")) continue;
-    if (entry.is_regular_file())
-      write_file_atomically(folder + "/" + name, read_file(entry.path()));
-  }
+  // The configuration's own bytes, whatever it says beside what is read.
+  copy_model_files(source.files->folder(), folder, [](const std::string& name) {
+    return is_model_file(name) && !is_weights_file(name);
+  });
   verify(*source.model, store, source.published.weights, folder);
 }
 
-void require_plain(const ModelConfig& m) {
+void require_plain(const ModelConfig& m, const PlainModel& plain) {
   refuse_unless(m.norm == "rms" && !m.norm_plus_one && !m.norm_bias, "such norms");
-  refuse_unless(
-      m.mlp == "swiglu" && m.mlp_widths.empty() && m.mlp_hidden > 0 && m.expert_blocks.empty(),
-      "such MLPs, wanted SwiGLU of one width in every block");
+  const bool same = m.mlp_widths.empty() && m.expert_blocks.empty();
+  if (plain.mlp) {
+    refuse_unless(m.mlp == "swiglu" && same && m.mlp_hidden > 0,
+                  "such MLPs, wanted SwiGLU of one width in every block");
+  } else {
+    refuse_unless(same && m.mlp_hidden == 0, "MLPs");
+  }
   refuse_unless(m.positions == 0, "learned positions");
   refuse_unless(m.embedding_scale == 1 && m.residual_scale == 1 && m.logit_scale == 1, "scales");
-  refuse_unless(m.logit_soft_cap == 0, "soft cap of the logits");
+  refuse_unless((m.logit_soft_cap > 0) == plain.soft_cap,
+                plain.soft_cap ? "logits without a soft cap" : "soft cap of the logits");
   refuse_unless(m.classes == m.vocabulary, "classes that are not the ids of the vocabulary");
 }
 
@@ -189,18 +180,30 @@ PlainAttention plain_attention(const ModelConfig& m) {
   return a;
 }
 
-Json configuration_base(const ModelConfig& m, const char* type, const char* architecture) {
+Json configuration_base(const ModelConfig& m, const ExportFacts& facts, const char* type,
+                        const char* architecture) {
   Json c = Json::object();
   c["architectures"] = Json::Array{Json(architecture)};
   c["model_type"] = type;
   c["vocab_size"] = m.vocabulary;
   c["hidden_size"] = m.d_model;
-  c["intermediate_size"] = m.mlp_hidden;
+  if (m.mlp_hidden > 0) c["intermediate_size"] = m.mlp_hidden;
   c["num_hidden_layers"] = static_cast<std::int64_t>(m.layers.size());
   c["hidden_act"] = "silu";
   c["tie_word_embeddings"] = m.tied;
-  c["torch_dtype"] = "float32";
-  c["dtype"] = "float32";
+  if (facts.positions > 0) c["max_position_embeddings"] = facts.positions;
+  const auto id = [](std::int32_t value) { return Json(std::int64_t{value}); };
+  const SpecialIds& special = facts.special;
+  Json ends = Json::array();
+  for (const std::int32_t end : special.ends) ends.push_back(id(end));
+  c["bos_token_id"] = special.begin >= 0 ? id(special.begin) : Json();
+  c["eos_token_id"] = special.ends.empty()       ? Json()
+                      : special.ends.size() == 1 ? id(special.ends[0])
+                                                 : std::move(ends);
+  c["pad_token_id"] = Json();
+  // The old name of the key and the new one.
+  for (const char* key : {"torch_dtype", "dtype"})
+    c[key] = facts.dtype == DType::bf16 ? "bfloat16" : "float32";
   return c;
 }
 

@@ -25,6 +25,19 @@ struct Published {
   bool packed = false;  // matrices may be stored in int8 and int4
 };
 
+// Ids that a folder's generation_config.json, or else its configuration, gives a meaning.
+struct SpecialIds {
+  std::int32_t begin = -1;              // bos_token_id; -1: none
+  std::vector<std::int32_t> ends = {};  // eos_token_id: generation stops at these; may be empty
+};
+
+// What a configuration file that is written says beside the architecture.
+struct ExportFacts {
+  DType dtype = DType::f32;  // of the weights, or bf16
+  SpecialIds special = {};
+  std::int64_t positions = 0;  // the longest sequence it is meant for; 0: not said
+};
+
 struct Family {
   const char* name;
   const char* summary;  // one line
@@ -33,7 +46,7 @@ struct Family {
   Published (*describe)(const PublishedConfig& config, const WeightFiles& files);
   // The inverse: the configuration file of a model of ours. Null: this layout is only read.
   // Errors: unsupported, with what this layout cannot say.
-  Json (*configuration)(const ModelConfig& model) = nullptr;
+  Json (*configuration)(const ModelConfig& model, const ExportFacts& facts) = nullptr;
 };
 
 // families/*.cpp
@@ -46,7 +59,7 @@ struct OwnLayout {
   Packing packing;
   std::int64_t vocabulary;  // see Published
   bool bytes;
-  std::vector<std::int32_t> end_ids;
+  SpecialIds special = {};
 };
 Json own_configuration(const OwnLayout& layout);
 

@@ -28,8 +28,6 @@ void check_aliases(const WeightFiles& files, const Published& p) {
   }
 }
 
-// A special id, or a list of them, from generation_config.json or else from the configuration. Ids
-// beyond the vocabulary are left out.
 std::vector<std::int32_t> special_ids(const std::string& folder, const PublishedConfig& config,
                                       const char* key, std::int64_t vocabulary) {
   std::string source = (std::filesystem::path(folder) / "generation_config.json").string();
@@ -57,6 +55,13 @@ std::vector<std::int32_t> special_ids(const std::string& folder, const Published
 
 }  // namespace
 
+SpecialIds read_special_ids(const std::string& folder, std::int64_t vocabulary) {
+  const PublishedConfig config = PublishedConfig::read(folder);
+  const auto begin = special_ids(folder, config, "bos_token_id", vocabulary);
+  return {.begin = begin.empty() ? -1 : begin.front(),
+          .ends = special_ids(folder, config, "eos_token_id", vocabulary)};
+}
+
 std::unique_ptr<Pretrained> open_pretrained(const std::string& folder) {
   const PublishedConfig config = PublishedConfig::read(folder);
   // What our layers refuse is the file's fault here, not the caller's.
@@ -78,10 +83,7 @@ std::unique_ptr<Pretrained> open_pretrained(const std::string& folder) {
   check_aliases(*p->files, p->published);
   p->model = blame_file([&] { return std::make_unique<Model>(p->published.config, p->plan); });
   check_complete(p->published.weights, p->plan);
-  const std::int64_t ids = p->published.config.vocabulary;
-  p->end_ids = special_ids(folder, config, "eos_token_id", ids);
-  const auto begin = special_ids(folder, config, "bos_token_id", ids);
-  if (!begin.empty()) p->begin_id = begin.front();
+  p->special = read_special_ids(folder, p->published.config.vocabulary);
   return p;
 }
 

@@ -10,14 +10,16 @@
 
 namespace subquad {
 
+// The special ids of a folder that are below `vocabulary`. Errors: format, naming file and key.
+SpecialIds read_special_ids(const std::string& folder, std::int64_t vocabulary);
+
 struct Pretrained {
   const Family* family = nullptr;
   Published published;
   ParameterPlan plan;
   std::unique_ptr<Model> model;
   std::unique_ptr<WeightFiles> files;
-  std::int32_t begin_id = -1;         // bos_token_id; -1: none
-  std::vector<std::int32_t> end_ids;  // generation stops at these; may be empty
+  SpecialIds special;
 
   // A read-only store of `plan`, its matrices as the files hold them (stored_weights.h): what
   // running a model wants. The files must not change while it lives.

@@ -52,7 +52,7 @@ std::int32_t LanguageModel::prefix_id() const {
   if (tokenizer && !tokenizer->definition().before.empty())
     return tokenizer->definition().before.back();
   if (bytes) return 0;
-  if (published && published->begin_id >= 0) return published->begin_id;
+  if (begin_id >= 0) return begin_id;
   return end_ids.empty() ? -1 : end_ids.front();
 }
 
@@ -65,6 +65,14 @@ void require_ids(const ModelConfig& config, const std::string& folder) {
   require(!config.forecasts(), ErrorCode::invalid_argument, folder,
           " is a forecaster; wanted a model of token ids, or subquad forecast DATA.csv --model ",
           folder);
+}
+
+// Of the model that a run continues.
+void read_text_files(LanguageModel& m, const std::string& folder) {
+  load_tokenizer(m, folder);
+  SpecialIds ids = read_special_ids(folder, m.inputs);
+  m.begin_id = ids.begin;
+  m.end_ids = std::move(ids.ends);
 }
 }  // namespace
 
@@ -79,8 +87,7 @@ LanguageModel language_model_of_run(const std::string& folder) {
   m.precision = precision_named(m.run->config.train.precision);
   const InitialModel& init = m.run->config.init;
   m.bytes = entry && entry->bytes && !init.tokenizer;
-  if (init.tokenizer) load_tokenizer(m, initial_model_folder(folder));
-  if (init.separator >= 0) m.end_ids = {init.separator};
+  if (init.tokenizer) read_text_files(m, initial_model_folder(folder));
   return m;
 }
 
@@ -91,7 +98,8 @@ LanguageModel published_language_model(const std::string& folder, bool ids) {
   require_ids(m.published->published.config, folder);
   m.weights = std::make_unique<ParameterStore>(m.published->weights());
   m.inputs = m.outputs = m.published->published.vocabulary;
-  m.end_ids = m.published->end_ids;
+  m.begin_id = m.published->special.begin;
+  m.end_ids = m.published->special.ends;
   m.bytes = m.published->published.bytes && !ids;
   if (!ids) load_tokenizer(m, folder);
   return m;

@@ -21,6 +21,7 @@ struct LanguageModel {
   std::optional<Tokenizer> tokenizer;
   bool bytes = false;                    // without a tokenizer: ids are the bytes of a text
   std::int64_t inputs = 0, outputs = 0;  // ids below these may be read, and drawn
+  std::int32_t begin_id = -1;            // of the configuration; -1: none
   std::vector<std::int32_t> end_ids;     // generation stops at these
   Precision precision = Precision::f32;
 

@@ -28,6 +28,11 @@ Session::Session(Engine& engine, const Model& model, ParameterStore& weights,
   ids_.resize(static_cast<std::size_t>(options.rows));
 }
 
+bool Session::full() const {
+  const std::int64_t learned = model_->config().positions;
+  return learned > 0 && positions() >= learned;
+}
+
 std::span<const std::int32_t> Session::ids(std::int64_t row) const {
   require(row >= 0 && row < rows(), ErrorCode::invalid_argument, "session row ", row,
           ", wanted 0 to ", rows() - 1);

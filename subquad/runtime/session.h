@@ -32,6 +32,7 @@ class Session {
   std::int64_t rows() const { return options_.rows; }
   // Tokens read so far, of every row alike.
   std::int64_t positions() const { return state_.front().positions(); }
+  bool full() const;  // the model's learned positions are used up: no further token can be read
   std::span<const std::int32_t> ids(std::int64_t row = 0) const;  // what was read, if it is kept
   std::int64_t state_bytes() const;                               // of all rows, as allocated
   const Model& model() const { return *model_; }

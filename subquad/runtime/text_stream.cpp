@@ -46,7 +46,8 @@ TextStream::TextStream(const Tokenizer* tokenizer, std::vector<std::string> stop
 
 // The token before comes with it, so that it is decoded as inside a text.
 std::string TextStream::bytes_of(std::int32_t id) {
-  if (!tokenizer_) return std::string(1, static_cast<char>(static_cast<unsigned char>(id)));
+  if (!tokenizer_)
+    return id < 0 || id > 255 ? std::string() : std::string(1, static_cast<char>(id));
   const bool used = id >= 0 && id < tokenizer_->vocabulary() && !tokenizer_->token(id).empty();
   if (!used || tokenizer_->is_special(id)) return {};
   std::string text;

@@ -21,7 +21,8 @@ class TextStream {
   explicit TextStream(const Tokenizer* tokenizer, std::vector<std::string> stops = {},
                       std::int32_t before = -1);
 
-  // What may be shown now. Nothing once it has stopped; unused ids are empty.
+  // What may be shown now. Nothing once it has stopped; unused ids, and those that are no byte, are
+  // empty.
   std::string push(std::int32_t id);
   // What was held back: no more tokens come.
   std::string finish();

@@ -2,47 +2,30 @@
 #include <filesystem>
 
 #include "subquad/data/tokenizer/tokenizer.h"
+#include "subquad/pretrained/model_files.h"
 #include "subquad/pretrained/pretrained.h"
 #include "subquad/train/run.h"
 
 namespace subquad {
-namespace {
-
 namespace fs = std::filesystem;
-
-bool is_of_the_model(const fs::path& file) {
-  const std::string name = file.filename();
-  return name == "config.json" || name == "config.yaml" || name == "generation_config.json" ||
-         name.starts_with("tokenizer") || name.starts_with("chat_template") ||
-         name.starts_with("special_tokens_map") || file.extension() == ".safetensors" ||
-         name.ends_with(".safetensors.index.json");
-}
-
-}  // namespace
 
 std::string initial_model_folder(const std::string& folder) { return folder + "/init"; }
 
-// Beside its place first: a folder that is there is whole. Links become files.
+// Beside its place first: a folder that is there is whole.
 void copy_initial_model(const std::string& from, const std::string& folder) {
   const std::string to = initial_model_folder(folder);
   if (fs::exists(to)) return;
   const std::string part = to + ".part";
   std::error_code error;
   fs::remove_all(part, error);
-  fs::create_directories(part, error);
-  for (const auto& entry : fs::directory_iterator(from, error)) {
-    if (error || !is_of_the_model(entry.path())) continue;
-    fs::copy_file(entry.path(), fs::path(part) / entry.path().filename(), error);
-    if (error) break;
+  try {
+    copy_model_files(from, part, is_model_file);
+    fs::rename(part, to, error);
+    require(!error, ErrorCode::io, "cannot rename ", part, " to ", to, ": ", error.message());
+  } catch (const Error&) {
+    fs::remove_all(part, error);
+    throw;
   }
-  if (!error) fs::rename(part, to, error);
-  const bool full = error == std::errc::no_space_on_device;
-  if (error) {
-    std::error_code ignored;
-    fs::remove_all(part, ignored);
-  }
-  require(!error, full ? ErrorCode::out_of_space : ErrorCode::io, "cannot copy ", from, " to ", to,
-          ": ", error.message());
 }
 
 void continue_published(const std::string& published, RunConfig& config) {
@@ -58,8 +41,8 @@ void continue_published(const std::string& published, RunConfig& config) {
     const std::int64_t needed = Tokenizer::load(published).vocabulary();
     require(needed <= ids, ErrorCode::invalid_argument, published, ": the tokenizer has ", needed,
             " ids, the model ", ids, "; they do not belong together");
-    if (!source->end_ids.empty() && source->end_ids.front() < needed)
-      config.init.separator = source->end_ids.front();
+    const std::vector<std::int32_t>& ends = source->special.ends;
+    if (!ends.empty() && ends.front() < needed) config.init.separator = ends.front();
   } else {
     require(ids >= 256, ErrorCode::invalid_argument, published, ": the model has ", ids,
             " ids and no tokenizer.json; wanted a tokenizer, or the 256 ids of bytes");

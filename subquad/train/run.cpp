@@ -343,7 +343,13 @@ std::unique_ptr<TrainedRun> open_run(const std::string& folder) {
   require(fs::exists(folder + "/config.json"), ErrorCode::io, folder,
           " is not a run: it has no config.json");
   auto run = std::make_unique<TrainedRun>();
-  run->config = RunConfig::from_json(Json::read(folder + "/config.json"), folder + "/config.json");
+  const Json config = Json::read(folder + "/config.json");
+  require(
+      config.is_object() && config.contains("format"), ErrorCode::invalid_argument, folder,
+      "/config.json: key \"format\" is missing: this is no run folder, perhaps a published model; "
+      "wanted a folder of subquad train (published models: --model of generate and evaluate, "
+      "quantize, train --init)");
+  run->config = RunConfig::from_json(config, folder + "/config.json");
   require(run->config.arm != "ngram", ErrorCode::unsupported, folder,
           " is an n-gram run: it has no model to load");
   run->model = std::make_unique<Model>(run->config.model, run->plan);

@@ -59,6 +59,19 @@ TEST(Chat, AnswersAreContinuationsOfTheRenderedConversation) {
   EXPECT_EQ(said("Hi\\nAnd?\\n", model + " --chat"), one + "\n" + two + "\n");
 }
 
+// A line ends being read where it is too long, and bytes that are no UTF-8 become U+FFFD in every
+// message.
+TEST(Chat, WhatIsTypedIsChecked) {
+  const Folder f("chat-input");
+  make_model(f, kTemplate);
+  const std::string model = " generate --temperature 0 --tokens 2 --chat --model " + f.path();
+  expect(run_line("head -c 4194304 /dev/zero | tr '\\0' x | " + quoted(SUBQUAD_PROGRAM) + model +
+                  " 2>&1"),
+         2, {"more than 1048576 bytes"});
+  EXPECT_EQ(said("", "--model " + f.path() + " --chat --system \"$(printf '\\377')\" Hi"),
+            said("", "--model " + f.path() + " --chat --system '\xEF\xBF\xBD' Hi"));
+}
+
 TEST(Chat, ModelsWithoutATemplateSaySo) {
   const Folder f("chat-none");
   make_model(f, "");

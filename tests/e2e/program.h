@@ -11,6 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "subquad/data/tokenizer/byte_alphabet.h"
+#include "subquad/data/tokenizer/definition.h"
+
 namespace subquad {
 
 struct Outcome {
@@ -46,6 +49,18 @@ inline std::string content(const std::string& path) {
 
 inline void write(const std::string& path, const std::string& text) {
   std::ofstream(path, std::ios::binary) << text;
+}
+
+// A copy of a golden model, with a tokenizer whose 256 ids are the bytes.
+inline void speaking_model(const std::string& name, const std::string& folder) {
+  const std::string golden = std::string(SUBQUAD_SOURCE_DIR) + "/tests/golden/checkpoints/" + name;
+  std::filesystem::copy(golden, folder);
+  std::filesystem::remove(folder + "/expected.safetensors");
+  TokenizerDefinition d;
+  for (int b = 0; b < 256; ++b)
+    d.vocabulary.emplace_back(letter_of(static_cast<std::uint8_t>(b)), b);
+  d.pattern = WordPattern::gpt2;
+  write(folder + "/tokenizer.json", tokenizer_json(d).dump());
 }
 
 // A series of examples/, quoted.

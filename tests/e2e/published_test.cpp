@@ -101,6 +101,57 @@ TEST(Published, ATrainedRunBecomesAModelThatContinuesAlike) {
   EXPECT_EQ(run_program("convert " + run + " " + (f / "other") + " --to llama").code, 1);
 }
 
+// A run of train --init in another layout: with its tokenizer, ids and the dtype it is stored in.
+TEST(Published, AContinuedModelInAnotherLayout) {
+  const Folder f("convert-init");
+  speaking_model("llama_sharded", f / "model");
+  expect(run_program("train --task code --init " + quoted(f / "model") + " --tokens 2048 --data " +
+                         quoted(std::string(SUBQUAD_SOURCE_DIR) + "/app") + " --out " +
+                         quoted(f / "run"),
+                     "SUBQUAD_DATA=" + quoted(f / "cache")),
+         0, {});
+  expect(run_program("convert " + quoted(f / "run") + " " + quoted(f / "bf16") +
+                     " --to llama --dtype bf16"),
+         0, {"llama"});
+  const Json c = Json::read(f / "bf16/config.json");
+  EXPECT_EQ(c.at("bos_token_id").as_int(), 1);
+  EXPECT_EQ(c.at("eos_token_id").as_int(), 2);
+  EXPECT_EQ(c.at("torch_dtype").as_string(), "bfloat16");
+  EXPECT_EQ(c.at("max_position_embeddings").as_int(), 2048);
+  EXPECT_EQ(content(f / "bf16/tokenizer.json"), content(f / "model/tokenizer.json"));
+  expect(run_program("generate --model " + quoted(f / "bf16") + " 'def ' --tokens 4"), 0, {"def "});
+  // A published model is no run.
+  expect(run_program("convert " + quoted(f / "model") + " " + quoted(f / "no")), 2,
+         {"is no run folder", "published model", "quantize", "train --init"});
+}
+
+// GPT-2's case has 256 learned positions.
+TEST(Published, LearnedPositionsEnd) {
+  const Folder f("positions");
+  const std::string model = "--model " + kCases + "gpt2", state = f / "state";
+  std::string prompt;
+  for (int i = 0; i < 250; ++i) prompt += std::to_string(i) + " ";
+  for (const std::string& how : {" --save-state " + quoted(state), std::string(" --fork 2")}) {
+    const Outcome o =
+        run_program("generate " + model + " '" + prompt + "' --tokens 100 --temperature 0" + how);
+    expect(o, 0, {"learned positions are used up", "after 256 positions", "tokens/s"});
+  }
+  expect(run_program("generate " + model + " --load-state " + quoted(state) + " --tokens 5"), 0,
+         {"learned positions are used up", "wrote 1 tokens"});
+  // As many as fit are no reason for a note.
+  const Outcome all =
+      run_program("generate " + model + " '" + prompt + "' --tokens 7 --temperature 0");
+  expect(all, 0, {"wrote 7 tokens"});
+  EXPECT_EQ(all.text.find("used up"), std::string::npos) << all.text;
+  const std::string text = quoted(std::string(SUBQUAD_SOURCE_DIR) + "/CONTRIBUTING.md");
+  expect(run_program("evaluate " + model + " --bytes --text " + text), 0,
+         {"windows of 256 tokens, 128 of them scored"});
+  write(f / "q.jsonl",
+        R"({"context": ")" + std::string(400, 'x') + R"(", "choices": ["a", "b"], "answer": 0})");
+  expect(run_program("evaluate " + model + " --bytes --choices " + quoted(f / "q.jsonl")), 0,
+         {"1 questions"});
+}
+
 TEST(Published, GenerateNamesWhatIsMissing) {
   const std::string model = "generate --model " + kCases + "qwen3 ";
   const std::pair<std::string, const char*> cases[] = {
@@ -109,6 +160,7 @@ TEST(Published, GenerateNamesWhatIsMissing) {
       {model, "prompt is empty"},
       {model + "run '1 2'", "wanted one of them"},
       {"generate", "run folder and a prompt"},
+      {"generate --model /nowhere 'Hi' --stop ''", "--stop: got an empty text"},
       {"generate --modell x 1", "did you mean --model"},
   };
   for (const auto& [command, part] : cases) {

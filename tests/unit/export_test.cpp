@@ -3,9 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 
+#include "subquad/base/file.h"
 #include "subquad/pretrained/pretrained.h"
 #include "tests/support/support.h"
 
@@ -15,8 +17,10 @@ namespace {
 const std::string kCases = std::string(SUBQUAD_SOURCE_DIR) + "/tests/golden/checkpoints/";
 
 struct Target {
-  std::string folder = temporary_path("exported");
-  Target() { std::filesystem::remove_all(folder); }
+  std::string folder;
+  explicit Target(const std::string& name = "exported") : folder(temporary_path(name)) {
+    std::filesystem::remove_all(folder);
+  }
   ~Target() { std::filesystem::remove_all(folder); }
   Target(const Target&) = delete;
   Target& operator=(const Target&) = delete;
@@ -72,8 +76,8 @@ TEST(Export, OurArmsThatExistElsewhere) {
 }
 
 TEST(Export, PublishedFilesAreWrittenAgainBitForBit) {
-  for (const char* model :
-       {"llama_sharded", "qwen3", "gdn_fla", "gdn_fla_negeig", "gdn_fla_hybrid"}) {
+  for (const char* model : {"llama_sharded", "qwen3", "gdn_fla", "gdn_fla_negeig", "gdn_fla_hybrid",
+                            "mamba2_hf", "mamba2_hf_groups", "mamba2_hf_dtlimit", "xlstm_hf"}) {
     const Target to;
     const auto p = open_pretrained(kCases + model);
     const ParameterStore store = ParameterStore::zeros(p->plan, DType::f32);
@@ -89,6 +93,63 @@ TEST(Export, PublishedFilesAreWrittenAgainBitForBit) {
       ASSERT_EQ(std::memcmp(a.data(), b.data(), n * sizeof(float)), 0) << model << " " << name;
     }
   }
+}
+
+// From the layouts of their authors to those of transformers: other names, the same model.
+TEST(Export, SiblingLayoutsOfTransformers) {
+  for (const auto& [model, family] :
+       {std::pair{"mamba2_statespaces", "mamba2"}, {"xlstm_large_fused", "xlstm"}}) {
+    const Target to;
+    const auto p = open_pretrained(kCases + model);
+    const ParameterStore store = ParameterStore::zeros(p->plan, DType::f32);
+    p->load(store);
+    EXPECT_EQ(export_model(*p->model, store, to.folder), family);  // compares by itself
+    EXPECT_EQ(Json::read(to.folder + "/config.json").at("model_type").as_string(), family);
+  }
+}
+
+TEST(Export, ConfigurationsSayIdsAndDtype) {
+  ParameterPlan plan;
+  const ModelConfig c = config_of({"attention"}, "{}");
+  const Model model(c, plan);
+  const ParameterStore store(plan, DType::f32, 3);
+  const auto written = [&](const ExportFacts& facts) {
+    const Target to;
+    export_model(model, store, to.folder, "llama", facts);
+    return Json::read(to.folder + "/config.json");
+  };
+  const Json none = written({});
+  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"}) {
+    ASSERT_NE(none.find(key), nullptr) << key << " would be the library's default";
+    EXPECT_TRUE(none.at(key).is_null()) << key;
+  }
+  EXPECT_EQ(none.at("dtype").as_string(), "float32");
+  EXPECT_FALSE(none.contains("max_position_embeddings"));
+  const Json all =
+      written({.dtype = DType::bf16, .special = {.begin = 0, .ends = {2}}, .positions = 512});
+  EXPECT_EQ(all.at("bos_token_id").as_int(), 0);
+  EXPECT_EQ(all.at("eos_token_id").as_int(), 2);
+  EXPECT_EQ(all.at("max_position_embeddings").as_int(), 512);
+  for (const char* key : {"dtype", "torch_dtype"})
+    EXPECT_EQ(all.at(key).as_string(), "bfloat16") << key;
+  EXPECT_EQ(written({.special = {.begin = 1, .ends = {2, 3}}}).at("eos_token_id").dump(), "[2,3]");
+}
+
+TEST(Export, OtherWeightsTakeOnlyTheFilesOfTheModel) {
+  const Target from("source"), to;
+  std::filesystem::copy(kCases + "llama_sharded", from.folder);
+  for (const char* name : {"tokenizer.json", "pytorch_model.bin", "model.gguf", "original.pth"})
+    write_file_atomically(from.folder + "/" + name, "{}");
+  const auto p = open_pretrained(from.folder);
+  const ParameterStore store = ParameterStore::zeros(p->plan, DType::f32);
+  p->load(store);
+  export_like(*p, store, to.folder);
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(to.folder))
+    names.push_back(entry.path().filename());
+  std::sort(names.begin(), names.end());
+  EXPECT_EQ(names, (std::vector<std::string>{"config.json", "generation_config.json",
+                                             "model.safetensors", "tokenizer.json"}));
 }
 
 TEST(Export, WhatNoLayoutCanSayIsRefusedWithReasons) {
@@ -107,6 +168,21 @@ TEST(Export, WhatNoLayoutCanSayIsRefusedWithReasons) {
   };
   expect(message(config_of({"mlstm"}, "{}")), "exists in no published layout");
   expect(message(config_of({"mlstm"}, "{}")), "llama: the layout has attention layers only");
+  expect(message(config_of({"mlstm"}, R"({"mlstm":{"conv":0}})"), "xlstm"),
+         "no logits without a soft cap");
+  ModelConfig capped = config_of({"mlstm"}, R"({"mlstm":{"conv":0,"gate_soft_cap":15.0}})");
+  capped.logit_soft_cap = 30;
+  expect(message(capped, "xlstm"), "width of 16, wanted a multiple of 64");
+  capped.d_model = 64;
+  expect(message(capped, "xlstm"), "accepted");
+  expect(message(config_of({"mamba2"}, "{}"), "mamba2"), "the layout has no MLPs");
+  ModelConfig bare = config_of({"mamba2"}, "{}");
+  bare.mlp_hidden = 0;
+  expect(message(bare, "mamba2"), "second eps of norms");
+  bare.norm_eps = 1e-5;
+  expect(message(bare, "mamba2"), "accepted");
+  bare.layers = {"mamba2[-1,1]"};
+  expect(message(bare, "mamba2"), "no layers but Mamba-2");
   expect(message(config_of({"gated_deltanet"}, R"({"gated_deltanet":{"conv":0}})")),
          "no layers without a convolution");
   expect(message(config_of({"gated_deltanet"}, R"({"gated_deltanet":{"erase":false}})")),
@@ -132,6 +208,13 @@ TEST(Export, WhatNoLayoutCanSayIsRefusedWithReasons) {
   const Target to;
   exported(config_of({"attention"}, "{}"), to.folder);
   EXPECT_THROW(exported(config_of({"attention"}, "{}"), to.folder), Error) << "nothing is replaced";
+  std::filesystem::remove(to.folder + "/config.json");
+  try {
+    exported(config_of({"attention"}, "{}"), to.folder);
+    FAIL() << "weights were replaced";
+  } catch (const Error& e) {
+    expect(e.what(), "holds model.safetensors already");
+  }
 }
 
 }  // namespace

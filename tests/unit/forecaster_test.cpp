@@ -252,7 +252,8 @@ TEST(Forecaster, WrittenAndReadBack) {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const std::string folder = temporary_path("forecaster");
     std::filesystem::remove_all(folder);
-    EXPECT_EQ(export_model(bench.model, bench.store, folder, "", dtype), "subquad");
+    EXPECT_EQ(export_model(bench.model, bench.store, folder, "", {.dtype = dtype}), "subquad");
+    EXPECT_EQ(Json::read(folder + "/config.json").at("weights").as_string(), name_of(dtype));
     const auto p = open_pretrained(folder);
     ParameterStore store = ParameterStore::zeros(p->plan, DType::f32);
     p->load(store);

@@ -291,14 +291,24 @@ TEST(Pretrained, ALineOfTheListGivesEveryFamilyAName) {
 }
 
 TEST(Pretrained, EndIdsComeFromTheGenerationConfigurationAsOneOrAList) {
-  EXPECT_EQ(open_pretrained(kCases + "llama3_bf16")->end_ids, (std::vector<std::int32_t>{2, 3}));
-  EXPECT_EQ(open_pretrained(kCases + "qwen3")->end_ids, (std::vector<std::int32_t>{2}));
-  EXPECT_TRUE(open_pretrained(kCases + "mamba2_statespaces")->end_ids.empty());
+  EXPECT_EQ(open_pretrained(kCases + "llama3_bf16")->special.ends,
+            (std::vector<std::int32_t>{2, 3}));
+  EXPECT_EQ(open_pretrained(kCases + "qwen3")->special.ends, (std::vector<std::int32_t>{2}));
+  EXPECT_TRUE(open_pretrained(kCases + "mamba2_statespaces")->special.ends.empty());
   const Copy c("qwen3");
   c.set("generation_config.json", "eos_token_id", "two");
   c.expect_refused({"generation_config.json", "eos_token_id", "two"});
   std::ofstream(c / "generation_config.json") << std::string((64 << 20) + 1, ' ');
   c.expect_refused({"generation_config.json", "wanted at most"});
+}
+
+TEST(Pretrained, ANullSoftCapOfXlstmIsNone) {
+  const Copy c("xlstm_hf");
+  c.set("config.json", "output_logit_soft_cap", Json());
+  c.set("config.json", "gate_soft_cap", Json());
+  const ModelConfig m = open_pretrained(c.folder())->published.config;
+  EXPECT_EQ(m.logit_soft_cap, 0);
+  EXPECT_EQ(m.mixer_options.at("mlstm").at("gate_soft_cap").as_double(), 0);
 }
 
 TEST(Pretrained, PaddedVocabulary) {

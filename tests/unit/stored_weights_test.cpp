@@ -85,8 +85,11 @@ class Packed {
     ParameterStore small = packed_store(p->weights(), packing, threads);
     logits_ = subquad::logits(*p->model, small);
     tensors_ = named_weights(small);
-    config_ = own_configuration(
-        {p->model->config(), packing, p->published.vocabulary, false, p->end_ids});
+    config_ = own_configuration({.model = p->model->config(),
+                                 .packing = packing,
+                                 .vocabulary = p->published.vocabulary,
+                                 .bytes = false,
+                                 .special = p->special});
     write();
   }
   ~Packed() { fs::remove_all(folder_); }
@@ -119,6 +122,13 @@ class Packed {
   NamedTensors tensors_;
   Json config_;
 };
+
+TEST(OwnLayout, KeepsSpecialIds) {
+  const Packed m(Packing::bf16, "llama_sharded");
+  const auto p = open_pretrained(m.folder_);
+  EXPECT_EQ(p->special.begin, 1);
+  EXPECT_EQ(p->special.ends, (std::vector<std::int32_t>{2}));
+}
 
 TEST(OwnLayout, ReadsBackBitForBit) {
   for (const Packing packing : {Packing::bf16, Packing::int8, Packing::int4}) {

@@ -39,6 +39,13 @@ TEST(TextStream, CharactersAppearWhole) {
   EXPECT_EQ(s.pieces[9], "\xF0\x9F\x99\x82");
 }
 
+TEST(TextStream, AnIdThatIsNoByteHasNoText) {
+  TextStream stream(nullptr);
+  EXPECT_EQ(stream.push('a'), "a");
+  for (const std::int32_t id : {256, 256 + 'b', -1}) EXPECT_EQ(stream.push(id), "") << id;
+  EXPECT_EQ(stream.push('c') + stream.finish(), "c");
+}
+
 // Piece by piece as all at once, for whatever bytes.
 TEST(TextStream, BytesThatAreNoTextBecomeTheReplacementCharacter) {
   const Rng rng{5, 1};

@@ -168,7 +168,7 @@ void write_delta_options(const ModelConfig& m, const std::string& kind, Json& c)
   r.finish();
 }
 
-Json configuration(const ModelConfig& m) {
+Json configuration(const ModelConfig& m, const ExportFacts& facts) {
   require_plain(m);
   std::string kind;
   Json attention = Json::array();
@@ -184,7 +184,7 @@ Json configuration(const ModelConfig& m) {
     kind = m.layers[i];
   }
   require(!kind.empty(), ErrorCode::unsupported, "the layout has Gated DeltaNet layers");
-  Json c = configuration_base(m, "gated_deltanet", "GatedDeltaNetForCausalLM");
+  Json c = configuration_base(m, facts, "gated_deltanet", "GatedDeltaNetForCausalLM");
   c["hidden_act"] = "swish";
   c["norm_eps"] = m.norm_eps;
   write_delta_options(m, kind, c);

@@ -56,7 +56,7 @@ Published describe(const PublishedConfig& c, bool qwen) {
   return p;
 }
 
-Json configuration(const ModelConfig& m, bool qwen) {
+Json configuration(const ModelConfig& m, const ExportFacts& facts, bool qwen) {
   require_plain(m);
   require(std::all_of(m.layers.begin(), m.layers.end(),
                       [](const std::string& kind) { return kind == "attention"; }),
@@ -69,7 +69,7 @@ Json configuration(const ModelConfig& m, bool qwen) {
           "norms of queries and keys");
   require(!qwen || a.norm_eps == m.norm_eps, ErrorCode::unsupported,
           "the layout has one eps for all norms");
-  Json c = configuration_base(m, qwen ? "qwen3" : "llama",
+  Json c = configuration_base(m, facts, qwen ? "qwen3" : "llama",
                               qwen ? "Qwen3ForCausalLM" : "LlamaForCausalLM");
   c["num_attention_heads"] = a.heads;
   c["num_key_value_heads"] = a.kv_heads;
@@ -86,12 +86,12 @@ const Family kLlama = {
     "llama", "Llama: rotary positions, grouped heads, SwiGLU",
     [](const PublishedConfig& c) { return c.word("model_type", "") == "llama"; },
     [](const PublishedConfig& c, const WeightFiles&) { return describe(c, false); },
-    [](const ModelConfig& m) { return configuration(m, false); }};
+    [](const ModelConfig& m, const ExportFacts& f) { return configuration(m, f, false); }};
 
 const Family kQwen3 = {
     "qwen3", "Qwen3: Llama with a norm of queries and keys",
     [](const PublishedConfig& c) { return c.word("model_type", "") == "qwen3"; },
     [](const PublishedConfig& c, const WeightFiles&) { return describe(c, true); },
-    [](const ModelConfig& m) { return configuration(m, true); }};
+    [](const ModelConfig& m, const ExportFacts& f) { return configuration(m, f, true); }};
 
 }  // namespace subquad

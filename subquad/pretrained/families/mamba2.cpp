@@ -2,11 +2,15 @@
 // gated norm of groups, the projection's rows z | x | B | C | dt.
 #include <algorithm>
 
+#include "subquad/mixer/common/option_reader.h"
+#include "subquad/pretrained/export.h"
 #include "subquad/pretrained/families/mamba2_layer.h"
 #include "subquad/pretrained/families/parts.h"
 
 namespace subquad {
 namespace {
+
+constexpr double kNoLimit = 1e300;
 
 Published with_layers(const PublishedConfig& c, const Mamba2Sizes& s, std::int64_t layers,
                       const std::string& embedding, std::int64_t rows, bool tied) {
@@ -84,6 +88,42 @@ Published state_spaces(const PublishedConfig& c, const WeightFiles&) {
   return p;
 }
 
+Json configuration(const ModelConfig& m, const ExportFacts& facts) {
+  const auto says = [](Condition ok, const char* what) {
+    require(ok, ErrorCode::unsupported, "the layout has no ", what);
+  };
+  says(std::all_of(m.layers.begin(), m.layers.end(),
+                   [](const std::string& kind) { return kind == "mamba2"; }),
+       "layers but Mamba-2");
+  require_plain(m, {.mlp = false});
+  const Json* options = m.mixer_options.find("mamba2");
+  const Json given = options ? *options : Json();
+  OptionReader r(given, "mamba2");
+  Json c = configuration_base(m, facts, "mamba2", "Mamba2ForCausalLM");
+  const std::int64_t expand = r.get("expand", std::int64_t{2}), inner = expand * m.d_model,
+                     head = r.get("head_dim", inner / m.heads);
+  c["expand"] = expand;
+  c["head_dim"] = head;
+  c["num_heads"] = inner / head;
+  c["state_size"] = r.get("state", std::int64_t{32});
+  c["n_groups"] = r.get("groups", std::int64_t{1});
+  c["conv_kernel"] = r.get("conv", std::int64_t{4});
+  says(c.at("conv_kernel").as_int() >= 1, "layers without a convolution");
+  c["use_bias"] = r.get("bias", false);
+  c["use_conv_bias"] = r.get("conv_bias", true);
+  c["layer_norm_epsilon"] = m.norm_eps;
+  says(r.get("norm_eps", 1e-5) == m.norm_eps, "second eps of norms");
+  const double low = r.get("dt_low", 0.0), high = r.get("dt_high", kNoLimit);
+  if (low > 0 || high < kNoLimit)
+    c["time_step_limit"] = Json::Array{
+        Json(low), high < kNoLimit ? Json(high) : Json(Json::Object{{"__float__", "Infinity"}})};
+  for (const char* key : {"decay", "tied_gates"}) says(r.get(key, true), "layers without it");
+  for (const char* key : {"signed_decay", "erase", "exponential_input", "normalizer"})
+    says(!r.get(key, false), "such switches of the recurrence");
+  r.finish();
+  return c;
+}
+
 }  // namespace
 
 Json mamba2_options(const PublishedConfig& c, const Mamba2Sizes& s) {
@@ -99,9 +139,8 @@ Json mamba2_options(const PublishedConfig& c, const Mamba2Sizes& s) {
   if (const Json* limit = c.find(s.limits)) {
     c.check(limit->is_array() && limit->size() == 2, s.limits, ": got ", limit->dump(),
             ", wanted a list of two numbers");
-    constexpr double kNone = 1e300;
     o["dt_low"] = published_number((*limit)[0]);
-    o["dt_high"] = std::min(kNone, published_number((*limit)[1]));
+    o["dt_high"] = std::min(kNoLimit, published_number((*limit)[1]));
   }
   return o;
 }
@@ -129,7 +168,8 @@ void add_mamba2_layer(WeightMap& map, std::int64_t i, const std::string& prefix,
 
 const Family kMamba2 = {
     "mamba2", "Mamba-2 with the names of transformers",
-    [](const PublishedConfig& c) { return c.word("model_type", "") == "mamba2"; }, transformers};
+    [](const PublishedConfig& c) { return c.word("model_type", "") == "mamba2"; }, transformers,
+    configuration};
 
 const Family kMamba2StateSpaces = {
     "mamba2_state_spaces", "Mamba-2 as state-spaces released it (ssm_cfg)",

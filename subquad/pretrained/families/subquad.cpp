@@ -61,9 +61,12 @@ Published describe(const PublishedConfig& c, const WeightFiles& files) {
   return p;
 }
 
-Json configuration(const ModelConfig& model) {
+Json configuration(const ModelConfig& model, const ExportFacts& facts) {
   require(model.forecasts(), ErrorCode::unsupported, "models of token ids come from quantize");
-  return own_configuration({model, Packing::f32, model.vocabulary, false, {}});
+  return own_configuration({.model = model,
+                            .packing = facts.dtype == DType::bf16 ? Packing::bf16 : Packing::f32,
+                            .vocabulary = model.vocabulary,
+                            .bytes = false});
 }
 
 }  // namespace
@@ -80,8 +83,9 @@ Json own_configuration(const OwnLayout& l) {
   c["weights"] = std::string(name_of(l.packing));
   c["vocab_size"] = l.vocabulary;
   c["text_is_bytes"] = l.bytes;
+  if (l.special.begin >= 0) c["bos_token_id"] = std::int64_t{l.special.begin};
   Json ends = Json::array();
-  for (const std::int32_t id : l.end_ids) ends.push_back(std::int64_t{id});
+  for (const std::int32_t id : l.special.ends) ends.push_back(std::int64_t{id});
   c["eos_token_id"] = ends;
   c["model"] = l.model.to_json();
   return c;
