@@ -1,6 +1,7 @@
 // Reads a mixer's options from JSON: typed, with defaults, and no key left unread.
 #pragma once
 
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -71,12 +72,13 @@ class OptionReader {
   std::vector<std::string> known_;
 };
 
-// `factor` times `width`, which must be a whole number.
+// `factor` times `width`, which must be a whole number, of a width at most.
 inline std::int64_t exact_product(double factor, std::int64_t width, const char* what) {
+  constexpr double kMost = 1 << 24;
   const double product = factor * static_cast<double>(width);
-  require(product >= 1 && product == static_cast<double>(static_cast<std::int64_t>(product)),
+  require(product >= 1 && product <= kMost && product == std::floor(product),
           ErrorCode::invalid_argument, what, ": ", factor, " times ", width, " is ", product,
-          ", wanted a whole number");
+          ", wanted a whole number from 1 to ", kMost);
   return static_cast<std::int64_t>(product);
 }
 

@@ -49,6 +49,8 @@ Published describe(const PublishedConfig& c, const WeightFiles& files) {
   c.check(!p.bytes || p.vocabulary >= 256, "text_is_bytes with vocab_size ", p.vocabulary,
           ", wanted at least 256");
   p.packed = true;
+  check_experts(c, files, "model.experts.count", p.config.experts.count,
+                p.config.expert_blocks.size());
   ParameterPlan plan;
   const Model described(p.config, plan);
   for (const ParamInfo& info : plan.all()) {

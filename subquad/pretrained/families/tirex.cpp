@@ -48,9 +48,7 @@ PatchSpec patches_of(const PublishedConfig& c) {
   p.context = c.size("train_ctx_len");
   p.padded = true;
   p.encoding = PatchEncoding::standard;
-  const Json* levels = c.find("quantiles");
-  c.check(levels && levels->is_array(), "quantiles: wanted a list of levels");
-  for (const Json& level : levels->as_array()) p.levels.push_back(published_number(level));
+  p.levels = c.numbers("quantiles");
   p.check();
   return p;
 }

@@ -58,8 +58,9 @@ Published describe(const PublishedConfig& c, const WeightFiles& files) {
   s.d = c.contains("embedding_dim") ? c.size("embedding_dim") : c.size("hidden_size");
   s.heads = c.size("num_heads");
   // As the published code does: the product in double, cut.
-  s.queries = static_cast<std::int64_t>(static_cast<double>(s.d) * c.number("qk_dim_factor", 0.5));
-  s.values = static_cast<std::int64_t>(static_cast<double>(s.d) * c.number("v_dim_factor", 1));
+  const auto d = static_cast<double>(s.d);
+  s.queries = c.cut(d * c.number("qk_dim_factor", 0.5), "hidden_size * qk_dim_factor");
+  s.values = c.cut(d * c.number("v_dim_factor", 1), "hidden_size * v_dim_factor");
   c.divided(s.queries, s.heads, "query width");
   c.divided(s.values, s.heads, "value width");
   const std::int64_t layers =

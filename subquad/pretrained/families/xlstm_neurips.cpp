@@ -162,8 +162,12 @@ Published describe(const PublishedConfig& c, const WeightFiles& files) {
       if (c.part("slstm_block").contains("feedforward"))
         hidden = add_mlp(p.weights, i, outer, c, files, s.d);
     } else {
-      inner = width_of(c, files, theirs + "proj_down.weight");
-      c.divided(inner, s.qkv_block, "width of tensor " + theirs + "proj_down.weight");
+      const std::string down = theirs + "proj_down.weight";
+      const std::int64_t width = width_of(c, files, down);
+      require(inner == 0 || width == inner, ErrorCode::format, files.file_of(down), ": tensor ",
+              down, " has ", width, " columns, wanted ", inner, " as in the blocks before");
+      inner = width;
+      c.divided(inner, s.qkv_block, "width of tensor " + down);
       add_mlstm(p.weights, i, theirs, s, inner);
     }
     m.layers.emplace_back(is_slstm[static_cast<std::size_t>(i)] ? "slstm" : "mlstm_block");
