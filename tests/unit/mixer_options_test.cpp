@@ -16,6 +16,7 @@ TEST(MixerOptions, BadValuesAreRefused) {
       {"mlstm", R"({"eps":-1.0})"},
       {"mlstm", R"({"gate_soft_cap":-3.0})"},
       {"mlstm", R"({"qk_factor":0.55})"},
+      {"mlstm", R"({"v_factor":1e300})"},
       {"mlstm", R"({"conf":4})"},
       {"gated_deltanet", R"({"gate":"sigmiod"})"},
       {"gated_deltanet", R"({"write_range":5.0})"},
