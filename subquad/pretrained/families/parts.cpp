@@ -42,6 +42,15 @@ void add_attention(WeightMap& map, std::int64_t i, const std::string& prefix,
   }
 }
 
+std::int64_t matrix_dimension(const WeightFiles& files, const std::string& name, int dimension) {
+  constexpr std::int64_t kLargest = 1 << 24;
+  const Shape s = files.entry(name).shape;
+  require(s.rank == 2 && s[dimension] >= 1 && s[dimension] <= kLargest, ErrorCode::format,
+          files.file_of(name), ": tensor ", name, " of shape ", s, ", wanted a matrix with 1 to ",
+          kLargest, dimension == 0 ? " rows" : " columns");
+  return s[dimension];
+}
+
 void check_experts(const PublishedConfig& c, const WeightFiles& files, const char* key,
                    std::int64_t count, std::size_t blocks) {
   const std::size_t tensors = files.names().size();

@@ -27,6 +27,10 @@ struct AttentionSizes {
 void add_attention(WeightMap& map, std::int64_t i, const std::string& prefix,
                    const AttentionSizes& a, bool qkv_bias, bool out_bias);
 
+// A dimension of a matrix that the configuration does not state exactly. Errors: format unless it is
+// from 1 to 2^24.
+std::int64_t matrix_dimension(const WeightFiles& files, const std::string& name, int dimension);
+
 // Fails if so many experts (`key`) in so many blocks are more than the files can hold, before they are
 // spelled out: each is a tensor at least.
 void check_experts(const PublishedConfig& c, const WeightFiles& files, const char* key,

@@ -66,10 +66,7 @@ Published describe(const PublishedConfig& c, const WeightFiles& files) {
   const std::int64_t layers =
       c.layers(c.contains("num_blocks") ? "num_blocks" : "num_hidden_layers");
   // The width of the MLP is a rounded product; the files say how it was rounded.
-  const Shape down = files.entry("backbone.blocks.0.ffn.proj_down.weight").shape;
-  c.check(down.rank == 2, "tensor backbone.blocks.0.ffn.proj_down.weight of shape ", down,
-          ", wanted a matrix");
-  s.hidden = m.mlp_hidden = down[1];
+  s.hidden = m.mlp_hidden = matrix_dimension(files, "backbone.blocks.0.ffn.proj_down.weight", 1);
   m.d_model = s.d;
   m.heads = s.heads;
   m.norm_eps = c.number("norm_eps", 1e-6);
