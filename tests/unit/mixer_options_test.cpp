@@ -24,6 +24,7 @@ TEST(MixerOptions, BadValuesAreRefused) {
       {"mamba2", R"({"groups":3})"},
       {"slstm", R"({"forget_bias":"flat"})"},
       {"attention", R"({"rope_dims":3})"},
+      {"attention", R"({"heads":4611686018427387904,"head_dim":4})"},
       {"attention", R"({"kv_heads":3})"},
       {"attention", R"({"head_dim":7})"},
       {"attention", R"({"rope_dims":12})"},
