@@ -71,7 +71,9 @@ TEST(Published, AWeightThatIsNoNumberEndsEveryCommand) {
     tensor = bad;
   }
   write_safetensors(weights, tensors);
-  std::ofstream(f / "text.txt") << std::string(4096, 'a');
+  std::ofstream text(f / "text.txt");
+  for (int i = 0; i < 4000; ++i) text << "line " << i << " of a text\n";
+  text.close();
   const std::string named = "model.safetensors: tensor model.norm.weight";
   for (const auto& [command, part] : {std::pair{"quantize " + model + " " + (f / "int8"), named},
                                       std::pair{"train --init " + model + " --task text --data " +
