@@ -39,6 +39,7 @@ LanguageModel open_source(const std::string& folder) {
   if (fs::exists(folder + "/checkpoints", error)) return language_model_of_run(folder);
   LanguageModel m = published_language_model(folder);
   refuse_packed(m.store(), folder);
+  m.published->files->require_finite();
   return m;
 }
 

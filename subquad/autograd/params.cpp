@@ -43,7 +43,11 @@ ParamId ParameterPlan::declare(const std::string& name, Shape shape, Init init, 
   ParamInfo info{prefix_ + name, shape, init, decay, flat_size_};
   require(names_.insert(info.name).second, ErrorCode::internal, "parameter ", info.name,
           " declared twice");
-  flat_size_ += round_up(shape.numel(), 16);
+  constexpr std::int64_t kMost = std::int64_t{1} << 62;
+  const std::int64_t size = round_up(shape.numel(), 16);
+  require(size <= kMost - flat_size_, ErrorCode::invalid_argument, "parameter ", info.name,
+          " of shape ", shape, ": more than 2^62 elements with those before it");
+  flat_size_ += size;
   params_.push_back(std::move(info));
   return {static_cast<std::int32_t>(params_.size()) - 1};
 }

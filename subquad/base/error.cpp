@@ -1,13 +1,28 @@
 #include "subquad/base/error.h"
 
-#include <utility>
-
 namespace subquad {
+namespace {
+
+bool inside_character(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
+
+// A message that holds a key or value of a file is not as long as the file decides: its middle is
+// left out, between characters.
+std::string shortened(const std::string& text) {
+  constexpr std::size_t kMost = 4096, kBegin = 2048, kEnd = 1024;
+  if (text.size() <= kMost) return text;
+  std::size_t begin = kBegin, end = text.size() - kEnd;
+  while (begin > kBegin - 4 && inside_character(text[begin])) --begin;
+  while (end < text.size() - kEnd + 4 && inside_character(text[end])) ++end;
+  return text.substr(0, begin) + " [" + std::to_string(end - begin) + " bytes left out] " +
+         text.substr(end);
+}
+
+}  // namespace
 
 Error::Error(ErrorCode code, std::string text, std::source_location at)
-    : std::runtime_error(text), code_(code), where_(at), text_(std::move(text)) {}
+    : std::runtime_error(""), code_(code), where_(at), text_(shortened(text)) {}
 
-void Error::add_context(const std::string& frame) { text_ = frame + ": " + text_; }
+void Error::add_context(const std::string& frame) { text_ = shortened(frame + ": " + text_); }
 
 int exit_code(ErrorCode code) noexcept {
   switch (code) {

@@ -343,9 +343,12 @@ Json Json::read_lines(const std::string& path) {
 }
 
 std::string nearest_key(std::string_view key, const std::vector<std::string>& known) {
+  constexpr std::size_t kLongest = 256;  // the cost is the product of two lengths
   std::string best;
+  if (key.size() > kLongest) return best;
   std::size_t best_distance = std::max<std::size_t>(2, key.size() / 3) + 1;
   for (const std::string& candidate : known) {
+    if (candidate.size() >= key.size() + best_distance) continue;
     std::vector<std::size_t> row(candidate.size() + 1);
     for (std::size_t j = 0; j < row.size(); ++j) row[j] = j;
     for (std::size_t i = 1; i <= key.size(); ++i) {

@@ -91,7 +91,8 @@ class Json {
   std::variant<std::monostate, bool, std::int64_t, double, std::string, Array, Object> value_;
 };
 
-// The key of `known` nearest to `key` in edit distance, or "" if none is near: for "did you mean".
+// The key of `known` nearest to `key` in edit distance, or "" if none is near or `key` is longer than
+// 256 bytes: for "did you mean".
 std::string nearest_key(std::string_view key, const std::vector<std::string>& known);
 
 }  // namespace subquad

@@ -94,8 +94,10 @@ ModelConfig ModelConfig::from_json(const Json& json) {
     }
   });
   for (const auto& [key, value] : json.as_object()) {
-    require(std::find(known.begin(), known.end(), key) != known.end(), ErrorCode::invalid_argument,
-            "unknown model key \"", key, "\"; did you mean \"", nearest_key(key, known), "\"?");
+    if (std::find(known.begin(), known.end(), key) != known.end()) continue;
+    const std::string near = nearest_key(key, known);
+    fail(ErrorCode::invalid_argument, "unknown model key \"", key, "\"",
+         near.empty() ? "" : "; did you mean \"" + near + "\"?");
   }
   c.vocabulary = json.at("vocabulary").as_int();
   c.classes = json.at("classes").as_int();
@@ -131,10 +133,15 @@ void check(const ModelConfig& c) {
           ErrorCode::invalid_argument, "model has ", c.mlp_widths.size(), " mlp_widths and ",
           c.layers.size(), " layers, wanted as many, or none");
   for (const std::int64_t width : c.mlp_widths) check_width("mlp_widths", width, 0);
+  std::vector<bool> seen(c.layers.size());
   for (const std::int64_t block : c.expert_blocks) {
     require(block >= 0 && block < static_cast<std::int64_t>(c.layers.size()),
             ErrorCode::invalid_argument, "model expert_blocks: ", block, ", wanted 0 to ",
             c.layers.size() - 1);
+    const auto at = static_cast<std::size_t>(block);
+    require(!seen[at], ErrorCode::invalid_argument, "model expert_blocks: ", block,
+            " twice, wanted each block once");
+    seen[at] = true;
   }
   require(!c.tied || c.classes == c.vocabulary, ErrorCode::invalid_argument, "tied model with ",
           c.classes, " classes, wanted as many as the vocabulary, ", c.vocabulary);

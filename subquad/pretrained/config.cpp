@@ -88,6 +88,22 @@ std::string PublishedConfig::word(const std::string& key, const std::string& fal
   return contains(key) ? typed(key, [](const Json& v) { return v.as_string(); }) : fallback;
 }
 
+std::vector<std::int64_t> PublishedConfig::integers(const std::string& key) const {
+  return typed(key, [](const Json& list) {
+    std::vector<std::int64_t> out;
+    for (const Json& v : list.as_array()) out.push_back(v.as_int());
+    return out;
+  });
+}
+
+std::vector<double> PublishedConfig::numbers(const std::string& key) const {
+  return typed(key, [](const Json& list) {
+    std::vector<double> out;
+    for (const Json& v : list.as_array()) out.push_back(published_number(v));
+    return out;
+  });
+}
+
 void PublishedConfig::only(const std::string& key, const Json& supported) const {
   const Json* value = find(key);
   if (!value) return;
@@ -114,6 +130,12 @@ std::int64_t PublishedConfig::divided(std::int64_t value, std::int64_t parts,
   require(parts > 0 && value % parts == 0, ErrorCode::format, source_, ": ", what, ": ", value,
           " does not divide into ", parts, " equal parts");
   return value / parts;
+}
+
+std::int64_t PublishedConfig::cut(double product, const std::string& what) const {
+  require(product >= 1 && product <= kLargestSize, ErrorCode::format, source_, ": ", what, ": got ",
+          product, ", wanted 1 to ", kLargestSize);
+  return static_cast<std::int64_t>(product);
 }
 
 Json read_published_json(const std::string& path) {

@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "subquad/io/json.h"
 
@@ -35,6 +36,9 @@ class PublishedConfig {
   double number(const std::string& key, double fallback) const;
   bool flag(const std::string& key, bool fallback) const;
   std::string word(const std::string& key, const std::string& fallback) const;
+  // Lists, which must be there.
+  std::vector<std::int64_t> integers(const std::string& key) const;
+  std::vector<double> numbers(const std::string& key) const;
 
   // Fails unless the value is the one that is supported (or absent): a switch that we do not have.
   void only(const std::string& key, const Json& supported) const;
@@ -42,6 +46,8 @@ class PublishedConfig {
   void one_of(const std::string& key, std::initializer_list<std::string_view> words) const;
   // `value` / `parts` without rest, or an error about `what`.
   std::int64_t divided(std::int64_t value, std::int64_t parts, const std::string& what) const;
+  // A size that is a product with a number of the file, its fraction cut off.
+  std::int64_t cut(double product, const std::string& what) const;
 
   // For errors of the caller: "FOLDER/config.json: " in front.
   template <class... Parts>

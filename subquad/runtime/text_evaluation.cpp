@@ -44,14 +44,18 @@ class Scorer {
     reset();
     const std::int32_t prefix = model_.prefix_id();
     if (prefix >= 0) tokens_.push_back(prefix);
-    bool scored_first = prefix >= 0;
+    bool begun = prefix >= 0;  // a token stands before what is read: it is scored
     TextReader reader(model_.tokenizer_or_null(), path, setup_.piece_bytes);
     while (const std::int64_t bytes = reader.next(tokens_)) {
       for (const std::int32_t id : tokens_)
         require(id < model_.inputs, ErrorCode::format, path, ": got the id ", id,
                 ", the model has ", model_.inputs, "; tokenizer and model do not belong together");
-      score.bytes += scored_first ? bytes : bytes - length_of(tokens_.front());
-      scored_first = true;
+      if (begun) {
+        score.bytes += bytes;
+      } else if (!tokens_.empty()) {  // else a normalizer took all of the piece
+        score.bytes += std::max<std::int64_t>(0, bytes - length_of(tokens_.front()));
+        begun = true;
+      }
       advance(false);
     }
     advance(true);

@@ -30,6 +30,7 @@ void copy_initial_model(const std::string& from, const std::string& folder) {
 
 void continue_published(const std::string& published, RunConfig& config) {
   const auto source = open_pretrained(published);
+  source->files->require_finite();
   const TaskEntry* entry = find_task(config.task);
   require(entry && entry->bytes, ErrorCode::invalid_argument, "task ", config.task,
           " has no text; a published model continues on code or text");

@@ -34,8 +34,10 @@ TrainConfig TrainConfig::from_json(const Json& json) {
   const Json defaults = c.to_json();
   for (const auto& [key, value] : defaults.as_object()) known.push_back(key);
   for (const auto& [key, value] : json.as_object()) {
-    require(std::find(known.begin(), known.end(), key) != known.end(), ErrorCode::invalid_argument,
-            "unknown training key \"", key, "\"; did you mean \"", nearest_key(key, known), "\"?");
+    if (std::find(known.begin(), known.end(), key) != known.end()) continue;
+    const std::string near = nearest_key(key, known);
+    fail(ErrorCode::invalid_argument, "unknown training key \"", key, "\"",
+         near.empty() ? "" : "; did you mean \"" + near + "\"?");
   }
   const auto number = [&](const char* key, double& to, double lo, double hi) {
     to = json.get(key, to);

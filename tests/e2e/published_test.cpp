@@ -1,6 +1,8 @@
 // Published models through the program.
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <sstream>
 #include <vector>
 
@@ -49,6 +51,42 @@ TEST(Published, GenerateContinuesIds) {
     EXPECT_NE(o.text.find(want), std::string::npos) << model << ": wanted " << want << " in\n"
                                                     << o.text;
   }
+}
+
+// Where all weights are read, one that is no number is named before anything is made of it; where they
+// are read in place, its output ends the generation.
+TEST(Published, AWeightThatIsNoNumberEndsEveryCommand) {
+  const Folder f("no-number");
+  const std::string model = f / "model", weights = model + "/model.safetensors";
+  std::filesystem::copy(kCases + "qwen3", model);
+  NamedTensors tensors;
+  {
+    const Safetensors from(weights);
+    for (const auto& [name, entry] : from.entries()) tensors.emplace_back(name, from.read(name));
+  }
+  for (auto& [name, tensor] : tensors) {
+    if (name != "model.norm.weight") continue;
+    const Tensor bad = Tensor::zeros(tensor.shape(), DType::f32);
+    bad.data<float>()[5] = std::nanf("");
+    tensor = bad;
+  }
+  write_safetensors(weights, tensors);
+  std::ofstream text(f / "text.txt");
+  for (int i = 0; i < 4000; ++i) text << "line " << i << " of a text\n";
+  text.close();
+  const std::string named = "model.safetensors: tensor model.norm.weight";
+  for (const auto& [command, part] : {std::pair{"quantize " + model + " " + (f / "int8"), named},
+                                      std::pair{"train --init " + model + " --task text --data " +
+                                                    (f / "text.txt") + " --out " + (f / "run"),
+                                                named},
+                                      std::pair{"generate --model " + model + " '1 2 3' --tokens 4",
+                                                std::string("info MODEL --check")}}) {
+    const Outcome o = run_program(command, "SUBQUAD_DATA=" + subquad::quoted(f / "cache"));
+    EXPECT_EQ(o.code, 1) << command << "\n" << o.text;
+    EXPECT_NE(o.text.find(part), std::string::npos) << command << "\n" << o.text;
+  }
+  EXPECT_FALSE(std::filesystem::exists(f / "int8"));
+  EXPECT_FALSE(std::filesystem::exists(f / "run"));
 }
 
 // Text in and out is the ids in and out, encoded and decoded.

@@ -1,11 +1,12 @@
 // Weights, configurations and checkpoints.
 #include <cstring>
-#include <filesystem>
 
 #include "subquad/base/digest.h"
 #include "subquad/io/safetensors.h"
 #include "subquad/io/yaml.h"
-#include "subquad/pretrained/family.h"
+#include "subquad/pretrained/pretrained.h"
+#include "subquad/pretrained/stored_weights.h"
+#include "subquad/quant/pack.h"
 #include "subquad/train/checkpoint.h"
 #include "tests/fuzz/targets.h"
 
@@ -54,29 +55,67 @@ const WeightFiles& weights_for(const PublishedConfig& config) {
 
 }  // namespace
 
-// A model that is described has a plan that its map fills.
+// Sections: configuration, weights (may be missing). A model that is described has a plan that its map
+// fills.
 bool config(std::string_view input) {
-  const std::string text(input);
+  const std::string text(take_section(input));
   return accepted([&] {
     Json json =
         text.starts_with('{') ? Json::parse(text, "config.json") : parse_yaml(text, "config.yaml");
     require(json.is_object(), ErrorCode::format, "wanted an object");
     const PublishedConfig config(std::move(json), "config");
     const Family& family = family_of(config);
-    const Published p = family.describe(config, weights_for(config));
+    WeightFiles given;
+    if (!input.empty()) {
+      const std::string folder = empty_folder("config");
+      scratch_file("config/model.safetensors", input);
+      given = WeightFiles(folder);
+    }
+    const Published p = family.describe(config, input.empty() ? weights_for(config) : given);
     ParameterPlan plan;
     const Model model(p.config, plan);
     check_complete(p.weights, plan);
   });
 }
 
+// Sections: index, then the files 0.safetensors, 1.safetensors, ... of the same folder.
+bool shards(std::string_view input) {
+  const std::string folder = empty_folder("shards");
+  scratch_file("shards/model.safetensors.index.json", take_section(input));
+  for (int i = 0; i < 4 && !input.empty(); ++i)
+    scratch_file("shards/" + std::to_string(i) + ".safetensors", take_section(input));
+  return accepted([&] {
+    const WeightFiles files(folder);
+    for (const std::string& name : files.names()) {
+      const Safetensors::Entry& e = files.entry(name);
+      promise(files.file_of(name).starts_with(folder), "a tensor is in a file of the folder");
+      promise(files.in_place(name).shape() == e.shape, "a tensor has the shape of its entry");
+    }
+    files.require_finite();
+  });
+}
+
+// Sections: config.json, weights. What is read, packed or not, is what is written again.
+bool own_layout(std::string_view input) {
+  const std::string folder = empty_folder("own");
+  scratch_file("own/config.json", take_section(input));
+  scratch_file("own/model.safetensors", input);
+  return accepted([&] {
+    const auto p = open_pretrained(folder);
+    const ParameterStore store = p->weights();
+    for (std::int32_t i = 0; i < static_cast<std::int32_t>(p->plan.all().size()); ++i)
+      promise(exact_value(store, {i}).shape() == p->plan.all()[static_cast<std::size_t>(i)].shape,
+              "a weight has the shape of its parameter");
+    if (p->published.packed)
+      promise(named_weights(store).size() == p->files->names().size(), "every tensor is a weight");
+  });
+}
+
 // First byte: "m" completes the manifest of what follows, so that what lies behind the digests is
 // reached. Sections: manifest (if not completed), model, optimiser, training state.
 bool checkpoint(std::string_view input) {
-  namespace fs = std::filesystem;
-  const std::string folder = scratch_folder() + "/checkpoints", step = folder + "/step-0000000001";
-  fs::remove_all(folder);
-  fs::create_directories(step);
+  const std::string folder = empty_folder("checkpoints");
+  empty_folder("checkpoints/step-0000000001");
   const bool complete = input.starts_with('m');
   if (!input.empty()) input.remove_prefix(1);
   Json manifest = Json::object();

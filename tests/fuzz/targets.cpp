@@ -24,6 +24,9 @@ const std::vector<Target>& all_targets() {
       {"csv", csv},
       {"chat_template", chat_template},
       {"state", state},
+      {"shards", shards},
+      {"own_layout", own_layout},
+      {"choices", choices},
   };
   return targets;
 }
@@ -47,6 +50,13 @@ std::string scratch_folder() {
     return path;
   }();
   return folder;
+}
+
+std::string empty_folder(const std::string& name) {
+  std::string path = scratch_folder() + "/" + name;
+  fs::remove_all(path);
+  fs::create_directories(path);
+  return path;
 }
 
 // Not written atomically: a sync for each of a million runs buys nothing here.

@@ -29,6 +29,9 @@ bool jsonl(std::string_view input);
 bool csv(std::string_view input);
 bool chat_template(std::string_view input);
 bool state(std::string_view input);
+bool shards(std::string_view input);
+bool own_layout(std::string_view input);
+bool choices(std::string_view input);
 
 // Runs `body`; an Error is what bad input is for. Anything else passes through and is a find.
 // Errors of kind internal are finds too: bad input is never our mistake.
@@ -46,8 +49,10 @@ bool accepted(Body&& body) {
 // A promise that must hold for accepted input; broken, it is a find.
 void promise(bool holds, const char* what);
 
-// A folder of this process in memory, emptied for each run.
+// A folder of this process in memory.
 std::string scratch_folder();
+// A folder in it, emptied, with its parents; returns its path.
+std::string empty_folder(const std::string& name);
 // A file in it that holds `content`; returns its path.
 std::string scratch_file(const std::string& name, std::string_view content);
 

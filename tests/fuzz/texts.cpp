@@ -1,11 +1,27 @@
-// Tokenizers: the file, and texts.
+// Tokenizers: the file, and texts. Questions.
 #include <array>
 
-#include "subquad/data/tokenizer/tokenizer.h"
+#include "subquad/data/tokenizer/text_reader.h"
 #include "subquad/data/tokenizer/unicode.h"
+#include "subquad/runtime/choices.h"
 #include "tests/fuzz/targets.h"
 
 namespace subquad::fuzz {
+
+namespace {
+
+// A file read in small pieces has the ids of the whole.
+void read_in_pieces(const Tokenizer& tokenizer, std::string_view text) {
+  constexpr std::int64_t kPiece = 8;
+  TextReader reader(&tokenizer, scratch_file("text", text), kPiece);
+  std::vector<std::int32_t> ids;
+  std::int64_t bytes = 0;
+  while (const std::int64_t n = reader.next(ids)) bytes += n;
+  promise(bytes == static_cast<std::int64_t>(text.size()), "all of a file is read");
+  promise(ids == tokenizer.encode(text), "a file in pieces has the ids of the whole");
+}
+
+}  // namespace
 
 // Sections: tokenizer.json, text. Every id of an encoding has a token.
 bool tokenizer_file(std::string_view input) {
@@ -15,6 +31,7 @@ bool tokenizer_file(std::string_view input) {
     const auto ids = t.encode(input, true);
     (void)t.decode(ids);
     (void)t.decode_bytes(ids, true);
+    read_in_pieces(t, input);
   });
 }
 
@@ -41,6 +58,14 @@ bool tokenizer_text(std::string_view input) {
   promise(replace_invalid_utf8(text) == text, "a decoded text is valid UTF-8");
   if (which < 2) promise(bytes == input, "encode, then decode, is the identity");
   return true;
+}
+
+bool choices(std::string_view input) {
+  const std::string path = scratch_file("questions.jsonl", input);
+  return accepted([&] {
+    for (const Question& q : read_questions(path))
+      promise(q.choices.size() >= 2 && q.answer < q.choices.size(), "the answer is a choice");
+  });
 }
 
 }  // namespace subquad::fuzz

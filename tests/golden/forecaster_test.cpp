@@ -99,8 +99,8 @@ TEST(ForecasterGolden, PublishedForecasts) {
           if (!c.forecasts.contains(key)) continue;
           const auto got = forecaster.forecast(
               views, {.horizon = run.at("prediction_length").as_int(),
-                       .patches_per_pass = run.at("max_accelerated_rollout_steps").as_int(),
-                       .sorted = false});
+                      .patches_per_pass = run.at("max_accelerated_rollout_steps").as_int(),
+                      .sorted = false});
           const auto want = numbers(c.forecasts, key);
           for (std::size_t i = 0; i < series.size(); ++i) {
             // The package forms its statistics in f32, which this series shows. In f64 what is

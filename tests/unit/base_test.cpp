@@ -16,6 +16,7 @@
 #include "subquad/base/rng.h"
 #include "subquad/base/round.h"
 #include "subquad/base/thread_pool.h"
+#include "subquad/data/tokenizer/unicode.h"
 #include "subquad/io/json.h"
 #include "subquad/tensor/tensor.h"
 
@@ -94,6 +95,23 @@ TEST(Json, RoundTripKeepsOrderIntegersAndDoubles) {
 TEST(Json, NearestKey) {
   EXPECT_EQ(nearest_key("seed", {"seeds", "arms"}), "seeds");
   EXPECT_EQ(nearest_key("zzzzzz", {"seeds", "arms"}), "");
+  // A key of a file may have megabytes, and names of a file, too.
+  const std::string huge(16 << 20, 'q');
+  EXPECT_EQ(nearest_key(huge, {std::string(4096, 'q'), "arms"}), "");
+  EXPECT_EQ(nearest_key("arm", {huge, "arms"}), "arms");
+}
+
+TEST(Error, AMessageIsNotAsLongAsAFileDecides) {
+  std::string huge;
+  for (int i = 0; i < 1 << 20; ++i) huge += "\xC3\xA4";
+  Error e(ErrorCode::format, "config.json: key \"" + huge + "\", wanted another");
+  e.add_context("run 7");
+  const std::string text = e.what();
+  EXPECT_LT(text.size(), 4200U);
+  EXPECT_TRUE(text.starts_with("run 7: config.json: key")) << text;
+  EXPECT_TRUE(text.ends_with("wanted another")) << text;
+  EXPECT_NE(text.find(" bytes left out]"), std::string::npos);
+  EXPECT_TRUE(is_valid_utf8(text));
 }
 
 TEST(Digest, KnownAnswer) {

@@ -265,6 +265,11 @@ TEST(Pretrained, EverySettingThatChangesTheArithmeticIsRefused) {
       {"gdn_fla_hybrid", "attn", "layers", "[7]"},
       {"qwen3_next", "", "attention_bias", "true"},
       {"qwen3_next", "", "num_experts", "16777216"},
+      {"qwen3_next", "", "mlp_only_layers", "[\"one\"]"},
+      {"mamba2_hf", "", "time_step_limit", "[\"low\",1]"},
+      {"gdn_fla", "", "expand_v", "1e300"},
+      {"xlstm_hf", "", "qk_dim_factor", "1e300"},
+      {"xlstm_hf", "", "v_dim_factor", "-1e300"},
       {"qwen3_5", "", "layer_types", "[\"linear_attention\",\"odd\",\"full_attention\"]"},
       {"gpt2", "", "activation_function", "\"relu\""},
       {"gpt2", "", "scale_attn_by_inverse_layer_idx", "true"},
@@ -280,6 +285,76 @@ TEST(Pretrained, EverySettingThatChangesTheArithmeticIsRefused) {
     c.set("config.json", t.key, Json::parse(t.value, "test"), t.inside);
     c.expect_refused({"config.json", t.key});
   }
+}
+
+TEST(Pretrained, AWidthThatIsAProductIsBounded) {
+  const Copy c("gdn_fla");
+  c.set("config.json", "intermediate_size", Json());
+  c.set("config.json", "hidden_ratio", 1e300);
+  c.expect_refused({"config.json", "hidden_ratio", "wanted 1 to 16777216"});
+}
+
+TEST(Pretrained, LevelsOfAForecasterAreNumbers) {
+  const Copy c("qwen3");
+  write_file_atomically(c / "config.json",
+                        R"({"model_type":"tirex","input_patch_size":2,"output_patch_size":2,
+      "train_ctx_len":8,"input_ff_dim":4,"quantiles":[0.5,"high"],
+      "block_kwargs":{"embedding_dim":4,"num_heads":1,"num_blocks":1}})");
+  c.expect_refused({"config.json", "quantiles", "a string"});
+}
+
+// Blocks of two widths, each of them whole: a layout that has one.
+TEST(Pretrained, BlocksOfTwoWidthsAreTheFilesFault) {
+  const Copy c("xlstm_neurips");
+  const std::string down = "xlstm_block_stack.blocks.2.xlstm.proj_down.weight";
+  c.rewrite("model.safetensors", [&](NamedTensors& t) {
+    for (auto& [name, tensor] : t) {
+      if (name == down) tensor = Tensor::zeros({32, 32}, DType::f32);
+    }
+  });
+  c.expect_refused({"model.safetensors", down, "32 columns", "wanted 64"});
+}
+
+// Experts that no file holds are not described: 1 KB of text took gigabytes.
+TEST(Pretrained, ExpertsOfOurOwnLayoutAreInTheFiles) {
+  const Copy c("qwen3");
+  ModelConfig m;
+  m.layers.assign(64, "attention");
+  m.experts = {.count = 65536, .active = 1, .hidden = 1};
+  for (std::int64_t i = 0; i < 64; ++i) m.expert_blocks.push_back(i);
+  const auto write = [&] {
+    write_file_atomically(c / "config.json",
+                          own_configuration({m, Packing::f32, m.vocabulary, true, {}}).dump());
+  };
+  write();
+  c.expect_refused({"config.json", "model.experts.count 65536 in 64 layers", "tensors"});
+  m.experts.count = 1;
+  m.expert_blocks = {3, 3};
+  write();
+  c.expect_refused({"config.json", "expert_blocks: 3 twice"});
+}
+
+TEST(Pretrained, UnknownKeysOfOurOwnLayoutAreNamed) {
+  const Copy c("qwen3");
+  const auto refused = [&](const std::string& key, const std::string& part) {
+    ModelConfig m;
+    m.layers = {"mlstm"};
+    Json json = own_configuration({m, Packing::f32, m.vocabulary, true, {}});
+    json["model"][key] = 1;
+    write_file_atomically(c / "config.json", json.dump());
+    try {
+      open_pretrained(c.folder());
+      ADD_FAILURE() << "opened";
+    } catch (const Error& e) {
+      const std::string text = e.what();
+      EXPECT_NE(text.find(part), std::string::npos) << text;
+      EXPECT_EQ(text.find("\"\""), std::string::npos) << text;
+      EXPECT_LT(text.size(), 5000U);
+    }
+  };
+  refused("layerz", "did you mean \"layers\"");
+  refused("zzz", "unknown model key \"zzz\"");
+  refused(std::string(8 << 20, 'q'), "bytes left out");
 }
 
 TEST(Pretrained, ALineOfTheListGivesEveryFamilyAName) {

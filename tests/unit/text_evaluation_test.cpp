@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "subquad/data/tokenizer/byte_alphabet.h"
 #include "subquad/runtime/choices.h"
 #include "tests/support/support.h"
 
@@ -59,7 +60,8 @@ const std::string kText =
 
 class TextFile {
  public:
-  explicit TextFile(const std::string& text) : path(temporary_path("evaluated.txt")) {
+  explicit TextFile(const std::string& text, const std::string& name = "evaluated.txt")
+      : path(temporary_path(name)) {
     std::ofstream(path, std::ios::binary) << text;
   }
   ~TextFile() { std::filesystem::remove(path); }
@@ -119,6 +121,27 @@ TEST(TextEvaluation, WindowsScoreEveryTokenOnce) {
     }
   }
   EXPECT_THROW(evaluate_text(o.engine, o.model, {file.path}, {.window = 4, .stride = 5}), Error);
+}
+
+// A normalizer may take all of a text, and no prefix stand before it.
+TEST(TextEvaluation, ATextOfNoTokensScoresNothing) {
+  Opened o("qwen3");
+  TokenizerDefinition d;
+  for (int b = 0; b < 256; ++b)
+    d.vocabulary.emplace_back(letter_of(static_cast<std::uint8_t>(b)), b);
+  d.pattern = WordPattern::gpt2;
+  d.normalizer.push_back({NormalizerStep::Kind::replace, "a", ""});
+  o.model.tokenizer.emplace(std::move(d));
+  o.model.bytes = false;
+  o.model.begin_id = -1;
+  o.model.end_ids.clear();
+  const TextFile swallowed("aaa"), rest("aaabcd", "rest.txt");
+  const TextScore none = evaluate_text(o.engine, o.model, {swallowed.path}, {});
+  EXPECT_EQ(none.tokens, 0);
+  EXPECT_EQ(none.bytes, 0);
+  const TextScore some = evaluate_text(o.engine, o.model, {rest.path}, {});
+  EXPECT_EQ(some.tokens, 2);
+  EXPECT_EQ(some.bytes, 5) << "all but the first token's";
 }
 
 TEST(TextEvaluation, LossesByPositionAddUp) {

@@ -166,6 +166,25 @@ TEST(TextReader, PiecesEncodeAsTheWhole) {
       if (t.definition().byte_level && piece == 61) EXPECT_GT(pieces, 20) << name;
     }
   }
+  // What looks across every place: one word, and normalizers but NFC.
+  const auto same_as_whole = [&](const TokenizerDefinition& d, const char* what) {
+    const Tokenizer t(d);
+    TextReader reader(&t, path, 61);
+    std::vector<std::int32_t> ids;
+    while (reader.next(ids)) {
+    }
+    EXPECT_EQ(ids, t.encode(text)) << what;
+  };
+  const TokenizerDefinition gpt2 = read_tokenizer(kTokenizers + "gpt2");
+  TokenizerDefinition whole = gpt2, prepend = gpt2, replace = gpt2;
+  whole.pattern = WordPattern::whole;
+  whole.vocabulary.emplace_back("e\xC4\xA0", 60000);  // "e "
+  whole.merges.insert(whole.merges.begin(), {"e", "\xC4\xA0"});
+  prepend.normalizer.push_back({NormalizerStep::Kind::prepend, "", "_"});
+  replace.normalizer.push_back({NormalizerStep::Kind::replace, "e ", "!"});
+  same_as_whole(whole, "whole");
+  same_as_whole(prepend, "prepend");
+  same_as_whole(replace, "replace");
   TextReader bytes(nullptr, path, 7);
   std::vector<std::int32_t> ids;
   while (bytes.next(ids)) {

@@ -53,9 +53,10 @@ Json PatchSpec::to_json() const {
 PatchSpec PatchSpec::from_json(const Json& json) {
   const std::vector<std::string> known = {"length", "context", "padded", "encoding", "levels"};
   for (const auto& [key, value] : json.as_object()) {
-    require(std::find(known.begin(), known.end(), key) != known.end(), ErrorCode::invalid_argument,
-            "unknown key \"", key, "\" of patches; did you mean \"", nearest_key(key, known),
-            "\"?");
+    if (std::find(known.begin(), known.end(), key) != known.end()) continue;
+    const std::string near = nearest_key(key, known);
+    fail(ErrorCode::invalid_argument, "unknown key \"", key, "\" of patches",
+         near.empty() ? "" : "; did you mean \"" + near + "\"?");
   }
   PatchSpec s;
   s.length = json.at("length").as_int();

@@ -10,11 +10,15 @@ namespace {
 
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
-// What a text may be cut before, if an ASCII letter stands before that. Not where an added token
-// could reach across, swallow it, or be taken for a word of its own behind the cut.
+// What a text may be cut before, if an ASCII letter stands before that. Not where the whole is one
+// word, a normalizer may look across, or an added token could reach across, swallow it, or be taken
+// for a word of its own behind the cut.
 std::string borders_of(const Tokenizer& tokenizer) {
   const TokenizerDefinition& d = tokenizer.definition();
-  if (!d.byte_level) return {};
+  if (!d.byte_level || d.pattern == WordPattern::whole) return {};
+  for (const NormalizerStep& step : d.normalizer) {
+    if (step.kind != NormalizerStep::Kind::nfc) return {};
+  }
   std::string borders = d.add_prefix_space ? " " : " \n";
   for (const AddedToken& t : d.added_tokens) {
     for (std::size_t i = 0; i < t.content.size(); ++i) {

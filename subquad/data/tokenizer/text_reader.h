@@ -13,7 +13,8 @@ namespace subquad {
 
 // All pieces together are the encoding of the whole text: a byte-level file is cut only between an
 // ASCII letter and a space or newline, where every word pattern ends a word and looks at nothing
-// before. Memory: a piece and what it grows by until there is such a place.
+// before. Memory: a piece and what it grows by until there is such a place; the whole file where
+// there is none: without words, and with normalizers that prepend or replace.
 class TextReader {
  public:
   static constexpr std::int64_t kPieceBytes = 1 << 20, kMostBytes = 256 << 20;
@@ -23,7 +24,7 @@ class TextReader {
              std::int64_t piece_bytes = kPieceBytes);
 
   // Appends the ids of the next piece and returns its bytes, 0 at the end. Errors: io; unsupported
-  // where more than 256 MiB have no place to cut (a tokenizer without words has none at all).
+  // where more than 256 MiB have no place to cut.
   std::int64_t next(std::vector<std::int32_t>& ids);
 
  private:

@@ -1,12 +1,15 @@
 // Reads a mixer's options from JSON: typed, with defaults, and no key left unread.
 #pragma once
 
+#include <cmath>
 #include <string>
 #include <vector>
 
 #include "subquad/io/json.h"
 
 namespace subquad {
+
+inline constexpr std::int64_t kLargestOption = 1 << 24;
 
 class OptionReader {
  public:
@@ -18,12 +21,16 @@ class OptionReader {
 
   const std::string& mixer() const { return mixer_; }
 
+  // Whole numbers are at most kLargestOption: a product of two fits, Shape checks those of three.
   template <class T>
   T get(const char* key, T fallback) {
     known_.emplace_back(key);
     try {
       if constexpr (std::is_same_v<T, std::string>) {
         return options_.get(key, fallback.c_str());
+      } else if constexpr (std::is_same_v<T, std::int64_t>) {
+        if (options_.contains(key)) return bounded(options_.get(key, fallback));
+        return fallback;
       } else {
         return options_.get(key, fallback);
       }
@@ -66,17 +73,24 @@ class OptionReader {
   }
 
  private:
+  static std::int64_t bounded(std::int64_t value) {
+    require(value >= -kLargestOption && value <= kLargestOption, ErrorCode::invalid_argument,
+            "got ", value, ", wanted at most ", kLargestOption);
+    return value;
+  }
+
   const Json& options_;
   std::string mixer_;
   std::vector<std::string> known_;
 };
 
-// `factor` times `width`, which must be a whole number.
+// `factor` times `width`, which must be a whole number, of a width at most.
 inline std::int64_t exact_product(double factor, std::int64_t width, const char* what) {
   const double product = factor * static_cast<double>(width);
-  require(product >= 1 && product == static_cast<double>(static_cast<std::int64_t>(product)),
+  require(product >= 1 && product <= static_cast<double>(kLargestOption) &&
+              product == std::floor(product),
           ErrorCode::invalid_argument, what, ": ", factor, " times ", width, " is ", product,
-          ", wanted a whole number");
+          ", wanted a whole number from 1 to ", kLargestOption);
   return static_cast<std::int64_t>(product);
 }
 

@@ -74,7 +74,7 @@ Hybrid read_hybrid(const PublishedConfig& c, std::int64_t d, std::int64_t layers
 std::int64_t mlp_width(const PublishedConfig& c, std::int64_t d) {
   if (c.contains("intermediate_size")) return c.size("intermediate_size");
   const double wide = static_cast<double>(d) * c.number("hidden_ratio", 4) * 2 / 3;
-  return (static_cast<std::int64_t>(wide) + 255) / 256 * 256;
+  return (c.cut(wide, "hidden_size * hidden_ratio * 2 / 3") + 255) / 256 * 256;
 }
 
 Published describe(const PublishedConfig& c, const WeightFiles&) {
@@ -90,7 +90,7 @@ Published describe(const PublishedConfig& c, const WeightFiles&) {
   s.value_heads = c.size("num_v_heads", s.heads);
   s.key = c.size("head_dim", 256);
   const double value = static_cast<double>(s.key) * c.number("expand_v", 2);
-  s.value = static_cast<std::int64_t>(value);
+  s.value = c.cut(value, "head_dim * expand_v");
   c.check(static_cast<double>(s.value) == value, "expand_v * head_dim = ", value,
           ", wanted a whole number");
   s.conv = c.size("conv_size", 4);

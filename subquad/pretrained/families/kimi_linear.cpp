@@ -154,11 +154,7 @@ void read_experts(const PublishedConfig& c, const WeightFiles& files, std::int64
   for (std::int64_t i = 0; i < layers; ++i) {
     if (is_sparse(c, i)) m.expert_blocks.push_back(i);
   }
-  // Each is a few tensors: a count that the files cannot hold must not be spelled out.
-  const auto tensors = static_cast<std::int64_t>(files.names().size()),
-             blocks = static_cast<std::int64_t>(m.expert_blocks.size());
-  c.check(experts * blocks <= tensors, "num_experts ", experts, " in ", blocks, " layers, but ",
-          files.folder(), " holds ", tensors, " tensors");
+  check_experts(c, files, "num_experts", experts, m.expert_blocks.size());
 }
 
 void add_experts(Published& p, std::int64_t i, const std::string& theirs) {

@@ -136,11 +136,11 @@ Json mamba2_options(const PublishedConfig& c, const Mamba2Sizes& s) {
   o["bias"] = s.bias;
   o["conv_bias"] = s.conv_bias;
   o["norm_eps"] = s.norm_eps;
-  if (const Json* limit = c.find(s.limits)) {
-    c.check(limit->is_array() && limit->size() == 2, s.limits, ": got ", limit->dump(),
-            ", wanted a list of two numbers");
-    o["dt_low"] = published_number((*limit)[0]);
-    o["dt_high"] = std::min(kNoLimit, published_number((*limit)[1]));
+  if (c.contains(s.limits)) {
+    const std::vector<double> limits = c.numbers(s.limits);
+    c.check(limits.size() == 2, s.limits, ": got ", limits.size(), " numbers, wanted two");
+    o["dt_low"] = limits[0];
+    o["dt_high"] = std::min(kNoLimit, limits[1]);
   }
   return o;
 }

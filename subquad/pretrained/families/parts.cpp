@@ -42,6 +42,22 @@ void add_attention(WeightMap& map, std::int64_t i, const std::string& prefix,
   }
 }
 
+std::int64_t matrix_dimension(const WeightFiles& files, const std::string& name, int dimension) {
+  constexpr std::int64_t kLargest = 1 << 24;
+  const Shape s = files.entry(name).shape;
+  require(s.rank == 2 && s[dimension] >= 1 && s[dimension] <= kLargest, ErrorCode::format,
+          files.file_of(name), ": tensor ", name, " of shape ", s, ", wanted a matrix with 1 to ",
+          kLargest, dimension == 0 ? " rows" : " columns");
+  return s[dimension];
+}
+
+void check_experts(const PublishedConfig& c, const WeightFiles& files, const char* key,
+                   std::int64_t count, std::size_t blocks) {
+  const std::size_t tensors = files.names().size();
+  c.check(blocks == 0 || count <= static_cast<std::int64_t>(tensors / blocks), key, " ", count,
+          " in ", blocks, " layers, but ", files.folder(), " holds ", tensors, " tensors");
+}
+
 AttentionSizes read_attention_sizes(const PublishedConfig& c, std::int64_t d_model) {
   const std::int64_t heads = c.size("num_attention_heads");
   return {.d_model = d_model,

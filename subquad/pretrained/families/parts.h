@@ -27,6 +27,15 @@ struct AttentionSizes {
 void add_attention(WeightMap& map, std::int64_t i, const std::string& prefix,
                    const AttentionSizes& a, bool qkv_bias, bool out_bias);
 
+// A dimension of a matrix that the configuration does not state exactly. Errors: format unless it is
+// from 1 to 2^24.
+std::int64_t matrix_dimension(const WeightFiles& files, const std::string& name, int dimension);
+
+// Fails if so many experts (`key`) in so many blocks are more than the files can hold, before they are
+// spelled out: each is a tensor at least.
+void check_experts(const PublishedConfig& c, const WeightFiles& files, const char* key,
+                   std::int64_t count, std::size_t blocks);
+
 // The heads of a Transformer: num_attention_heads, num_key_value_heads, head_dim.
 AttentionSizes read_attention_sizes(const PublishedConfig& c, std::int64_t d_model);
 // rope_parameters, or rope_theta with rope_scaling: default, linear and llama3, and a partial width.

@@ -91,19 +91,12 @@ void read_experts(const PublishedConfig& c, const WeightFiles& files, std::int64
                .shared_gate = true,
                .normalise = c.flag("norm_topk_prob", true)};
   std::vector<std::int64_t> dense;
-  if (const Json* list = c.find("mlp_only_layers")) {
-    c.check(list->is_array(), "mlp_only_layers: wanted a list");
-    for (const Json& layer : list->as_array()) dense.push_back(layer.as_int());
-  }
+  if (c.contains("mlp_only_layers")) dense = c.integers("mlp_only_layers");
   for (std::int64_t i = 0; i < layers; ++i) {
     if ((i + 1) % step == 0 && std::find(dense.begin(), dense.end(), i) == dense.end())
       m.expert_blocks.push_back(i);
   }
-  // Each is a few tensors: a count that the files cannot hold must not be spelled out.
-  const auto tensors = static_cast<std::int64_t>(files.names().size()),
-             blocks = static_cast<std::int64_t>(m.expert_blocks.size());
-  c.check(experts * blocks <= tensors, "num_experts ", experts, " in ", blocks, " layers, but ",
-          files.folder(), " holds ", tensors, " tensors");
+  check_experts(c, files, "num_experts", experts, m.expert_blocks.size());
 }
 
 LayerType by_interval(const PublishedConfig& c, std::int64_t i) {

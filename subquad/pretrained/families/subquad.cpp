@@ -17,8 +17,9 @@ std::vector<Piece> stored_pieces(const ParamInfo& p, const WeightFiles& files) {
   for (std::size_t i = 0; files.contains(run_name(p.name, i)); ++i) {
     const std::string name = run_name(p.name, i);
     const Safetensors::Entry& e = files.entry(name);
-    require(e.shape.rank == 2, ErrorCode::format, files.file_of(name), ": tensor ", name,
-            " of shape ", e.shape, ", wanted rows of ", p.name, " ", p.shape);
+    require(e.shape.rank == 2 && e.shape[0] <= p.shape.rows(), ErrorCode::format,
+            files.file_of(name), ": tensor ", name, " of shape ", e.shape, ", wanted rows of ",
+            p.name, " ", p.shape);
     pieces.push_back(Piece::whole(name, {e.shape[0], p.shape[-1]}));
   }
   std::int64_t rows = 0;
@@ -49,6 +50,8 @@ Published describe(const PublishedConfig& c, const WeightFiles& files) {
   c.check(!p.bytes || p.vocabulary >= 256, "text_is_bytes with vocab_size ", p.vocabulary,
           ", wanted at least 256");
   p.packed = true;
+  check_experts(c, files, "model.experts.count", p.config.experts.count,
+                p.config.expert_blocks.size());
   ParameterPlan plan;
   const Model described(p.config, plan);
   for (const ParamInfo& info : plan.all()) {

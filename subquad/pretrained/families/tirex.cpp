@@ -48,9 +48,7 @@ PatchSpec patches_of(const PublishedConfig& c) {
   p.context = c.size("train_ctx_len");
   p.padded = true;
   p.encoding = PatchEncoding::standard;
-  const Json* levels = c.find("quantiles");
-  c.check(levels && levels->is_array(), "quantiles: wanted a list of levels");
-  for (const Json& level : levels->as_array()) p.levels.push_back(published_number(level));
+  p.levels = c.numbers("quantiles");
   p.check();
   return p;
 }
@@ -77,10 +75,8 @@ Published describe(const PublishedConfig& c, const WeightFiles& files) {
   const std::int64_t count = blocks.layers("num_blocks");
   for (std::int64_t i = 0; i < count; ++i) {
     const std::string theirs = prefix + "blocks." + std::to_string(i) + ".";
-    const Shape up = files.entry(theirs + "ffn.proj_up.weight").shape;
-    c.check(up.rank == 2, "tensor ", theirs, "ffn.proj_up.weight of shape ", up,
-            ", wanted a matrix");
-    m.mlp_hidden = i == 0 ? up[0] : m.mlp_hidden;  // other blocks of another width are refused
+    if (i == 0)  // other blocks of another width are refused
+      m.mlp_hidden = matrix_dimension(files, theirs + "ffn.proj_up.weight", 0);
     p.weights.push_back(
         {block(i) + "mixer_norm.weight", {Piece::whole(theirs + "norm_slstm.weight", {d})}});
     add_slstm(p.weights, i, theirs + "slstm_layer.", d, m.heads);

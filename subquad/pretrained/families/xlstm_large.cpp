@@ -60,15 +60,12 @@ double soft_cap(const PublishedConfig& c, const char* key, double fallback) {
 
 // A rounded product; where there are files, they say how it was rounded.
 std::int64_t mlp_width(const PublishedConfig& c, const WeightFiles& files, std::int64_t d) {
-  const std::string name = "backbone.blocks.0.ffn.proj_down.weight";
   if (files.folder().empty()) {
     const auto multiple = static_cast<double>(c.size("ffn_round_up_to_multiple_of", 64));
     const double wanted = static_cast<double>(d) * c.number("ffn_proj_factor", 2.667);
-    return static_cast<std::int64_t>(std::floor((wanted + multiple - 1) / multiple) * multiple);
+    return c.cut(std::floor((wanted + multiple - 1) / multiple) * multiple, "MLP width");
   }
-  const Shape down = files.entry(name).shape;
-  c.check(down.rank == 2, "tensor ", name, " of shape ", down, ", wanted a matrix");
-  return down[1];
+  return matrix_dimension(files, "backbone.blocks.0.ffn.proj_down.weight", 1);
 }
 
 Published describe(const PublishedConfig& c, const WeightFiles& files) {
@@ -82,8 +79,9 @@ Published describe(const PublishedConfig& c, const WeightFiles& files) {
   s.d = c.contains("embedding_dim") ? c.size("embedding_dim") : c.size("hidden_size");
   s.heads = c.size("num_heads");
   // As the published code does: the product in double, cut.
-  s.queries = static_cast<std::int64_t>(static_cast<double>(s.d) * c.number("qk_dim_factor", 0.5));
-  s.values = static_cast<std::int64_t>(static_cast<double>(s.d) * c.number("v_dim_factor", 1));
+  const auto d = static_cast<double>(s.d);
+  s.queries = c.cut(d * c.number("qk_dim_factor", 0.5), "hidden_size * qk_dim_factor");
+  s.values = c.cut(d * c.number("v_dim_factor", 1), "hidden_size * v_dim_factor");
   c.divided(s.queries, s.heads, "query width");
   c.divided(s.values, s.heads, "value width");
   const std::int64_t layers =

@@ -11,13 +11,6 @@ struct Sizes {
   std::int64_t d, mlstm_heads, slstm_heads, mlstm_conv, slstm_conv, qkv_block;
 };
 
-// The second dimension of a matrix (D,n) that the configuration does not state exactly.
-std::int64_t width_of(const PublishedConfig& c, const WeightFiles& files, const std::string& name) {
-  const Shape s = files.entry(name).shape;
-  c.check(s.rank == 2, "tensor ", name, " of shape ", s, ", wanted a matrix");
-  return s[1];
-}
-
 void add_mlstm(WeightMap& map, std::int64_t i, const std::string& theirs, const Sizes& s,
                std::int64_t I) {
   const std::string ours = block(i) + "mixer.", cell = theirs + "mlstm_cell.";
@@ -74,9 +67,9 @@ void add_slstm(WeightMap& map, std::int64_t i, const std::string& theirs, const 
 
 // The MLP of an sLSTM block; its width is that of the files.
 std::int64_t add_mlp(WeightMap& map, std::int64_t i, const std::string& outer,
-                     const PublishedConfig& c, const WeightFiles& files, std::int64_t d) {
+                     const WeightFiles& files, std::int64_t d) {
   const std::string down = outer + "ffn.proj_down.weight";
-  const std::int64_t hidden = width_of(c, files, down);
+  const std::int64_t hidden = matrix_dimension(files, down, 1);
   map.push_back({block(i) + "mlp_norm.weight", {Piece::whole(outer + "ffn_norm.weight", {d})}});
   map.push_back(
       {block(i) + "mlp.in.weight", {Piece::whole(outer + "ffn.proj_up.weight", {2 * hidden, d})}});
@@ -160,10 +153,14 @@ Published describe(const PublishedConfig& c, const WeightFiles& files) {
       add_slstm(p.weights, i, theirs, s,
                 files.entry(theirs + "slstm_cell._recurrent_kernel_").shape);
       if (c.part("slstm_block").contains("feedforward"))
-        hidden = add_mlp(p.weights, i, outer, c, files, s.d);
+        hidden = add_mlp(p.weights, i, outer, files, s.d);
     } else {
-      inner = width_of(c, files, theirs + "proj_down.weight");
-      c.divided(inner, s.qkv_block, "width of tensor " + theirs + "proj_down.weight");
+      const std::string down = theirs + "proj_down.weight";
+      const std::int64_t width = matrix_dimension(files, down, 1);
+      require(inner == 0 || width == inner, ErrorCode::format, files.file_of(down), ": tensor ",
+              down, " has ", width, " columns, wanted ", inner, " as in the blocks before");
+      inner = width;
+      c.divided(inner, s.qkv_block, "width of tensor " + down);
       add_mlstm(p.weights, i, theirs, s, inner);
     }
     m.layers.emplace_back(is_slstm[static_cast<std::size_t>(i)] ? "slstm" : "mlstm_block");
