@@ -237,7 +237,7 @@ std::vector<Table> run_files(const std::vector<std::string>& files, SeriesOption
 }  // namespace
 
 int backtest(Arguments arguments) {
-  std::vector<std::string> files, names = {"all"};
+  std::vector<std::string> files, names;
   std::string convention = "gluonts", metrics, frame_path, plot;
   std::int64_t windows = 0, step = 0;
   SeriesOptions series_options;
@@ -248,7 +248,8 @@ int backtest(Arguments arguments) {
       "the end of every series.",
       "subquad backtest sales.csv --horizon 12 --windows 4 --out metrics.csv");
   options.positionals("data", files, "CSV files, - for standard input; a file is a task")
-      .list("--baselines", names, "of " + baseline_keys() + ", or all")
+      .list("--baselines", names,
+            "of " + baseline_keys() + ", or all (default: all, and the shipped model)")
       .option("--windows", windows, "windows (0: a tenth of the shortest series, 1 to 20)",
               {0, 10'000})
       .option("--step", step, "steps between windows (0: the horizon)", {0, 100'000})
@@ -259,6 +260,11 @@ int backtest(Arguments arguments) {
       .option("--forecasts", frame_path, "CSV file of the forecasts, with their cutoff")
       .option("--plot", plot, "FILE.html: last windows, by the model with the smallest WQL");
   if (!options.parse(arguments)) return 0;
+  if (names.empty()) {
+    names = {"all"};
+    if (model_options.folder.empty() && !shipped_forecaster().empty())
+      model_options.folder = "shipped";
+  }
   require(!files.empty(), ErrorCode::invalid_argument,
           "no file; give one, for example subquad backtest examples/series/elec_equip_m.csv");
   require(plot.empty() || plot.ends_with(".html"), ErrorCode::invalid_argument, "--plot ", plot,

@@ -259,6 +259,8 @@ int forecast(Arguments arguments) {
     quantiles = {"0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9"};
   if (names.empty() && model_options.folder.empty()) {
     if (shipped_forecaster().empty()) {
+      std::fprintf(stderr,
+                   "the shipped model is not beside the program: forecasts are AutoETS's\n");
       names = {"auto_ets"};
     } else {
       model_options.folder = "shipped";

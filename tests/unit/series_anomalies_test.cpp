@@ -157,6 +157,21 @@ TEST(Anomalies, ManyValuesShareForecasts) {
 
 // Series of different lengths, one with outliers, one of huge values, one too short: each scores in
 // company what it scores alone.
+// Sundays change: no three outliers follow each other, but three of their kind do.
+TEST(Anomalies, APositionOfTheSeasonMayTakeANewLevel) {
+  const Rng rng{5, 5};
+  std::vector<double> y;
+  for (std::uint64_t t = 0; t < 280; ++t)
+    y.push_back(100 + (t % 7 == 6 ? (t < 140 ? -20 : 100) : 0) + 3 * rng.normal(0, t));
+  const auto at = flagged(scores_of(y, {.season = 7}, by("seasonal_naive", 7)));
+  const auto late = std::count_if(at.begin(), at.end(), [](std::int64_t i) { return i >= 175; });
+  const auto changed =
+      std::count_if(at.begin(), at.end(), [](std::int64_t i) { return i >= 140 && i % 7 == 6; });
+  EXPECT_GE(changed, 3);
+  EXPECT_LE(changed, 5);
+  EXPECT_LE(late, 6) << "of 105, by chance";
+}
+
 TEST(Anomalies, ManySeriesTogetherScoreAsAlone) {
   std::vector<std::vector<double>> series = {daily(90, 1), daily(41, 0.5), daily(60, 1), {1, 2, 3}};
   series[0][50] += 40;

@@ -253,6 +253,17 @@ TEST(SeriesFile, OptionsNameColumnsAndSigns) {
   EXPECT_EQ(values_of(f.series[0]), "1.5 2.5");
   EXPECT_EQ(values_of(parse("1,5\n2,5\n4,25\n", {.decimal = ','}).series[0]), "1.5 2.5 4.25")
       << "a decimal comma delimits nothing";
+  const SeriesFile german =
+      parse("Datum;Umsatz\n01.02.2023;1,5\n02.02.2023;2,5\n03.02.2023;3\n", {.decimal = ','});
+  EXPECT_EQ(german.series[0].stamp(3), "2023-02-04");
+  EXPECT_EQ(values_of(parse("date,y\n2020-01-01,\"1,5\"\n2020-01-02,\"2,5\"\n",
+                            {.delimiter = ',', .decimal = ','})
+                          .series[0]),
+            "1.5 2.5");
+  expect_says(error_of("date,y\n2020-01-01,\"1,234.50\"\n"), "separators of thousands");
+  expect_says(error_of("date,y\n2020-01-01,\"1,5\"\n"), "--delimiter , too");
+  expect_says(error_of("shop,date,sales\nA,2020-01-01,1\n"), "--id-col");
+  expect_says(error_of("a,b\n13/01/2024,1\n"), "a date is written");
   expect_says(error_of("shop,ds,sold\nA,2020-01-01,1\n", {.target = "sol"}),
               "did you mean \"sold\"");
   expect_says(error_of("shop,ds,sold\nA,2020-01-01,1\n", {.target = "zzzzzzz"}), "shop, ds, sold");

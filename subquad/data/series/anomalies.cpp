@@ -5,6 +5,7 @@
 #include <deque>
 #include <limits>
 #include <map>
+#include <unordered_map>
 
 #include "subquad/base/distributions.h"
 #include "subquad/base/error.h"
@@ -153,19 +154,29 @@ class Detector {
     return s;
   }
 
-  // What later forecasts see.
+  // What later forecasts see: the median in place of an outlier, until a row of them is a new level,
+  // of the series or of one position of its season.
   void remember(const ScoredValue& s) {
+    if (s.anomaly) past_[static_cast<std::size_t>(s.index)] = s.median;
+    extend(recent_, s);
+    if (setup_.season > 1) extend(by_position_[s.index % setup_.season], s);
+  }
+
+  // Outliers in a row on one side.
+  struct Row {
+    int side = 0;
+    std::vector<std::int64_t> indices;
+  };
+
+  void extend(Row& row, const ScoredValue& s) {
     const int side = !s.anomaly ? 0 : s.value > s.median ? 1 : -1;
-    if (side == 0 || side != side_) row_.clear();
-    side_ = side;
-    if (side == 0) return;
-    row_.push_back(s.index);
-    if (static_cast<std::int64_t>(row_.size()) < setup_.patience) {
-      past_[static_cast<std::size_t>(s.index)] = s.median;
-      return;
-    }
-    for (const std::int64_t index : row_)
+    if (side == 0 || side != row.side) row.indices.clear();
+    row.side = side;
+    if (side != 0) row.indices.push_back(s.index);
+    if (std::ssize(row.indices) < setup_.patience) return;
+    for (const std::int64_t index : row.indices)
       past_[static_cast<std::size_t>(index)] = values_[static_cast<std::size_t>(index)];
+    row.indices.erase(row.indices.begin());  // one more goes on with the row
   }
 
   std::span<const double> values_;
@@ -179,8 +190,8 @@ class Detector {
   double unit_of_values_ = 1;
   double z_, unit_;
   Calibration calibration_;
-  int side_ = 0;
-  std::vector<std::int64_t> row_;  // outliers in a row on that side
+  Row recent_;
+  std::unordered_map<std::int64_t, Row> by_position_;  // of the season
 };
 
 }  // namespace

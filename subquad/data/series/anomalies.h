@@ -22,7 +22,7 @@ enum class BandMethod : std::uint8_t {
 
 struct AnomalySetup {
   double level = 0.99;      // of the central band, in [0.5, 1)
-  std::int64_t season = 1;  // of the warm-up
+  std::int64_t season = 1;  // of the warm-up, and of levels that one position of it takes
   // Steps a forecast; 0: one, or as many up to 24 as keep a series at 2000 forecasts.
   std::int64_t horizon = 0;
   // Values that only teach; 0: two seasons and 8, at most half the series.

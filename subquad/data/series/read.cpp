@@ -177,16 +177,29 @@ class Reader {
     return stamp && (stamp->kind != StampKind::integer || names_[0].empty());
   }
 
+  const char* hint_of(std::string_view text) const {
+    const bool comma = text.find(',') != std::string_view::npos,
+               point = text.find('.') != std::string_view::npos;
+    if (text.find_first_not_of("0123456789+-.,") == std::string_view::npos && (comma || point)) {
+      if (comma && point) return "; numbers are read without separators of thousands";
+      if (comma && setup_.decimal == '.')
+        return "; for a decimal comma give --decimal ,, for quoted ones --delimiter , too";
+    }
+    if (std::count_if(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; }) >= 4)
+      return "; a date is written 2014-03-01 or 01.03.2014, in the first column or in --time-col";
+    return layout_ == Layout::wide
+               ? "; a file with a column of names is long: name it with --id-col, the values with "
+                 "--target; missing values are empty, NA, NaN or null"
+               : "; missing values are empty, NA, NaN or null";
+  }
+
   double value_at(std::size_t cell) {
     const std::string_view text = trimmed(csv_.cells()[cell]);
     double value = kNaN;
     if (is_missing(text)) return value;
     if (!parse_number(text, setup_.decimal, value)) {
-      const bool comma = setup_.decimal == '.' && text.find(',') != std::string_view::npos;
       fail(ErrorCode::format, csv_.place(cell), " (", shown(names_[cell]), "): \"", shown(text),
-           "\" is no number",
-           comma ? "; for a decimal comma give --decimal ,"
-                 : "; missing values are empty, NA, NaN or null");
+           "\" is no number", hint_of(text));
     }
     if (std::isnan(value)) return kNaN;
     if (!std::isinf(value)) return value;
@@ -258,8 +271,6 @@ class Reader {
 
 SeriesFile parse_series(std::string_view text, const std::string& source, const ReadSetup& setup) {
   if (!setup.frequency.empty()) frequency_named(setup.frequency);
-  require(setup.decimal != setup.delimiter, ErrorCode::invalid_argument,
-          "--decimal and --delimiter are both \"", setup.decimal, "\"");
   return Reader(text, source, setup).read();
 }
 

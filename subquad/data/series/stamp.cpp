@@ -103,6 +103,11 @@ std::optional<Stamp> parse_stamp(std::string_view text) {
   if (text.empty()) return {};
   if (text.find_first_not_of("0123456789", text[0] == '-' ? 1 : 0) == std::string_view::npos)
     return integer_stamp(text);
+  if (text.size() >= 10 && text[2] == '.' && text[5] == '.') {  // dd.mm.yyyy
+    std::string turned(text.substr(6, 4));
+    turned.append("-").append(text.substr(3, 2)).append("-").append(text.substr(0, 2));
+    return parse_stamp(turned.append(text.substr(10)));
+  }
   Scanner s{text};
   const std::int64_t year = s.digits(4);
   const bool dashed = s.take("-/");
