@@ -4,6 +4,7 @@
 #include <charconv>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 
 #include "app/actions.h"
 #include "app/options.h"
@@ -110,6 +111,8 @@ int encode(Arguments arguments) {
   if (!options.parse(arguments)) return 0;
   require(text.empty() || file.empty(), ErrorCode::invalid_argument,
           "subquad tokenizer encode: got --string and the file ", file, ", wanted one of them");
+  require(file.empty() || file == "-" || std::filesystem::exists(file), ErrorCode::io,
+          "cannot read ", file, ": no such file; a text itself goes behind --string");
   const Tokenizer tokenizer = Tokenizer::load(model);
   const auto ids = tokenizer.encode(text.empty() ? read_input(file) : text, special);
   std::string out;

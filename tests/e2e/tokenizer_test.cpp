@@ -64,6 +64,8 @@ TEST(TokenizerProgram, SaysWhatIsWrong) {
   expect(run_program("tokenizer decode " + golden("gpt2") + " 12 900000"), 2, {"900000", "901"});
   expect(run_program("tokenizer decode " + golden("gpt2") + " 12 x7"), 2, {"x7", "ids"});
   expect(run_program("tokenizer encode " + golden("gpt2") + " a.txt --string b"), 2, {"--string"});
+  expect(run_program("tokenizer encode " + golden("gpt2") + " some_text"), 1,
+         {"goes behind --string"});
   expect(run_program("tokenizer train " + quoted(f.path()) + " --vocabulary 100"), 2,
          {"--vocabulary", "got 100"});
   expect(run_program("tokenizer train " + quoted(f.path()) + " --pattern gpt9"), 2,

@@ -191,7 +191,11 @@ TEST(ForecastTask, ValidationIsNeverScoredAsWindows) {
     std::vector<Scored> all;
     for (std::int64_t i = 0; i < task->eval_batches(split, T); ++i) {
       const Batch b = task->eval_batch(split, T, i);
-      all.push_back({b, {}, {}, Tensor::zeros({b.inputs.shape()[0], T, spec.classes}, DType::f32)});
+      all.push_back(
+          {b,
+           {},
+           {},
+           Tensor::zeros({b.inputs.shape()[0], b.inputs.shape()[1], spec.classes}, DType::f32)});
     }
     return task->score(T, all);
   };
