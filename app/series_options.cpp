@@ -160,7 +160,8 @@ void check_output(const std::string& format, const std::string& plot) {
 }
 
 void check_writable(const std::string& path) {
-  if (path.empty()) return;
+  std::error_code error;
+  if (path.empty() || std::filesystem::is_other(path, error)) return;  // a device, a pipe
   const std::filesystem::path parent = std::filesystem::path(path).parent_path();
   const std::string folder = parent.empty() ? "." : parent.string();
   require(::access(folder.c_str(), W_OK) == 0, ErrorCode::io, "cannot write ", path, ": ", folder,
@@ -185,9 +186,8 @@ void write_plot(const std::string& path, const std::string& title,
 std::string name_column(const std::string& id) {
   constexpr std::int64_t kWidth = 24;
   const std::string name = shown(id, kWidth);
-  const auto width = std::count_if(name.begin(), name.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
-  });
+  const auto width =
+      std::count_if(name.begin(), name.end(), [](char c) { return !inside_character(c); });
   return name + std::string(static_cast<std::size_t>(kWidth - width), ' ');
 }
 

@@ -1,9 +1,9 @@
 #include "subquad/base/error.h"
 
+#include "subquad/base/text.h"
+
 namespace subquad {
 namespace {
-
-bool inside_character(char c) { return (static_cast<unsigned char>(c) & 0xC0) == 0x80; }
 
 // A message that holds a key or value of a file is not as long as the file decides: its middle is
 // left out, between characters.
